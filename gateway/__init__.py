@@ -1,0 +1,1 @@
+"""Everything that touches the outside for receiving and storing; the composition root."""

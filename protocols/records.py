@@ -1,0 +1,340 @@
+"""What every protocol speaks of: events of a connection, and records as columns.
+
+A session turns bytes into events, in wire order::
+
+    Login        who speaks; the session then waits for `accept` or `refuse`
+    Frame        bytes that passed their checks; acknowledged only after their commit
+    Message      an answer, a driver's message: kept as evidence, committed, then acknowledged
+    Reply        bytes for the terminal that promise nothing about storage
+    Malformed    a damaged frame or a run of unreadable bytes, with its reason
+    Identified   firmware or model learnt after the login
+    Close        nothing more will be read: close once all earlier replies have left
+
+A decoder turns many frames into one `Batch` of columns. Frames that cannot be decoded, whole or
+in a member, come back as `Quarantined`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import fastcrc
+import numpy as np
+from numpy.typing import NDArray
+
+# Bits of the `flags` column.
+VALID = 1  # the fix is valid
+IGNITION_KNOWN = 2
+IGNITION_ON = 4
+MOVING = 8
+ARCHIVE = 16  # the wire's own mark: sent late, from the black box
+EVENT = 32  # caused by an event, not by the timer
+
+TIME_UNKNOWN = np.iinfo(np.int64).min  # `time` of a record whose terminal told none
+SATELLITES_UNKNOWN = -1
+
+# Reasons of a `Malformed`, the same words as in `dozor_frames_malformed_total`.
+MALFORMED_REASONS = ("checksum", "length", "structure", "login", "truncated", "timeout", "unsupported")
+
+EXACT_INTEGER = 2**53  # above it a float8 no longer holds every integer
+
+
+class Login:
+    """The terminal named itself. `password` is only for comparing, never for logs."""
+
+    __slots__ = ("firmware", "model", "password", "terminal")
+
+    def __init__(
+        self, terminal: str, *, firmware: str | None = None, model: str | None = None, password: str | None = None
+    ) -> None:
+        self.terminal = terminal
+        self.firmware = firmware
+        self.model = model
+        self.password = password
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Login) and (self.terminal, self.firmware, self.model, self.password) == (
+            other.terminal,
+            other.firmware,
+            other.model,
+            other.password,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:  # without the password
+        return f"Login({self.terminal!r}, firmware={self.firmware!r}, model={self.model!r})"
+
+
+class Frame:
+    """One checked frame.
+
+    `data` is what the decoder needs and what quarantine keeps: the wire's bytes of this frame, unescaped and
+    inflated. `variant` is the little the decoder must know besides (a protocol version, say) and is stored
+    beside the bytes wherever they are stored. `records` is how many the frame claims to hold (caps batches,
+    builds acks). `offset` is its first byte in the whole stream.
+    """
+
+    __slots__ = ("data", "offset", "records", "variant")
+
+    def __init__(self, data: bytes, records: int = 1, offset: int = 0, variant: int = 0) -> None:
+        self.data = data
+        self.records = records
+        self.offset = offset
+        self.variant = variant
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frame) and (self.data, self.records, self.offset, self.variant) == (
+            other.data,
+            other.records,
+            other.offset,
+            other.variant,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Frame({self.data.hex()}, records={self.records}, offset={self.offset}, variant={self.variant})"
+
+
+@dataclass(slots=True)
+class Message:
+    """Bytes kept as evidence; `text` where they are text. `kind` says what the protocol calls it."""
+
+    data: bytes
+    text: str | None = None
+    kind: str = ""
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class Reply:
+    """Bytes for the terminal; leaves in its turn, after the acks of everything before it."""
+
+    data: bytes
+
+
+@dataclass(slots=True)
+class Malformed:
+    """Damage, one per damaged frame or run of unreadable bytes; `reason` is one of `MALFORMED_REASONS`."""
+
+    reason: str
+    offset: int = 0
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Identified:
+    """What the terminal told of itself after the login; None where it told nothing."""
+
+    firmware: str | None = None
+    model: str | None = None
+
+
+@dataclass(slots=True)
+class Close:
+    """The session reads no more; close when everything before it has been answered."""
+
+    reason: str = ""
+
+
+Event: TypeAlias = Login | Frame | Message | Reply | Malformed | Identified | Close
+
+
+@dataclass(slots=True)
+class Quarantined:
+    """A frame, or one member of it, that passed its checksum and cannot be decoded.
+
+    `frame` is the index into the decoded sequence; `data` the member's bytes, None for the whole frame;
+    `code` what the protocol's own negative answer needs (Wialon: "10").
+    """
+
+    frame: int
+    reason: str
+    data: bytes | None = None
+    code: str = ""
+
+
+class Session(Protocol):
+    """One connection, sans-IO. `now` is Unix time in seconds, for replies that carry it."""
+
+    def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
+        """Consume bytes. After a `Login` nothing more is parsed until `accept` or `refuse`."""
+
+    def accept(self, now: float) -> Sequence[Event]:
+        """The login is good: its reply first, then the events of the bytes that waited behind it."""
+
+    def refuse(self) -> Sequence[Event]:
+        """The login is refused: the protocol's own word for it, then `Close`."""
+
+    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+        """Let the terminal forget `item`: call after its commit, in order. Empty: the protocol has no answer."""
+
+    def end_of_stream(self) -> Sequence[Event]:
+        """The peer closed: `Malformed("truncated")` if it did so inside a frame."""
+
+    def ask_version(self) -> bytes:
+        """A request for firmware and model, if the protocol has one and nothing is unanswered; else empty."""
+
+
+Int64s: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class MeasureGroup:
+    """Records of one layout: `values[i]` belongs to row `rows[i]`, one column per name; NaN = not told."""
+
+    names: tuple[str, ...]
+    rows: NDArray[np.intp]
+    values: Floats
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records as columns, shape (n,) each; rows in any order, `frame` then `position` restores the wire's.
+
+    Units: `time` µs since the Unix epoch (`TIME_UNKNOWN`: not told), degrees (NaN = no fix), metres, km/h,
+    degrees from north. NaN or -1 where the terminal told nothing. `extra` holds, by row, what a float8 cannot:
+    texts and integers beyond 2^53. `time_digits` is how many fractional digits of a second the wire carries.
+    """
+
+    frame: NDArray[np.int32]
+    position: NDArray[np.int32]
+    time: Int64s
+    lat: Floats
+    lon: Floats
+    altitude: NDArray[np.float32]
+    speed: NDArray[np.float32]
+    course: NDArray[np.float32]
+    satellites: NDArray[np.int16]
+    flags: NDArray[np.int16]
+    fingerprint: Int64s
+    groups: list[MeasureGroup] = field(default_factory=list)
+    extra: dict[int, dict[str, Any]] = field(default_factory=dict)
+    time_digits: int | NDArray[np.int8] = 0
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Batch]) -> Batch:
+        """Lay batches end to end; equal layouts share one group."""
+        if len(batches) == 1:
+            return batches[0]
+        if not batches:
+            return BatchBuilder().build()
+        at = 0
+        groups: dict[tuple[str, ...], list[MeasureGroup]] = {}
+        extra: dict[int, dict[str, Any]] = {}
+        for batch in batches:
+            for group in batch.groups:
+                groups.setdefault(group.names, []).append(MeasureGroup(group.names, group.rows + at, group.values))
+            extra.update({row + at: value for row, value in batch.extra.items()})
+            at += len(batch)
+        digits: int | NDArray[np.int8]
+        if all(isinstance(b.time_digits, int) and b.time_digits == batches[0].time_digits for b in batches):
+            digits = batches[0].time_digits
+        else:
+            digits = np.concatenate([np.broadcast_to(np.int8(b.time_digits), len(b)) for b in batches])
+        columns = {
+            name: np.concatenate([getattr(b, name) for b in batches])
+            for name in ("frame position time lat lon altitude speed course satellites flags fingerprint".split())
+        }
+        return cls(
+            **columns,
+            groups=[
+                MeasureGroup(names, np.concatenate([p.rows for p in parts]), np.concatenate([p.values for p in parts]))
+                for names, parts in groups.items()
+            ],
+            extra=extra,
+            time_digits=digits,
+        )
+
+
+class BatchBuilder:
+    """Collects records one by one: for the exact parsers, whose work per record is larger than this."""
+
+    def __init__(self) -> None:
+        self._core: list[tuple[int, int, int, float, float, float, float, float, int, int, int]] = []
+        self._digits: list[int] = []
+        self._groups: dict[tuple[str, ...], tuple[list[int], list[tuple[float, ...]]]] = {}
+        self._extra: dict[int, dict[str, Any]] = {}
+
+    def add(
+        self,
+        *,
+        frame: int,
+        position: int,
+        time: int,
+        fingerprint: int,
+        lat: float = np.nan,
+        lon: float = np.nan,
+        altitude: float = np.nan,
+        speed: float = np.nan,
+        course: float = np.nan,
+        satellites: int = SATELLITES_UNKNOWN,
+        flags: int = 0,
+        names: tuple[str, ...] = (),
+        values: tuple[float, ...] = (),
+        extra: dict[str, Any] | None = None,
+        time_digits: int = 0,
+    ) -> None:
+        """Append one record; `names` and `values` are its numeric measures in the wire's order."""
+        row = len(self._core)
+        self._core.append((frame, position, time, lat, lon, altitude, speed, course, satellites, flags, fingerprint))
+        self._digits.append(time_digits)
+        group = self._groups.get(names)
+        if group is None:
+            group = self._groups[names] = ([], [])
+        group[0].append(row)
+        group[1].append(values)
+        if extra:
+            self._extra[row] = extra
+
+    def __len__(self) -> int:
+        return len(self._core)
+
+    def build(self) -> Batch:
+        """All records added so far, as columns."""
+        columns = list(zip(*self._core, strict=True)) if self._core else [()] * 11
+        digits = set(self._digits)
+        return Batch(
+            frame=np.array(columns[0], np.int32),
+            position=np.array(columns[1], np.int32),
+            time=np.array(columns[2], np.int64),
+            lat=np.array(columns[3], np.float64),
+            lon=np.array(columns[4], np.float64),
+            altitude=np.array(columns[5], np.float32),
+            speed=np.array(columns[6], np.float32),
+            course=np.array(columns[7], np.float32),
+            satellites=np.array(columns[8], np.int16),
+            flags=np.array(columns[9], np.int16),
+            fingerprint=np.array(columns[10], np.int64),
+            groups=[
+                MeasureGroup(
+                    names,
+                    np.array(rows, np.intp),
+                    np.array(values, np.float64).reshape(len(rows), len(names)),
+                )
+                for names, (rows, values) in self._groups.items()
+            ],
+            extra=self._extra,
+            time_digits=digits.pop() if len(digits) == 1 else np.array(self._digits, np.int8) if digits else 0,
+        )
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a decoder made of a sequence of frames."""
+
+    batch: Batch
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+
+def fingerprint(data: bytes) -> int:
+    """A signed 64-bit hash of a record's own bytes: with terminal and time it tells a resend from a new record."""
+    value: int = fastcrc.crc64.xz(data)
+    return value - (1 << 64) if value >> 63 else value

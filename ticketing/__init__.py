@@ -1,0 +1,1 @@
+"""Incidents, tickets, channels and the desk. Imports detectors.verdicts only."""
