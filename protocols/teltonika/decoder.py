@@ -263,7 +263,7 @@ class Decoder:
             owner[match] = number
             if (owner >= 0).all():
                 break
-        whole: NDArray[np.bool_] = (owner.reshape(-1, count) >= 0).all(axis=1)
+        whole = np.logical_and.reduce(owner.reshape(-1, count) >= 0, axis=1)
         kept = np.repeat(whole, count)
         for number in np.unique(owner[kept]).tolist():
             chosen = kept & (owner == number)
