@@ -58,9 +58,6 @@ class Finding:
     detected_at: float
     observed_until: float
     explanation: Explanation
-    zone: str = "unknown"
-    zone_confidence: float = 0.0
-    priority: int = 3
 
 
 def count_verdicts(verdicts: Verdicts) -> dict[str, int]:
