@@ -14,7 +14,6 @@ escape, an impossible length, a wrong checksum.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import fastcrc
@@ -25,7 +24,11 @@ MAX_PAYLOAD = 0xFFFF
 # Commands whose payload has one size only; another is impossible.
 FIXED_PAYLOAD = {0x80: 8, 0x88: 4, 0x93: 0, 0x94: 4}
 
-_WRONG_ESCAPE = re.compile(rb"\xdb[^\xdc\xdd]", re.DOTALL)
+
+def _wrong_escape(raw: bytes | bytearray) -> bool:
+    """Whether an escape byte is followed by anything but the two bytes it may be followed by."""
+    escapes = raw.count(ESCAPE)
+    return escapes > 0 and escapes != raw.count(b"\xdb\xdc") + raw.count(b"\xdb\xdd")
 
 
 def stuff(body: bytes) -> bytes:
@@ -99,15 +102,14 @@ class Splitter:
             escapes = buffer.count(ESCAPE, 1 + self._seen, stop)
             self._seen = stop - 1
             if cut >= 0:
-                wrong = _WRONG_ESCAPE.search(buffer, 1, cut)
-                return self._damaged("structure" if wrong else "truncated", cut)
+                return self._damaged(self._unfinished(cut), cut)
             self._wanted += escapes  # each stands for one byte with two
             if escapes:
                 continue
             if len(buffer) < 1 + self._wanted:
                 return None
             raw = bytes(buffer[1 : 1 + self._wanted])
-            if _WRONG_ESCAPE.search(raw):
+            if _wrong_escape(raw):
                 return self._damaged("structure", 1 + self._wanted)
             body = unstuff(raw)
             if self._sized:
@@ -126,8 +128,12 @@ class Splitter:
         """The stream ended: a frame cut short, if there is one."""
         if not self._buffer:
             return None
-        wrong = _WRONG_ESCAPE.search(self._buffer, 1)
-        return self._damaged("structure" if wrong else "truncated", len(self._buffer))
+        return self._damaged(self._unfinished(len(self._buffer)), len(self._buffer))
+
+    def _unfinished(self, end: int) -> str:
+        """What is wrong with a frame that stops short at `end`; half an escape there is no wrong one."""
+        raw = self._buffer[1:end]
+        return "structure" if _wrong_escape(raw.removesuffix(ESCAPE)) else "truncated"
 
     def _skip(self) -> Piece | None:
         """Drop what stands before the next marker; told once per run."""
