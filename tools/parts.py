@@ -23,7 +23,9 @@ from pathlib import Path
 
 # TimescaleDB is in Debian since trixie. Its libc is newer than that of the machines we run on, so the whole closure is
 # taken from there and started by its own loader.
-TIMESCALEDB_SOURCE = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main"
+TIMESCALEDB_SOURCE = (
+    "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main"
+)
 POSTGRESQL = "usr/lib/postgresql/17"
 # In the closure, but nothing the server runs needs it: wrappers in perl, accounts, questions, the JIT's compiler.
 UNNEEDED = re.compile(
