@@ -433,6 +433,8 @@ def test_firmware_and_model_are_told_once_per_change() -> None:
         line("fw:3:1.0,hw:3:T"),
         line("hw:3:T,a:1:1,fw:3:1.1"),
         line("xfw:3:9,fw:1:7"),
+        line("fw:3:,hw:3:\7"),
+        line("fw:3:" + "9" * 65),
         b"#B#" + line("fw:3:1.2")[3:-2] + b"|" + line("fw:3:1.3")[3:-2] + b"\r\n",
     )
     assert [e for e in heard.events if isinstance(e, Identified)] == [
