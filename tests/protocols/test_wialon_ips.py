@@ -7,6 +7,7 @@ checked with an independent implementation.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -66,8 +67,8 @@ def talk(
     session = PROTOCOL.new_session(transport=transport, max_frame=max_frame)
     heard = Talk()
 
-    def take(events: object) -> None:
-        for event in list(events):  # type: ignore[call-overload]
+    def take(events: Iterable[object]) -> None:
+        for event in events:
             heard.events.append(event)
             if isinstance(event, Login):
                 take(session.accept(0.0) if accept else session.refuse())
@@ -474,6 +475,16 @@ def test_an_endless_line_is_not_buffered() -> None:
         assert len(session._buffer) <= (1 << 20) + 65_536
     assert reasons == ["length"]
     assert len(session._buffer) <= 1
+
+
+def test_what_waits_for_the_login_is_bounded() -> None:
+    session = PROTOCOL.new_session()
+    events = [e for piece in [W1, *[W6 * 10_000] * 100] for e in session.receive_data(piece, 0.0)]
+    assert events == [
+        Login(TERMINAL),
+        Malformed("length", len(W1), "too much before the login was decided"),
+        Close("length"),
+    ]
 
 
 def test_zeros_are_one_run_and_are_not_buffered() -> None:
