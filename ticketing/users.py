@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
@@ -281,11 +281,12 @@ class Users:
             await self._execute("UPDATE api_token SET used_at = %s WHERE digest = %s", (now, digest(token)))
         return User(found["id"], found["name"], found["role"], found["scope"])
 
-    async def _one(self, query: str, values: Any) -> dict[str, Any] | None:
+    async def _one(self, query: LiteralString, values: Any) -> dict[str, Any] | None:
         async with self._pool.connection() as connection:
             cursor = connection.cursor(row_factory=dict_row)
-            return await (await cursor.execute(query.encode(), values)).fetchone()
+            found: dict[str, Any] | None = await (await cursor.execute(query, values)).fetchone()
+            return found
 
-    async def _execute(self, query: str, values: Any) -> None:
+    async def _execute(self, query: LiteralString, values: Any) -> None:
         async with self._pool.connection() as connection:
-            await connection.execute(query.encode(), values)
+            await connection.execute(query, values)
