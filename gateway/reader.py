@@ -389,9 +389,7 @@ class PostgresReader:
                 connection,
                 SQL("""SELECT id, {columns} FROM {table}
                     WHERE {match} AND (%(before)s::int8 IS NULL OR id < %(before)s)
-                    ORDER BY id DESC LIMIT %(limit)s""").format(
-                    columns=columns, table=table, match=match
-                ),
+                    ORDER BY id DESC LIMIT %(limit)s""").format(columns=columns, table=table, match=match),
                 values,
             )
         following = _encode(str(rows[limit - 1]["id"])) if len(rows) > limit else None

@@ -7,7 +7,6 @@ right, and for a read-scope token on every POST; then 404 for what does not exis
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import quote, urlsplit
@@ -176,5 +175,3 @@ def safe_next(target: str) -> str:
 def _plain(target: str) -> bool:
     """Browsers read a backslash as a slash and drop control characters."""
     return len(target) <= 2000 and "\\" not in target and target.isprintable()
-
-

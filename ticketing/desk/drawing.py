@@ -5,6 +5,7 @@ Tracks are drawn in Web Mercator, so that tiles of a configured server lie under
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -177,10 +178,10 @@ def chart(
 
 def _runs(points: Sequence[Point]) -> list[list[Point]]:
     """Cut where nothing came for much longer than usual."""
-    steps = sorted((b.time - a.time).total_seconds() for a, b in zip(points, points[1:], strict=False))
+    steps = sorted((b.time - a.time).total_seconds() for a, b in itertools.pairwise(points))
     usual = steps[len(steps) // 2] if steps else 0.0
     runs = [[points[0]]]
-    for before, after in zip(points, points[1:], strict=False):
+    for before, after in itertools.pairwise(points):
         if (after.time - before.time).total_seconds() > max(5 * usual, 60.0):
             runs.append([])
         runs[-1].append(after)

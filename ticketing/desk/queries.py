@@ -171,5 +171,3 @@ def latest(request: Request, record: Record | None) -> datetime:
     if record is None or record.time > now:
         return now
     return record.time + timedelta(seconds=1)
-
-

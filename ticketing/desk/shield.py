@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from psycopg import OperationalError
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -74,6 +75,12 @@ class Shield:
             if not started:
                 refusal = JSONResponse({"error": f"more than {MAX_BODY} bytes"}, 413, {"Connection": "close"})
                 await refusal(scope, receive, send_with_headers)
+        except OperationalError:  # the gate could not ask who this is
+            if started:
+                raise
+            await PlainTextResponse("The store is away; please try again.", 503, {"Retry-After": "5"})(
+                scope, receive, send_with_headers
+            )
         except Exception:
             if not started:
                 await PlainTextResponse("Something went wrong here; it is logged.", 500)(
