@@ -113,7 +113,7 @@ def test_what_the_table_does_not_have_is_a_conflict(postgres_dsn):
             for state in State:
                 await fetch_nothing(
                     pool,
-                    "UPDATE ticket SET state = %s, consent_at = NULL, closed_at = CASE WHEN %s = 'closed' THEN now() END",
+                    "UPDATE ticket SET state = %s, closed_at = CASE WHEN %s = 'closed' THEN now() END",
                     state,
                     state,
                 )
