@@ -5,6 +5,7 @@ The words stand here and in the templates only, so that a translation has one pl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -48,6 +49,9 @@ UNITS = {
 }
 
 
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
 class Rendering:
     """Renders templates of this package; `now` is asked once a page."""
 
@@ -71,7 +75,8 @@ class Rendering:
             unit=unit,
             number=number,
             grouped=lambda n: f"{n:,}".replace(",", " "),
-            label=lambda key: str(key).replace("_", " ").capitalize(),
+            label=label,
+            told=told,
         )
 
     def page(
@@ -98,13 +103,31 @@ def unit(measure: str) -> str:
     return UNITS[max(fitting, key=len)] if fitting else ""
 
 
+def label(key: Any) -> str:
+    """A key of evidence as words; an ending of one letter is its unit."""
+    words = str(key).replace("_", " ")
+    if words[-2:-1] == " ":
+        words = f"{words[:-2]}, {words[-1]}"
+    return words[:1].upper() + words[1:]
+
+
+def told(text: str, stamp: Callable[[datetime], str]) -> str:
+    """A text of evidence; an instant becomes readable."""
+    if not INSTANT.fullmatch(text):
+        return text
+    try:
+        return stamp(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):  # the thirteenth month, or a year that no zone can hold
+        return text
+
+
 def number(value: Any) -> str:
     """A measure's value for people."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int) or value == int(value):
         return f"{int(value):,}".replace(",", " ") if abs(value) < 1e15 else str(value)
-    return f"{value:.7g}"
+    return f"{value:.9g}"
 
 
 def stamp(moment: datetime, zone: tzinfo) -> str:

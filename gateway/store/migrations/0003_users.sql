@@ -18,7 +18,7 @@ CREATE TABLE session (
     used_at     timestamptz NOT NULL,       -- refreshed at most once a minute
     address     text NOT NULL
 );
-CREATE INDEX session_user ON session (app_user);
+CREATE INDEX session_app_user ON session (app_user);
 
 CREATE TABLE api_token (
     digest      bytea PRIMARY KEY,
@@ -27,4 +27,4 @@ CREATE TABLE api_token (
     created_at  timestamptz NOT NULL DEFAULT now(),
     used_at     timestamptz
 );
-CREATE INDEX api_token_user ON api_token (app_user);
+CREATE INDEX api_token_app_user ON api_token (app_user);
