@@ -150,6 +150,13 @@ class PostgresReader:
                 return _record(rows[0])
         return None
 
+    async def first_time(self, identity: str, *, since: datetime, until: datetime) -> datetime | None:
+        """The earliest record's time within the span."""
+        rows = await self._records(
+            SQL("SELECT time FROM {records} r ORDER BY time LIMIT 1").format(records=RECORDS), identity, since, until
+        )
+        return rows[0]["time"] if rows else None
+
     async def positions(self, identity: str, *, since: datetime, until: datetime, limit: int = 500) -> list[Position]:
         """The last `limit` valid positions of the span, oldest first."""
         rows = await self._records(

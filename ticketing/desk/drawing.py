@@ -137,7 +137,7 @@ class Chart:
 
 
 def chart(
-    points: Sequence[Point], *, since: datetime, until: datetime, zone: tzinfo, width: int = 640, height: int = 180
+    points: Sequence[Point], *, since: datetime, until: datetime, zone: tzinfo, width: int = 500, height: int = 160
 ) -> Chart | None:
     """Draw a series over its span; None without a point. Where values are missing the line is broken."""
     if not points:

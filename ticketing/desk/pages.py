@@ -107,6 +107,8 @@ async def terminal(request: Request) -> Response:
     record = await reader.last_record(found.terminal)
     until = queries.latest(request, record)
     since = until - timedelta(hours=hours)
+    # A terminal that has only just begun fills the charts with what there is.
+    since = await reader.first_time(found.terminal, since=since, until=until) or since
     positions = await reader.positions(found.terminal, since=since, until=until)
     names = await reader.measures(found.terminal, since=since, until=until) if record else []
     wanted = [measure] if measure in names else [name for name in CHARTS if name in names][:SHOWN_CHARTS]

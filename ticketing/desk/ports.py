@@ -158,6 +158,9 @@ class Reader(Protocol):
     async def last_record(self, identity: str) -> Record | None:
         """The record with the latest time."""
 
+    async def first_time(self, identity: str, *, since: datetime, until: datetime) -> datetime | None:
+        """The earliest record's time within the span."""
+
     async def positions(self, identity: str, *, since: datetime, until: datetime, limit: int = 500) -> list[Position]:
         """The last `limit` valid positions of the span, oldest first."""
 
