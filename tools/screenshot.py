@@ -1,7 +1,7 @@
-"""Photograph the desk: `python tools/screenshot.py http://127.0.0.1:8080 --user demo --password-stdin -o docs/desk.png`.
+"""Photograph the desk: `python -m tools.screenshot http://127.0.0.1:8080 --user NAME --password-stdin -o docs/desk.png`.
 
 One page (`--page`, the queue unless told) into one file, or with `--all FOLDER` every page at desktop and phone width.
-Needs playwright and a Chromium of the system's packages.
+Needs playwright, and Chromium of the system's packages, which is fetched where it is not installed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tools import parts
 
 SIZES = {"desktop": (1360, 850), "phone": (390, 844)}
 
@@ -82,7 +84,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="pixels per CSS pixel")
     args = parser.parse_args()
     password = sys.stdin.readline().rstrip("\n")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or str(parts.chromium())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         if args.all:

@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 from psycopg_pool import AsyncConnectionPool
 
-from gateway.commands.store import with_pool
-from gateway.config import ConfigError, load
+from gateway.commands.common import load_settings, with_pool
 from ticketing.passwords import MAX_PASSWORD_BYTES, PasswordError, check
 from ticketing.users import ROLES, SCOPES, UserError, Users
 
@@ -23,8 +22,9 @@ Work: TypeAlias = Callable[[Users], Awaitable[int]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
     config = argparse.ArgumentParser(add_help=False)
-    config.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
+    config.add_argument("--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     password = argparse.ArgumentParser(add_help=False)
     password.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
 
@@ -42,14 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 where it worked; 1 where the accounts do not allow it; 2 for wrong input or configuration."""
+    """0 where it worked, 2 with the reason on stderr where not."""
+    settings = load_settings(args)
     try:
-        settings = load(args.config)
         password = _password(args.password_stdin) if args.action in ("add", "password") else ""
-    except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return 2
     except PasswordError as error:
         print(f"dozor user: {error}", file=sys.stderr)
         return 2
@@ -60,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             return await _act(users, args, password)
         except (UserError, PasswordError) as error:
             print(f"dozor user: {error}", file=sys.stderr)
-            return 1
+            return 2
         finally:
             users.close()
 
