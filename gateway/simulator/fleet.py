@@ -127,6 +127,7 @@ class Vehicle:
         self._no_fix_until = _FIX_LOST
         self._next_no_fix = rng.expovariate(1 / scenario.no_fix.every)
         self._at = 0.0
+        self._time = 0
         self.due = rng.uniform(0, self.interval[self.state])
         self._until = self._stay() if spec.profile == "driving" else math.inf
         self._fix = self._position()
@@ -154,6 +155,9 @@ class Vehicle:
         every = self.interval[self.state]
         # Jitter of a twentieth: real terminals are regular, but no metronomes.
         self.due = min(at + every * rng.uniform(0.95, 1.05), max(self._until, at + min(every, 1.0)))
+        # Strictly rising in the wire's own resolution: no two records of a terminal share a time.
+        unit = 1 if self.spec.protocol == "teltonika" else 1000
+        self._time = max((start_ms + round(at * 1000)) // unit, self._time + 1)
         fixed = self._has_fix(at)
         if fixed:
             self._fix = self._position()
@@ -162,7 +166,7 @@ class Vehicle:
         track = self._track
         speed = round(track.speed * 3.6) if fixed else 0
         return Reading(
-            time=start_ms + round(at * 1000),
+            time=self._time * unit,
             lat=self._fix[0],
             lon=self._fix[1],
             altitude=round(self._altitude + 15 * math.sin(track.x / 900) * math.cos(track.y / 1300)),

@@ -90,7 +90,7 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     mode: Literal["power", "hang", "modem", "mixed"] = "mixed"
     mark: Literal["outdated", "critical", "broken", "mixed"] = "mixed"
-    profiles: list[Literal["driving", "idling", "parked", "sleeping"]] = ["driving", "idling", "parked"]
+    profiles: tuple[Literal["driving", "idling", "parked", "sleeping"], ...] = ("driving", "idling", "parked")
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,11 +105,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     terminals: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
     duration: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     transport: Literal["tcp", "udp"] = "tcp"
-    mix: dict[Literal["teltonika", "omnicomm", "wialon-ips"], Annotated[float, msgspec.Meta(ge=0)]] = {
-        "teltonika": 4,
-        "omnicomm": 3,
-        "wialon-ips": 3,
-    }
+    mix: dict[Literal["teltonika", "omnicomm", "wialon-ips"], Annotated[float, msgspec.Meta(ge=0)]] = msgspec.field(
+        default_factory=lambda: {"teltonika": 4.0, "omnicomm": 3.0, "wialon-ips": 3.0}
+    )
     targets: dict[Literal["teltonika", "omnicomm", "wialon-ips"], str] = {}
     intervals: Intervals = Intervals()
     profiles: Profiles = Profiles()

@@ -114,13 +114,11 @@ class Terminal(ABC):
         self._words.clear()
         if self.ready and not self.wants_close:
             while len(self._in_flight) < self.window:
-                packet = self._unsent.popleft() if self._unsent else self._next_packet(now)
+                packet = self._unsent.popleft() if self._unsent else self._next_packet()
                 if packet is None:
                     break
                 self._send(packet, now)
                 out += packet.data
-            if not self._box:
-                out += self._all_sent(now)
         return out
 
     def waiting_since(self) -> float | None:
@@ -158,10 +156,8 @@ class Terminal(ABC):
     def expected(record: SentRecord) -> dict[str, Any]:
         """The row of `telemetry` this record must become; `measures` only those the simulator vouches for."""
 
-    def _all_sent(self, now: float) -> bytes:  # noqa: ARG002 - protocols that end a backlog with a word override
-        return b""
-
-    def _next_packet(self, now: float) -> Packet | None:  # noqa: ARG002 - same
+    def _next_packet(self) -> Packet | None:
+        """The next frame of new records; None: nothing to send yet."""
         if self._offline:
             count, archive = min(self._offline, self.archive_records), True
             self._offline -= count
