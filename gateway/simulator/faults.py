@@ -59,18 +59,26 @@ def catalogue(today: datetime.date) -> str:
     lines = [f"grace_days = {GRACE_DAYS}"]
     for release in RELEASES:
         day = today - datetime.timedelta(days=release.age)
-        lines += ["", "[[release]]", f'model = "{release.model}"', f'version = "{release.version}"', f"released = {day}"]
+        lines += [
+            "",
+            "[[release]]",
+            f'model = "{release.model}"',
+            f'version = "{release.version}"',
+            f"released = {day}",
+        ]
         if release.mark:
             lines.append(f'mark = "{release.mark}"')
     return "\n".join(lines) + "\n"
 
 
-def _victims(
-    plan: FaultPlan, fleet: Sequence[TerminalSpec], taken: set[int], rng: random.Random
-) -> list[int]:
+def _victims(plan: FaultPlan, fleet: Sequence[TerminalSpec], taken: set[int], rng: random.Random) -> list[int]:
     if plan.terminals:
         return [index for index in plan.terminals if index < len(fleet)]
-    able = [i for i, spec in enumerate(fleet) if i not in taken and (plan.kind == "firmware" or spec.profile in plan.profiles)]
+    able = [
+        i
+        for i, spec in enumerate(fleet)
+        if i not in taken and (plan.kind == "firmware" or spec.profile in plan.profiles)
+    ]
     # By turns from each protocol, so that a small number of faults still touches all of them.
     rng.shuffle(able)
     by_protocol: dict[str, list[int]] = {}
@@ -82,9 +90,7 @@ def _victims(
     return turns[: plan.count]
 
 
-def plan_faults(
-    scenario: Scenario, fleet: Sequence[TerminalSpec]
-) -> tuple[list[PlannedFault], list[str]]:
+def plan_faults(scenario: Scenario, fleet: Sequence[TerminalSpec]) -> tuple[list[PlannedFault], list[str]]:
     """The faults of a scenario and the firmware of each terminal. No terminal gets two faults by drawing."""
     rng = random.Random(f"{scenario.seed}/faults")  # noqa: S311 - seeded on purpose
     faults: list[PlannedFault] = []

@@ -221,7 +221,7 @@ class Link(asyncio.Protocol):
             self._retry = _FIRST_RETRY
         self._pump()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended changes nothing
+    def connection_lost(self, exc: Exception | None) -> None:
         """Try again, but for a terminal that is off."""
         self._transport = None
         self.terminal.disconnected()
@@ -246,10 +246,10 @@ class UdpLink(Link):
                 link._socket = cast("asyncio.DatagramTransport", transport)
                 link.connection_made(transport)
 
-            def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - connected socket
+            def datagram_received(self, data: bytes, addr: object) -> None:
                 link.data_received(data)
 
-            def error_received(self, exc: Exception) -> None:  # noqa: ARG002 - nobody listens: as if it were lost
+            def error_received(self, exc: Exception) -> None:
                 link.truth.count(link.terminal.spec.protocol, "connections_failed")
 
             def connection_lost(self, exc: Exception | None) -> None:

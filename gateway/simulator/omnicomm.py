@@ -11,32 +11,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import fastcrc
-
 from gateway.simulator.fleet import Reading, TerminalSpec
 from gateway.simulator.terminals import Packet, Terminal
 from gateway.simulator.truth import SentRecord, Truth
+from protocols.omnicomm import declaration as wire
 from protocols.omnicomm.omnicomm_pb2 import RecReg
 
 EPOCH = 1_230_768_000  # 2009-01-01 UTC
-IDENTIFICATION, ARCHIVE_REQUEST, ARCHIVE, ERASE, ERASED = 0x80, 0x85, 0x86, 0x87, 0x88
-SERVER_IDENTIFICATION, TIME_REQUEST, TIME, LIVE = 0x81, 0x93, 0x94, 0x95
+SERVER_IDENTIFICATION, ARCHIVE_REQUEST, ARCHIVE, ERASE, TIME_REQUEST, TIME, LIVE = (
+    0x81,
+    0x85,
+    0x86,
+    0x87,
+    0x93,
+    0x94,
+    0x95,
+)
 TIMER, IGNITION_ON, IGNITION_OFF = 1, 4, 5
-_LARGEST = 64  # payload of any word a server has, generously
 _CLOCK_TOLERANCE = 60  # seconds: more is no answer to "what time is it"
 
 
-def from_terminal(command: int, payload: bytes = b"") -> bytes:
-    """A registrar's frame: the checksum goes high byte first."""
-    body = bytes([command]) + len(payload).to_bytes(2, "little") + payload
-    return _stuffed(body + int(fastcrc.crc16.ibm_3740(body)).to_bytes(2, "big"))
-
-
-def _stuffed(body: bytes) -> bytes:
-    return b"\xc0" + body.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
-
-
-def message(reading: Reading) -> bytes:
+def message(reading: Reading) -> RecReg:
     """One record as protobuf."""
     record = RecReg()
     record.mID.append((IGNITION_ON if reading.ignition else IGNITION_OFF) if reading.changed else TIMER)
@@ -58,7 +53,7 @@ def message(reading: Reading) -> bytes:
         setattr(record.llsdt, f"TLLS{number}", tank.temperature)
         setattr(record.llsdt, f"CLLS{number}", tank.level)
         setattr(record.llsdt, f"FLLS{number}", tank.status)
-    return record.SerializeToString()
+    return record
 
 
 class OmnicommTerminal(Terminal):
@@ -71,32 +66,34 @@ class OmnicommTerminal(Terminal):
     ) -> None:
         super().__init__(spec, truth, firmware=firmware, window=window, frame_records=frame_records)
         self._number = 1000 + spec.index
+        self._server = wire.ServerFrames()
         self._archive_done = False
         self._asked_time = False
 
-    def _log_in(self, now: float) -> None:  # noqa: ARG002 - the identification carries no time
+    def _log_in(self, now: float) -> None:
         self._archive_done = self._asked_time = False
+        self._server = wire.ServerFrames()
         for packet in self._unsent:
             if not packet.archive:
                 packet.archive = True
-                packet.data = from_terminal(ARCHIVE, self._container(packet))
-        identification = int(self.spec.identity).to_bytes(4, "little") + int(self.firmware or 0).to_bytes(4, "little")
-        self._words += from_terminal(IDENTIFICATION, identification)
+                packet.data = self._container(packet)
+        self._words += wire.identification(int(self.spec.identity), int(self.firmware or 0))
 
     def _build(self, records: Sequence[SentRecord], *, archive: bool) -> Packet:
         packet = Packet(b"", records, number=self._number, archive=archive)
         self._number += 1
-        packet.data = from_terminal(ARCHIVE if archive else LIVE, self._container(packet))
+        packet.data = self._container(packet)
         return packet
 
     @staticmethod
     def _container(packet: Packet) -> bytes:
-        first = packet.records[0].reading.time // 1000 - EPOCH
-        out = packet.number.to_bytes(4, "little") + first.to_bytes(4, "little") + b"\0"
-        for record in packet.records:
-            data = message(record.reading)
-            out += len(data).to_bytes(2, "little") + data
-        return out
+        readings = [record.reading for record in packet.records]
+        return wire.container(
+            packet.number,
+            readings[0].time // 1000 - EPOCH,
+            [message(reading) for reading in readings],
+            command=ARCHIVE if packet.archive else LIVE,
+        )
 
     def _next_packet(self) -> Packet | None:
         if not self._archive_done and not self._offline:
@@ -108,52 +105,22 @@ class OmnicommTerminal(Terminal):
         out = super().data_to_send(now)
         if self.ready and not (self._archive_done or self._offline or self._unsent or self._in_flight):
             self._archive_done = True
-            out += from_terminal(ARCHIVE) + super().data_to_send(now)
+            out += wire.archive_exhausted() + super().data_to_send(now)
         return out
 
     def _parse(self, now: float) -> None:
-        while not self.wants_close:
-            frame = self._take(now)
-            if frame is None:
-                return
-            self._heard(frame[0], frame[1], now)
-
-    def _take(self, now: float) -> tuple[int, bytes] | None:
-        """The next whole frame of the server: (command, payload); its checksum goes low byte first."""
-        buffer = self._buffer
-        if not buffer:
-            return None
-        if buffer[0] != 0xC0:
-            self._violation(now, f"no frame begins with 0x{buffer[0]:02x}")
-            return None
-        end = buffer.find(0xC0, 1)
-        stuffed = bytes(buffer[1:end] if end > 0 else buffer[1:])
-        body = stuffed.replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
-        if stuffed.endswith(b"\xdb") and end < 0:
-            return None
-        size = 3 + int.from_bytes(body[1:3], "little") + 2 if len(body) >= 3 else 5
-        if size > _LARGEST:
-            self._violation(now, f"a frame of {size} bytes from the server")
-            return None
-        if len(body) < size and end < 0:
-            return None
-        whole, body = body[:size], body[:size]
-        if len(whole) < size or int(fastcrc.crc16.ibm_3740(body[:-2])).to_bytes(2, "little") != body[-2:]:
-            self._violation(now, f"a damaged frame from the server: {bytes(buffer[:32]).hex()}")
-            return None
-        used = len(_stuffed(body))
-        if bytes(buffer[:used]) != _stuffed(body):
-            self._violation(now, f"wrongly stuffed: {bytes(buffer[:used]).hex()}")
-            return None
-        del buffer[:used]
-        return body[0], body[3:-2]
-
-    def _heard(self, command: int, payload: bytes, now: float) -> None:
-        sizes = {SERVER_IDENTIFICATION: 8, ARCHIVE_REQUEST: 4, ERASE: 4, TIME_REQUEST: 0, TIME: 4}
-        if sizes.get(command) != len(payload):
-            self._violation(now, f"command 0x{command:02x} with {len(payload)} bytes")
+        data = bytes(self._buffer)
+        self._buffer.clear()  # unfinished frames wait in `_server`
+        try:
+            words = self._server.feed(data)
+        except ValueError as error:
+            self._violation(now, f"a damaged frame from the server: {error}")
             return
-        number = int.from_bytes(payload[:4], "little")
+        for command, number in words:
+            if not self.wants_close:
+                self._heard(command, number, now)
+
+    def _heard(self, command: int, number: int, now: float) -> None:
         if command == ARCHIVE_REQUEST:
             oldest = self._unsent[0].number if self._unsent else self._number
             if number > oldest:
@@ -163,17 +130,19 @@ class OmnicommTerminal(Terminal):
                 self._logged_in()
                 if self.spec.index % 3 == 0:  # some set their clocks by the server
                     self._asked_time = True
-                    self._words += from_terminal(TIME_REQUEST)
+                    self._words += wire.time_request()
         elif command == ERASE:
             self._erase(number, now)
         elif command == TIME_REQUEST:
-            self._words += from_terminal(TIME, (int(now) - EPOCH).to_bytes(4, "little"))
+            self._words += wire.frame(TIME, wire.TIME.build({"time": wire.omnicomm_time(now)}))
         elif command == TIME:
             if not self._asked_time:
                 self._violation(now, "told the time without having asked")
             elif abs(number + EPOCH - now) > _CLOCK_TOLERANCE:
                 self._violation(now, f"told that it is {number + EPOCH}")
             self._asked_time = False
+        elif command != SERVER_IDENTIFICATION:
+            self._violation(now, f"command 0x{command:02x}")
 
     def _erase(self, number: int, now: float) -> None:
         if number not in [packet.number for packet in self._in_flight]:
@@ -181,7 +150,7 @@ class OmnicommTerminal(Terminal):
             return
         while self._in_flight and self._in_flight[0].number <= number:
             self._erase_oldest(now)
-        self._words += from_terminal(ERASED, number.to_bytes(4, "little"))
+        self._words += wire.delete_confirmation(number)
 
     @staticmethod
     def expected(record: SentRecord) -> dict[str, Any]:

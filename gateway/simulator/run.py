@@ -22,6 +22,7 @@ TERMINALS: dict[str, type[Terminal]] = {
     "wialon-ips": WialonIpsTerminal,
 }
 _DRAIN = 5.0  # seconds at the end in which acks that are owed may still come
+_DRAIN_STEP = 0.02
 
 
 def expected_row(record: SentRecord) -> dict[str, object]:
@@ -131,9 +132,10 @@ class FleetRun:
             timer.cancel()
         for link in self.links:
             link.stop_reporting()
-        until = time.monotonic() + drain
-        while any(link.waits for link in self.links) and time.monotonic() < until:
-            await asyncio.sleep(0.02)
+        for _ in range(round(drain / _DRAIN_STEP)):
+            if not any(link.waits for link in self.links):
+                break
+            await asyncio.sleep(_DRAIN_STEP)
         for link in self.links:
             link.close()
         await asyncio.sleep(0)  # let the transports say that they are closed

@@ -105,10 +105,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     terminals: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
     duration: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     transport: Literal["tcp", "udp"] = "tcp"
-    mix: dict[Literal["teltonika", "omnicomm", "wialon-ips"], Annotated[float, msgspec.Meta(ge=0)]] = msgspec.field(
+    mix: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = msgspec.field(
         default_factory=lambda: {"teltonika": 4.0, "omnicomm": 3.0, "wialon-ips": 3.0}
     )
-    targets: dict[Literal["teltonika", "omnicomm", "wialon-ips"], str] = {}
+    targets: dict[str, str] = {}
     intervals: Intervals = Intervals()
     profiles: Profiles = Profiles()
     archive: Archive = Archive()
@@ -148,6 +148,9 @@ def parse_scenario(text: str, name: str = "scenario") -> Scenario:
         raise ScenarioError(f"{name}: not TOML: {error}: correct the syntax") from error
     except msgspec.ValidationError as error:
         raise ScenarioError(f"{name}: {error}: see docs/simulator.md for keys and ranges") from error
+    for table, names in (("mix", scenario.mix), ("targets", scenario.targets)):
+        if unknown := sorted(set(names) - set(PROTOCOLS)):
+            raise ScenarioError(f"{name}: {table}.{unknown[0]}: unknown protocol: known are {', '.join(PROTOCOLS)}")
     if sum(scenario.mix.values()) <= 0:
         raise ScenarioError(f"{name}: mix: no protocol has a weight: give at least one a number above 0")
     if sum(getattr(scenario.profiles, key) for key in PROFILES) <= 0:

@@ -141,7 +141,7 @@ class TeltonikaTerminal(Terminal):
         self._uptime_from = now
         self._words += wire.login(self.spec.identity)
 
-    def _build(self, records: Sequence[SentRecord], *, archive: bool) -> Packet:  # noqa: ARG002 - the wire has no mark
+    def _build(self, records: Sequence[SentRecord], *, archive: bool) -> Packet:
         return Packet(wire.tcp_frame(payload(self.codec, [r.reading for r in records])), records)
 
     def _parse(self, now: float) -> None:
@@ -249,7 +249,7 @@ class TeltonikaUdpTerminal(TeltonikaTerminal):
         self._uptime_from = now
         self._logged_in()
 
-    def _build(self, records: Sequence[SentRecord], *, archive: bool) -> Packet:  # noqa: ARG002 - the wire has no mark
+    def _build(self, records: Sequence[SentRecord], *, archive: bool) -> Packet:
         self._number = (getattr(self, "_number", 0) % 255) + 1
         data = wire.udp_datagram(
             payload(self.codec, [r.reading for r in records]),

@@ -56,7 +56,7 @@ class WialonIpsTerminal(Terminal):
         super().__init__(spec, truth, firmware=firmware, window=window, frame_records=frame_records)
         self._tell_firmware = True  # in the first message of each connection
 
-    def _log_in(self, now: float) -> None:  # noqa: ARG002 - the protocol's login carries no time
+    def _log_in(self, now: float) -> None:
         self._tell_firmware = True
         self._words += packets.login(self.spec.identity, version=VERSION)
 

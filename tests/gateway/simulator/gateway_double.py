@@ -78,6 +78,7 @@ class GatewayDouble:
                     "valid": bool(batch.flags[i] & VALID),
                     "archive": bool(batch.flags[i] & ARCHIVE),
                     "measures": measures[i],
+                    "received": time.time(),
                     "fingerprint": int(batch.fingerprint[i]),
                 }
             )

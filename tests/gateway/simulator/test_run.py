@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from gateway.simulator.run import FleetRun, expected_row
-from gateway.simulator.scenario import FaultPlan, Intervals, LinkLoss, Profiles, Scenario
+from gateway.simulator.scenario import FaultPlan, Intervals, LinkLoss, NoFix, Profiles, Scenario
 from gateway.simulator.truth import Truth
 from tests.gateway.simulator.gateway_double import GatewayDouble
 
@@ -60,12 +60,13 @@ def compare(run: FleetRun, double: GatewayDouble) -> None:
 
 def test_a_mixed_fleet_is_stored_value_by_value() -> None:
     double = GatewayDouble()
-    run = run_fleet(Scenario(seed=7, terminals=60, intervals=QUICK, ramp=0.5), double, 3)
+    no_fix = NoFix(share=0.5, every=1.0, length=1.0)
+    run = run_fleet(Scenario(seed=7, terminals=60, intervals=QUICK, ramp=0.5, no_fix=no_fix), double, 2)
     truth = run.truth
     assert truth.violations == []
     assert double.malformed == []
     assert truth.total("logins") == 60
-    assert truth.total("records_acked") == truth.total("records_sent") > 600
+    assert truth.total("records_acked") == truth.total("records_sent") > 400
     assert truth.total("frames_resent") == 0
     assert {row["archive"] for row in double.rows} == {True, False}
     assert {row["valid"] for row in double.rows} == {True, False}
@@ -79,16 +80,16 @@ def test_a_mixed_fleet_is_stored_value_by_value() -> None:
             assert double.identified[spec.identity].firmware == run.firmware[index]
         else:
             told = [r["measures"] for r in double.rows if r["terminal"] == spec.identity]
-            assert told[0]["param.fw"] == run.firmware[index]
-            assert told[0]["param.hw"] == spec.model
+            assert {m["param.fw"] for m in told if "param.fw" in m} == {run.firmware[index]}
+            assert {m["param.hw"] for m in told if "param.hw" in m} == {spec.model}
 
 
 def test_lost_links_resend_and_lose_nothing() -> None:
     double = GatewayDouble()
     scenario = Scenario(
-        seed=3, terminals=30, intervals=QUICK, ramp=0.2, window=3, link_loss=LinkLoss(every=1.0, length=0.4)
+        seed=3, terminals=30, intervals=QUICK, ramp=0.2, window=3, link_loss=LinkLoss(every=0.8, length=0.3)
     )
-    run = run_fleet(scenario, double, 4)
+    run = run_fleet(scenario, double, 2.6)
     assert run.truth.violations == []
     assert run.truth.total("connections") > 40
     assert run.truth.total("records_acked") > 300
@@ -111,7 +112,7 @@ def test_several_records_in_a_frame_and_several_frames_in_flight(window: int) ->
 def test_udp_terminals_check_the_echo() -> None:
     double = GatewayDouble()
     scenario = Scenario(seed=2, terminals=10, mix={"teltonika": 1}, transport="udp", intervals=QUICK, ramp=0.1)
-    run = run_fleet(scenario, double, 2, udp=True)
+    run = run_fleet(scenario, double, 1.2, udp=True)
     assert run.truth.violations == []
     assert run.truth.total("records_acked") > 50
     compare(run, double)
@@ -133,7 +134,7 @@ def wrong_ack(name: str, count: int, ack: bytes) -> bytes:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_ack_is_a_violation_and_erases_nothing(name: str) -> None:
     double = GatewayDouble(misbehave=wrong_ack)
-    run = run_fleet(Scenario(seed=4, terminals=6, mix={name: 1}, intervals=QUICK, ramp=0.1), double, 2.5)
+    run = run_fleet(Scenario(seed=4, terminals=6, mix={name: 1}, intervals=QUICK, ramp=0.1), double, 1.5)
     assert run.truth.violation_count >= 6
     assert {v.terminal for v in run.truth.violations} <= {spec.identity for spec in run.fleet}
     assert run.truth.total("records_acked") > 20
@@ -144,7 +145,7 @@ def test_a_wrong_ack_is_a_violation_and_erases_nothing(name: str) -> None:
 def test_wrong_udp_answers_are_not_taken_for_acks() -> None:
     double = GatewayDouble(misbehave=wrong_ack)
     scenario = Scenario(seed=2, terminals=4, mix={"teltonika": 1}, transport="udp", intervals=QUICK, ramp=0.1)
-    run = run_fleet(scenario, double, 2, udp=True)
+    run = run_fleet(scenario, double, 1.2, udp=True)
     assert run.truth.total("late_answers") > 0
     assert run.truth.total("records_acked") < run.truth.total("records_made")
     compare(run, double)
@@ -159,29 +160,25 @@ def test_faults_are_labelled_and_silence_is_silent() -> None:
         ramp=0.2,
         profiles=Profiles(driving=1, idling=1, parked=1, sleeping=0),
         fault=[
-            FaultPlan(kind="silence", count=6, at=1.0, spread=0.5, until=2.4),
-            FaultPlan(kind="silence", count=3, at=1.0, mode="power"),
+            FaultPlan(kind="silence", count=6, at=0.8, spread=0.3, until=1.8),
+            FaultPlan(kind="silence", count=3, at=0.8, mode="power"),
             FaultPlan(kind="firmware", count=5),
         ],
     )
-    run = run_fleet(scenario, double, 4)
+    run = run_fleet(scenario, double, 2.6)
     faults = run.truth.faults
     assert Counter(fault.kind for fault in faults) == {"silence": 9, "firmware": 5}
     assert len({fault.terminal for fault in faults}) == 14
     assert run.truth.violations == []
     for fault in faults:
         if fault.kind == "silence":
-            during = [
-                r for r in double.rows
-                if r["terminal"] == fault.terminal
-                and fault.injected_at + 0.05 < r["time"] / 1e6 < (fault.ended_at or 1e12) - 1.05
-            ]  # fmt: skip
-            if fault.detail != "modem":
-                assert during == []
-            after = [r for r in double.rows if fault.ended_at and r["terminal"] == fault.terminal]
-            assert fault.ended_at is None or after[-1]["time"] / 1e6 > fault.ended_at - 1
+            times = [row["received"] for row in double.rows if row["terminal"] == fault.terminal]
+            assert any(t < fault.injected_at for t in times)
+            # its last frame may just have left
+            assert not any(fault.injected_at + 0.3 < t < (fault.ended_at or 1e12) for t in times)
+            assert fault.ended_at is None or times[-1] > fault.ended_at
     compare(run, double)
-    again = FleetRun(scenario, {name: "127.0.0.1:1" for name in NAMES})
+    again = FleetRun(scenario, dict.fromkeys(NAMES, "127.0.0.1:1"))
     assert again.planned == run.planned
     assert again.firmware == run.firmware
     assert again.fleet == run.fleet
