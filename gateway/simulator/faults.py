@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gateway.simulator.fleet import TerminalSpec
@@ -90,11 +90,16 @@ def _victims(plan: FaultPlan, fleet: Sequence[TerminalSpec], taken: set[int], rn
     return turns[: plan.count]
 
 
-def plan_faults(scenario: Scenario, fleet: Sequence[TerminalSpec]) -> tuple[list[PlannedFault], list[str]]:
-    """The faults of a scenario and the firmware of each terminal. No terminal gets two faults by drawing."""
+def plan_faults(
+    scenario: Scenario, fleet: Sequence[TerminalSpec], exclude: Collection[str] = ()
+) -> tuple[list[PlannedFault], list[str]]:
+    """The faults of a scenario and the firmware of each terminal.
+
+    By drawing no terminal gets two faults, and none of `exclude` (identities) gets any.
+    """
     rng = random.Random(f"{scenario.seed}/faults")  # noqa: S311 - seeded on purpose
     faults: list[PlannedFault] = []
-    taken: set[int] = set()
+    taken = {index for index, spec in enumerate(fleet) if spec.identity in exclude}
     firmware = []
     for spec in fleet:
         versions = _versions(spec.model)

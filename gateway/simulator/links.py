@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+import time
 from typing import cast
 
 from gateway.simulator.fleet import Vehicle
@@ -20,26 +20,27 @@ from gateway.simulator.truth import Truth
 _FIRST_RETRY, _LAST_RETRY = 0.3, 3.0
 
 
-@dataclass(slots=True)
 class Clock:
-    """Unix time that follows the loop's clock: no step of the wall clock disturbs a run."""
+    """Unix time that follows the monotonic clock: no step of the wall clock disturbs a run."""
 
-    loop: asyncio.AbstractEventLoop
-    unix: float
-    started: float
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.unix = time.time()
+        self._started = time.monotonic()
+        self._loop_started = loop.time()
 
     def now(self) -> float:
-        """Unix seconds."""
-        return self.unix + (self.loop.time() - self.started)
+        """Unix seconds, to the microsecond (uvloop's own time is cached and has milliseconds)."""
+        return self.unix + (time.monotonic() - self._started)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
-        return self.loop.time() - self.started
+        """Seconds since the start, in the time of the loop's timers."""
+        return self.loop.time() - self._loop_started
 
     def at(self, elapsed: float) -> float:
         """Seconds since the start → the loop's time."""
-        return self.started + elapsed
+        return self._loop_started + elapsed
 
 
 class Link(asyncio.Protocol):

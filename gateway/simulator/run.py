@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from gateway.simulator.faults import PlannedFault, plan_faults
 from gateway.simulator.fleet import TerminalSpec, Vehicle, make_fleet
@@ -46,6 +45,7 @@ class FleetRun:
     ----------
     scenario : the fleet; its `duration` is the caller's affair.
     targets : "host:port" by protocol; the scenario's own are used where it has none.
+    exclude : identities that get no fault by drawing.
     on_fault : called with each fault when it is put in.
     """
 
@@ -55,12 +55,13 @@ class FleetRun:
         targets: Mapping[str, str],
         *,
         truth: Truth | None = None,
+        exclude: Collection[str] = (),
         on_fault: Callable[[Fault], None] | None = None,
     ) -> None:
         self.scenario = scenario
         self.truth = truth if truth is not None else Truth()
         self.fleet = make_fleet(scenario)
-        self.planned, self.firmware = plan_faults(scenario, self.fleet)
+        self.planned, self.firmware = plan_faults(scenario, self.fleet, exclude)
         self.links: list[Link] = []
         self._on_fault = on_fault
         self._timers: list[asyncio.TimerHandle] = []
@@ -73,7 +74,7 @@ class FleetRun:
     def start(self) -> None:
         """Put the terminals on the running loop; they connect over the scenario's ramp."""
         loop = asyncio.get_running_loop()
-        clock = Clock(loop, time.time(), loop.time())
+        clock = Clock(loop)
         self.clock = clock
         scenario = self.scenario
         count = len(self.fleet)

@@ -6,6 +6,7 @@ asleep); a demo or a test shortens them.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -119,6 +120,19 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ramp: Annotated[float, msgspec.Meta(ge=0)] = 2.0
     ack_timeout: _Positive = 30.0
     fault: list[FaultPlan] = []
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from a number or a text such as "90s" or "1.5m"; raises `ScenarioError`."""
+    value = _durations(text)
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = math.nan
+    if not isinstance(value, float) or not 0 <= value < math.inf:
+        raise ScenarioError(f"{text!r} is no duration: write seconds, or for example 90s, 15m")
+    return value
 
 
 def _durations(value: object) -> object:
