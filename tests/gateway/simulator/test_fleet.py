@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 import tomllib
 from collections import Counter
@@ -63,7 +64,7 @@ def test_tracks_are_plausible(protocol: str) -> None:
     moved = 0.0
     for spec in make_fleet(scenario):
         track = readings(Vehicle(spec, scenario), 3000)
-        for a, b in zip(track, track[1:], strict=False):
+        for a, b in itertools.pairwise(track):
             assert b.time > a.time
             seconds = (b.time - a.time) / 1000
             if a.satellites and b.satellites:
