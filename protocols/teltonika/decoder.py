@@ -183,6 +183,8 @@ class _Structure:
 def _meaning(identifier: int, size: int) -> Meaning:
     meaning = MEANINGS.get(identifier)
     if meaning is not None:
+        if meaning.kind == "text" and size in (1, 2, 4, 8):
+            return Meaning(f"io.{identifier}")  # a number where a text is usual: another model's meaning of the id
         if meaning.kind in ("hex", "text") or size in (1, 2, 4, 8):
             return meaning
         return Meaning(meaning.name, kind="hex")  # a variable value where a number is usual: kept as it came

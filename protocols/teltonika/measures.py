@@ -72,7 +72,7 @@ MEANINGS: dict[int, Meaning] = {
     254: Meaning("driving.value"),
     255: Meaning("driving.overspeed"),
     256: Meaning("vin", kind="text"),
-    325: Meaning("vin", kind="text"),
+    325: Meaning("vin", kind="text"),  # as a text; where it is a number it means something else and is io.325
 }
 
 # Raw Dallas values that are no temperature: not ready, read error, not connected, id failed, not ready.

@@ -195,7 +195,7 @@ class TeltonikaSession:
 
     def ask_version(self) -> bytes:
         """Codec 12 `getver`."""
-        return b"" if self._closed or self._imei is None else _GETVER
+        return b"" if self._closed or self._waiting or self._imei is None else _GETVER
 
 
 def _text_event(payload: bytes, offset: int) -> list[Event]:
