@@ -21,7 +21,7 @@ CREATE TABLE layout (
 );
 
 -- Columns as the wire has them: NaN, -1 and -32768 stand for "not told" so that rows keep a fixed width in COPY.
-CREATE TABLE record (
+CREATE TABLE record_outside (
     terminal    integer NOT NULL,
     time        timestamptz NOT NULL,
     received    timestamptz NOT NULL,
@@ -38,9 +38,21 @@ CREATE TABLE record (
     extra       jsonb
 );
 
--- Records dated outside [now - 3 years, now + 2 days]: no invented date makes a partition.
-CREATE TABLE record_outside (LIKE record INCLUDING ALL);
 CREATE UNIQUE INDEX record_outside_key ON record_outside (terminal, time, fingerprint);
+
+-- `record` by weeks: a hypertable where TimescaleDB is there, native range partitions (made by the service) elsewhere.
+-- `record_outside` holds what is dated outside [now - 3 years, now + 2 days]: no invented date makes a partition.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN
+        CREATE TABLE record (LIKE record_outside);
+        PERFORM create_hypertable('record', 'time', chunk_time_interval => interval '7 days',
+                                  create_default_indexes => false);
+    ELSE
+        CREATE TABLE record (LIKE record_outside) PARTITION BY RANGE (time);
+    END IF;
+END $$;
+CREATE UNIQUE INDEX record_key ON record (terminal, time, fingerprint);
 
 CREATE TABLE quarantine (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -68,7 +80,7 @@ CREATE TABLE message (
 CREATE INDEX message_terminal ON message (terminal, id);
 
 CREATE TABLE connection (
-    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id          bigint PRIMARY KEY,         -- given by the gateway, so that opening and closing can be told in batches
     terminal    text NOT NULL,
     protocol    text NOT NULL,
     address     text NOT NULL,
@@ -94,8 +106,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
         || coalesce(extra, '{}')
 $$;
 
--- measure(record, 'fuel.level.1'): one number without building the whole object.
-CREATE FUNCTION measure(r record, name text) RETURNS float8
+-- measure(record, 'fuel.level.1'): one number without building the whole object (record alone is a type of SQL, so it is qualified).
+CREATE FUNCTION measure(r public.record, name text) RETURNS float8
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT nullif(r.measures[array_position(l.names, name)], 'NaN') FROM layout l WHERE l.id = r.layout
 $$;
