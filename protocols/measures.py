@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from protocols.omnicomm.measures import MEASURES as OMNICOMM
 from protocols.teltonika.measures import MEASURES as TELTONIKA
+from protocols.teltonika.measures import SHARED as TELTONIKA_SHARED
 from protocols.wialon_ips.measures import MEASURES as WIALON_IPS
 
 
@@ -62,24 +63,21 @@ SHARED: dict[str, tuple[str, str]] = {
     "io.<id>": ("raw", "an id without one meaning in all models of the protocol; byte strings as lower-case hex"),
 }
 
-_OWN = {"teltonika": TELTONIKA, "omnicomm": OMNICOMM, "wialon-ips": WIALON_IPS}
-
-# who tells a shared measure that its own list need not repeat
-_TELLS = {
-    "teltonika": (
-        "ignition", "movement", "event", "priority", "power.external", "power.battery", "gsm.signal", "gsm.operator",
-        "odometer", "input.N", "output.N", "adc.N", "hdop", "pdop", "fuel.level.N", "fuel.temperature.N",
-        "fuel.status.N", "temperature.N", "driver.key", "vin", "io.<id>",
-    ),
-}  # fmt: skip
+# what each protocol tells: names from `SHARED` that its own list need not repeat, and its own list
+_PROTOCOLS: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, str]]]] = {
+    "teltonika": (TELTONIKA_SHARED, TELTONIKA),
+    "omnicomm": ((), OMNICOMM),
+    "wialon-ips": ((), WIALON_IPS),
+}
 
 
 def _dictionary() -> dict[str, Measure]:
     told: dict[str, list[str]] = {}
     entries = dict(SHARED)
-    for protocol, own in _OWN.items():
-        for name in (*_TELLS.get(protocol, ()), *own):
-            entries.setdefault(name, own.get(name, ("", "")))
+    for protocol, (shared, own) in _PROTOCOLS.items():
+        for name, entry in own.items():
+            entries.setdefault(name, entry)
+        for name in (*shared, *own):
             told.setdefault(name, []).append(protocol)
     return {
         name: Measure(name, unit, meaning, tuple(dict.fromkeys(told.get(name, ()))))

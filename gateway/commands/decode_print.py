@@ -34,6 +34,7 @@ from protocols.registry import WireProtocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HIDDEN = "…"
+_NO_UNITS = ("", "raw", "code", "number", "bits", "0/1", "text", "hex")
 _LONGEST = 200  # characters of one value in the text form
 
 
@@ -239,7 +240,7 @@ class TextPrinter(Printer):
         self._line(1, ", ".join([f"record {record['time'] or 'without a time'}", place, *moving, *archive]))
         for name, value in record["measures"].items():
             known = describe(name)
-            unit = f" {known.unit}" if known and known.unit and not isinstance(value, str) else ""
+            unit = f" {known.unit}" if known and known.unit not in _NO_UNITS and not isinstance(value, str) else ""
             self._line(2, f"{_safe(name)} = {_short(_safe(value) if isinstance(value, str) else str(value))}{unit}")
 
     def _tree(self, node: Any, depth: int) -> None:
