@@ -1073,6 +1073,9 @@ def test_columns_learned_structures_agree_with_messages_read_one_by_one(seed: in
     kinds = [random_message(chance, share=chance.choice([0.1, 0.5])) for _ in range(3)]
     for kind in kinds[:2]:
         kind["mID"] = [chance.randrange(20) for _ in range(chance.randrange(3))]
+    for kind in kinds:
+        if "general" in kind and chance.random() < 0.7:
+            kind["general"]["IDDrv"] = bytes(8)
     messages = []
     for _ in range(60):
         data = bytearray(declaration.message(_vary(chance, chance.choice(kinds))) or b"\x08\x01")
@@ -1098,6 +1101,31 @@ def test_columns_learned_structures_agree_with_messages_read_one_by_one(seed: in
     )
 
 
+def test_drivers_keys_in_every_record() -> None:
+    keys = [bytes([n, 0x80 | n, 0x1A, 0x08, 0xFF, n, 0, n]) for n in range(40)]
+    messages = [{"mID": [1], "general": {"Time": 1000 + n, "IDDrv": key, "FLG": 1}} for n, key in enumerate(keys)]
+    got = records(decoded_of(*messages))
+    assert [r["measures"]["driver.key"] for r in got] == [key.hex() for key in keys]
+    assert [r["measures"] for r in got] == [measures_of(m) for m in messages]
+
+
+@pytest.mark.parametrize(
+    "like",
+    [
+        bytes.fromhex("081a0801") + bytes.fromhex("0802") * 6,  # event 26, then event 1
+        bytes.fromhex("131a08010203040506070814"),  # a true key …
+        bytes.fromhex("131a080102030405060708" + "1a081112131415161718" + "14"),  # … twice: the last one wins
+        bytes.fromhex("231a0801020304050607081424"),  # the same bytes under a picture: not a size
+        bytes.fromhex("13" + "3d00001a08" + "1a080102030405060708" + "14"),  # behind an unknown number that looks alike
+    ],
+)
+def test_what_looks_like_a_drivers_key(like: bytes) -> None:
+    decoded = decoded_of(*[like] * 30)
+    alone = decoded_of(like)
+    assert records(decoded) == records(alone) * 30
+    assert len(decoded.quarantined) == 30 * len(alone.quarantined)
+
+
 def _vary(chance: random.Random, content: dict[str, Any]) -> dict[str, Any]:
     """The same fields with other values."""
     varied: dict[str, Any] = {}
@@ -1106,6 +1134,8 @@ def _vary(chance: random.Random, content: dict[str, Any]) -> dict[str, Any]:
             varied[name] = _vary(chance, value)
         elif isinstance(value, int) and chance.random() < 0.5:
             varied[name] = chance.randrange(abs(value) + 1) if value >= 0 else -chance.randrange(-value + 1)
+        elif name == "IDDrv":
+            varied[name] = chance.choice([chance.randbytes(8), b"\x1a\x08\x80\xff\x14\x1a\x08\xc0", value])
         else:
             varied[name] = value
     return varied
