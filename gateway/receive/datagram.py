@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 
@@ -29,8 +29,7 @@ class DatagramEndpoint(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is bound."""
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is one in all but name
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """One datagram; without room it is dropped unanswered, and its terminal sends it again."""
