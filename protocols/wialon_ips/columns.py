@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
@@ -19,6 +19,10 @@ from protocols.records import SATELLITES_UNKNOWN, Floats, Int64s
 from protocols.wialon_ips.declaration import LATITUDE_SIGN, LONGITUDE_SIGN
 
 Mask = NDArray[np.bool_]
+
+# Short texts repeat (speeds, satellites, codes), and a look-up costs half of what `float` does.
+_SHORT = 4
+_MAX_CACHED = 65_536
 
 _DIGITS = b"0123456789"
 _UNSIGNED = re.compile(r"[0-9]+(?:\.[0-9]*)?")
@@ -124,24 +128,62 @@ def _convert(column: Sequence[str], allowed: bytes, grammar: re.Pattern[str]) ->
     n = len(column)
     first = column[0]
     if column.count(first) == n:
-        value, sure = _convert_one(first, grammar.fullmatch)
+        value, sure = _convert_one(first, grammar)
         return np.full(n, value), np.full(n, sure)
-    # Of these characters alone `float` takes decimals only: no exponent, `nan`, `inf`, blank or underscore.
-    rest = "".join(column).encode("ascii", "replace").translate(None, allowed)
-    if not rest or rest == b"NA" * column.count("NA"):
-        try:
-            told = column if not rest else [text if text != "NA" else "nan" for text in column]
-            return np.fromiter(map(float, told), np.float64, n) + 0.0, np.ones(n, np.bool_)
-        except ValueError:  # an empty or odd cell among them: one by one
-            pass
-    pairs = [_convert_one(text, grammar.fullmatch) for text in column]
-    return np.array([value for value, _ in pairs]), np.array([sure for _, sure in pairs])
+    words = column.count("NA")
+    told = [text if text != "NA" else "nan" for text in column] if words else column
+    try:
+        return exact(told, allowed, grammar, nans=words), np.ones(n, np.bool_)
+    except ValueError:  # an empty or odd cell among them: one by one
+        pairs = [_convert_one(text, grammar) for text in column]
+        return np.array([value for value, _ in pairs]), np.array([sure for _, sure in pairs])
 
 
-def _convert_one(text: str, fits: Callable[[str], object]) -> tuple[float, bool]:
+def _convert_one(text: str, grammar: re.Pattern[str]) -> tuple[float, bool]:
     if text in ("", "NA"):
         return np.nan, True
-    return (float(text) + 0.0, True) if fits(text) else (np.nan, False)
+    return (float(text) + 0.0, True) if grammar.fullmatch(text) else (np.nan, False)
+
+
+class _Known(dict[str, float]):
+    """Numbers by their text, for one grammar; a text that does not fit raises ValueError."""
+
+    def __init__(self, grammar: re.Pattern[str]) -> None:
+        super().__init__()
+        self._fits = grammar.fullmatch
+
+    def __missing__(self, text: str) -> float:
+        if not self._fits(text):
+            raise ValueError(text)
+        value = float(text) + 0.0
+        if len(text) <= _SHORT + 1:
+            if len(self) >= _MAX_CACHED:
+                self.clear()
+            self[text] = value
+        return value
+
+
+_known: dict[re.Pattern[str], _Known] = {}
+
+
+def exact(column: Sequence[str], allowed: bytes, grammar: re.Pattern[str], *, nans: int = 0) -> Floats:
+    """All of a column as numbers; `nans` of them are the word ``nan``, put there by the caller.
+
+    Raises
+    ------
+    ValueError
+        If any does not fit; which one is not said.
+    """
+    if len(column[0]) <= _SHORT and not nans:
+        known = _known.get(grammar)
+        if known is None:
+            known = _known[grammar] = _Known(grammar)
+        return np.fromiter(map(known.__getitem__, column), np.float64, len(column))
+    # Of these characters alone `float` takes decimals only: no exponent, `nan`, `inf`, blank or underscore.
+    rest = "".join(column).encode("ascii", "replace").translate(None, allowed)
+    if rest != b"nan" * nans:
+        raise ValueError
+    return np.fromiter(map(float, column), np.float64, len(column)) + 0.0
 
 
 def fingerprints(blobs: Sequence[bytes]) -> Int64s:

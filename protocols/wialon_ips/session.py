@@ -36,7 +36,7 @@ _CRLF = b"\r\n"
 
 # The answer to a wrong checksum: the terminal sends again.
 _WRONG_CHECKSUM = {b"SD": b"#ASD#13", b"D": b"#AD#16", b"B": b"#AB#", b"M": b"#AM#01", b"IT": b"#AIT#01"}
-_TRAITS = re.compile(rb"[,;](fw|hw):3:([^,;|]*)")
+_TRAIT = re.compile(rb"[^,;|]*")
 
 
 def new_session(transport: str = "tcp", max_frame: int | None = None) -> WialonSession:
@@ -276,9 +276,8 @@ class WialonSession:
             self._identify(line, events)
 
     def _identify(self, line: bytes, events: list[Event]) -> None:
-        told = {name: text_of(value) for name, value in _TRAITS.findall(line) if value and len(value) <= _MAX_IDENTITY}
-        firmware = told.get(b"fw", self._firmware)
-        model = told.get(b"hw", self._model)
+        firmware = _trait(line, b"fw:3:") or self._firmware
+        model = _trait(line, b"hw:3:") or self._model
         if (firmware, model) != (self._firmware, self._model):
             events.append(
                 Identified(
@@ -360,6 +359,16 @@ class WialonSession:
         self._closed = True
         self._buffer.clear()
         return [Malformed(reason, self._at, "datagram")]
+
+
+def _trait(line: bytes, name: bytes) -> str | None:
+    """The last value of a text parameter in a data line, None if it tells nothing."""
+    at = line.rfind(name)
+    while at > 0 and line[at - 1] not in b",;":  # the end of a longer name
+        at = line.rfind(name, 0, at)
+    found = _TRAIT.match(line, at + len(name)) if at > 0 else None
+    text = text_of(found[0]) if found else ""
+    return text if 0 < len(text) <= _MAX_IDENTITY and text.isprintable() else None
 
 
 def _identity(name: bytes) -> str:

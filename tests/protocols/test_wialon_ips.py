@@ -7,6 +7,7 @@ checked with an independent implementation.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -66,8 +67,8 @@ def talk(
     session = PROTOCOL.new_session(transport=transport, max_frame=max_frame)
     heard = Talk()
 
-    def take(events: object) -> None:
-        for event in list(events):  # type: ignore[call-overload]
+    def take(events: Iterable[object]) -> None:
+        for event in events:
             heard.events.append(event)
             if isinstance(event, Login):
                 take(session.accept(0.0) if accept else session.refuse())
@@ -433,6 +434,8 @@ def test_firmware_and_model_are_told_once_per_change() -> None:
         line("fw:3:1.0,hw:3:T"),
         line("hw:3:T,a:1:1,fw:3:1.1"),
         line("xfw:3:9,fw:1:7"),
+        line("fw:3:,hw:3:\7"),
+        line("fw:3:" + "9" * 65),
         b"#B#" + line("fw:3:1.2")[3:-2] + b"|" + line("fw:3:1.3")[3:-2] + b"\r\n",
     )
     assert [e for e in heard.events if isinstance(e, Identified)] == [
@@ -472,6 +475,16 @@ def test_an_endless_line_is_not_buffered() -> None:
         assert len(session._buffer) <= (1 << 20) + 65_536
     assert reasons == ["length"]
     assert len(session._buffer) <= 1
+
+
+def test_what_waits_for_the_login_is_bounded() -> None:
+    session = PROTOCOL.new_session()
+    events = [e for piece in [W1, *[W6 * 10_000] * 100] for e in session.receive_data(piece, 0.0)]
+    assert events == [
+        Login(TERMINAL),
+        Malformed("length", len(W1), "too much before the login was decided"),
+        Close("length"),
+    ]
 
 
 def test_zeros_are_one_run_and_are_not_buffered() -> None:
