@@ -39,7 +39,7 @@ bench: setup
 
 # docs/desk.png, from a demo that runs for it.
 screenshot: setup
-	.venv/bin/python tools/screenshot.py docs/desk.png
+	.venv/bin/python tools/demo_screenshot.py docs/desk.png
 
 # Pin what pyproject.toml asks for; LOCK_ARGS=--upgrade takes newer releases.
 lock: setup

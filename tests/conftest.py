@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -87,7 +88,7 @@ def _others_reach(path: Path) -> bool:
 def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
     """The DSN of a running server with TimescaleDB preloaded; make a database of your own in it."""
     folder = Path(tempfile.mkdtemp(prefix="dozor-timescaledb-"))
-    user: dict[str, int | list[int]] = {}
+    user: dict[str, Any] = {}
     if os.geteuid() == 0:
         os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
         user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}

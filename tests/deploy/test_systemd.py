@@ -33,7 +33,7 @@ def test_the_unit_is_valid(unit: Path) -> None:
 
 def test_the_unit_is_hardened(unit: Path) -> None:
     """The tool's scale goes from 0 (nothing exposed) to 10; in tenths here."""
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", unit]
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if "unrecognized option" in done.stderr:
         pytest.skip("systemd-analyze on this machine is too old to judge a file")
