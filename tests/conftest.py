@@ -1,19 +1,130 @@
-"""Real parts for the tests: the product's own PostgreSQL, a fresh database for each test that asks for one."""
+"""Shared fixtures: the real parts that tests run against.
 
+A part that cannot be had on this machine skips the tests that need it, by name and with the reason. Parts are fetched
+at their first use and kept (`tools/parts.py`); where all are there, no network is touched.
+"""
+
+from __future__ import annotations
+
+import os
 import shutil
+import subprocess
 import tempfile
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.migrate import migrate
+from tools import parts
+
+LONG = os.environ.get("DOZOR_SOAK") == "1"  # `make soak`
+
+# No deadline: how long one example takes is the machine's business, and a busy machine is no failure.
+settings.register_profile("short", deadline=None, print_blob=True)
+settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
+settings.load_profile("long" if LONG else "short")
+
+# Whom to be where PostgreSQL refuses to run as root: nobody.
+UNPRIVILEGED = 65534
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the long form say so when they are left out."""
+    for item in items:
+        if not LONG and item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.skip(reason="only in the long form: make soak"))
 
 
 @pytest.fixture(scope="session")
-def postgres_server():
+def long_form() -> bool:
+    """Whether this is `make soak`: full counts and lengths."""
+    return LONG
+
+
+def _part(name: str, find: Callable[[], Path]) -> Path:
+    try:
+        return find()
+    except parts.PartMissingError as error:
+        pytest.skip(f"{name} cannot be had here: {error}")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus' promtool."""
+    return _part("promtool", parts.promtool)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """A Chromium for Playwright's `executable_path`."""
+    return _part("chromium", parts.chromium)
+
+
+@pytest.fixture(scope="session")
+def timescaledb_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A PostgreSQL 17 with TimescaleDB: a folder with ``bin/initdb`` and the like, which any user can read."""
+    found = _part("TimescaleDB", parts.timescaledb)
+    if os.geteuid() != 0 or _others_reach(found):
+        yield found
+        return
+    # As root the server runs as somebody else, who cannot look into root's home.
+    folder = Path(tempfile.mkdtemp(prefix="dozor-timescaledb-"))
+    try:
+        folder.chmod(0o755)
+        depth = len(Path(parts.POSTGRESQL).parts)
+        shutil.copytree(found.parents[depth - 1], folder / "root", symlinks=True)
+        yield folder / "root" / parts.POSTGRESQL
+    finally:
+        shutil.rmtree(folder)
+
+
+def _others_reach(path: Path) -> bool:
+    return all(place.stat().st_mode & 0o005 == 0o005 for place in (path, *path.parents))
+
+
+@pytest.fixture(scope="session")
+def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
+    """The DSN of a running server with TimescaleDB preloaded; make a database of your own in it."""
+    folder = Path(tempfile.mkdtemp(prefix="dozor-timescaledb-"))
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
+        user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(timescaledb_root / "bin" / program), "-D", str(folder / "data"), *arguments]
+        quiet = subprocess.DEVNULL
+        subprocess.run(command, cwd=folder, check=True, timeout=120, stdout=quiet, stderr=quiet, **user)
+
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(folder),
+        "shared_preload_libraries": "timescaledb",
+        "timescaledb.telemetry_level": "off",
+        "jit": "off",  # its compiler is not unpacked
+        "fsync": "off",
+    }
+    try:
+        run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
+        with (folder / "data" / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+        run("pg_ctl", "-w", "-l", str(folder / "log"), "start")
+        try:
+            yield f"host={folder} user=postgres dbname=postgres"
+        finally:
+            run("pg_ctl", "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedServer]:
     """A running server; its database `dozor` is migrated and has no connections, so it serves as a template."""
     folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
     folder.chmod(0o711)
@@ -28,7 +139,7 @@ def postgres_server():
 
 
 @pytest.fixture
-def postgres_dsn(postgres_server):
+def postgres_dsn(postgres_server: EmbeddedServer) -> Iterator[str]:
     """A fresh database with all migrations applied."""
     name = f"t{uuid.uuid4().hex}"
     maintenance = postgres_server.dsn.replace("dbname=dozor", "dbname=postgres")
