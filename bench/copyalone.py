@@ -49,9 +49,10 @@ async def measure(dsn: str, *, connections: int, batch: int, seconds: float) -> 
     async def one(link: psycopg.AsyncConnection, mine: list[bytes], until: float) -> int:
         stored = 0
         for data in mine:
-            async with link.cursor() as cursor, cursor.copy(
-                f"COPY record ({COLUMNS}) FROM STDIN (FORMAT binary)"
-            ) as copy:
+            async with (
+                link.cursor() as cursor,
+                cursor.copy(f"COPY record ({COLUMNS}) FROM STDIN (FORMAT binary)") as copy,
+            ):
                 await copy.write(data)
             stored += batch
             if time.perf_counter() > until:
@@ -60,9 +61,7 @@ async def measure(dsn: str, *, connections: int, batch: int, seconds: float) -> 
 
     begun = time.perf_counter()
     stored = sum(
-        await asyncio.gather(
-            *(one(link, mine, begun + seconds) for link, mine in zip(links, buffers, strict=True))
-        )
+        await asyncio.gather(*(one(link, mine, begun + seconds) for link, mine in zip(links, buffers, strict=True)))
     )
     took = time.perf_counter() - begun
     for link in links:

@@ -13,38 +13,16 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import settings
 
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.migrate import migrate
 from tools import parts
 
-LONG = os.environ.get("DOZOR_SOAK") == "1"  # `make soak`
-
-# No deadline: how long one example takes is the machine's business, and a busy machine is no failure.
-settings.register_profile("short", deadline=None, print_blob=True)
-settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
-settings.load_profile("long" if LONG else "short")
-
 # Whom to be where PostgreSQL refuses to run as root: nobody.
 UNPRIVILEGED = 65534
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the long form say so when they are left out."""
-    for item in items:
-        if not LONG and item.get_closest_marker("soak"):
-            item.add_marker(pytest.mark.skip(reason="only in the long form: make soak"))
-
-
-@pytest.fixture(scope="session")
-def long_form() -> bool:
-    """Whether this is `make soak`: full counts and lengths."""
-    return LONG
 
 
 def _part(name: str, find: Callable[[], Path]) -> Path:
@@ -92,7 +70,7 @@ def _others_reach(path: Path) -> bool:
 def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
     """The DSN of a running server with TimescaleDB preloaded; make a database of your own in it."""
     folder = Path(tempfile.mkdtemp(prefix="dozor-timescaledb-"))
-    user: dict[str, Any] = {}
+    user: dict[str, int | list[int]] = {}
     if os.geteuid() == 0:
         os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
         user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
@@ -124,7 +102,7 @@ def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[EmbeddedServer]:
+def postgres_server():
     """A running server; its database `dozor` is migrated and has no connections, so it serves as a template."""
     folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
     folder.chmod(0o711)
@@ -139,7 +117,7 @@ def postgres_server() -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def postgres_dsn(postgres_server: EmbeddedServer) -> Iterator[str]:
+def postgres_dsn(postgres_server):
     """A fresh database with all migrations applied."""
     name = f"t{uuid.uuid4().hex}"
     maintenance = postgres_server.dsn.replace("dbname=dozor", "dbname=postgres")
