@@ -1126,6 +1126,19 @@ def test_what_looks_like_a_drivers_key(like: bytes) -> None:
     assert len(decoded.quarantined) == 30 * len(alone.quarantined)
 
 
+def test_packed_events_that_look_like_a_drivers_key_keep_their_numbers() -> None:
+    plain, alike = [*range(1, 13)], [26, 8, *range(1, 11)]
+    got = records(decoded_of(*[{"mID": plain}] * 20, *[{"mID": alike}] * 20))
+    assert [r["measures"]["events"] for r in got] == [",".join(map(str, e)) for e in [plain] * 20 + [alike] * 20]
+
+
+def test_packed_events_of_another_width_do_not_pass_for_those_learned() -> None:
+    learned, wider = bytes.fromhex("0a0201020805"), bytes.fromhex("0a0281010a0805")  # as many numbers, other ends
+    decoded = decoded_of(*[learned] * 20, wider)
+    assert decoded.quarantined == [Quarantined(0, "structure", wider)]
+    assert [r["measures"] for r in records(decoded)] == [{"event": 1, "events": "1,2,5"}] * 20
+
+
 def _vary(chance: random.Random, content: dict[str, Any]) -> dict[str, Any]:
     """The same fields with other values."""
     varied: dict[str, Any] = {}
