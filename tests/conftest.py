@@ -10,15 +10,41 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
+from hypothesis import settings
 
+from gateway.store.embedded import EmbeddedServer
+from gateway.store.migrate import migrate
 from tools import parts
+
+LONG = os.environ.get("DOZOR_SOAK") == "1"  # `make soak`
+
+# No deadline: how long one example takes is the machine's business, and a busy machine is no failure.
+settings.register_profile("short", deadline=None, print_blob=True)
+settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
+settings.load_profile("long" if LONG else "short")
 
 # Whom to be where PostgreSQL refuses to run as root: nobody.
 UNPRIVILEGED = 65534
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the long form say so when they are left out."""
+    for item in items:
+        if not LONG and item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.skip(reason="only in the long form: make soak"))
+
+
+@pytest.fixture(scope="session")
+def long_form() -> bool:
+    """Whether this is `make soak`: full counts and lengths."""
+    return LONG
 
 
 def _part(name: str, find: Callable[[], Path]) -> Path:
@@ -66,7 +92,7 @@ def _others_reach(path: Path) -> bool:
 def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
     """The DSN of a running server with TimescaleDB preloaded; make a database of your own in it."""
     folder = Path(tempfile.mkdtemp(prefix="dozor-timescaledb-"))
-    user: dict[str, int | list[int]] = {}
+    user: dict[str, Any] = {}
     if os.geteuid() == 0:
         os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
         user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
@@ -95,3 +121,30 @@ def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
             run("pg_ctl", "-w", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedServer]:
+    """A running server; its database `dozor` is migrated and has no connections, so it serves as a template."""
+    folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
+    folder.chmod(0o711)
+    server = EmbeddedServer(folder)
+    server.ensure_running()
+    try:
+        migrate(server.dsn)
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: EmbeddedServer) -> Iterator[str]:
+    """A fresh database with all migrations applied."""
+    name = f"t{uuid.uuid4().hex}"
+    maintenance = postgres_server.dsn.replace("dbname=dozor", "dbname=postgres")
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE dozor")
+    yield postgres_server.dsn.replace("dbname=dozor", f"dbname={name}")
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

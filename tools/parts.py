@@ -168,7 +168,7 @@ def chromium() -> Path:
         if found := shutil.which(name):
             return Path(found)
     with _once("chromium") as (root, missing):
-        start = root / "start"
+        start = root / "start" / "chromium"
         if missing:
             apt = Apt(root / "apt")
             apt.run("update")
@@ -179,6 +179,7 @@ def chromium() -> Path:
                 f"<dir>{root / 'usr/share/fonts'}</dir><dir>/usr/share/fonts</dir>"
                 f"<cachedir>{root / 'fontcache'}</cachedir></fontconfig>\n"
             )
+            start.parent.mkdir()
             _script(
                 start,
                 f'export LD_LIBRARY_PATH="{_libraries(root)}"',
