@@ -21,6 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+# How parts are laid out below the cache; one of another layout is fetched anew. Raise it with every change.
+LAYOUT = "2"
+
 # TimescaleDB is in Debian since trixie. Its libc is newer than that of the machines we run on, so the whole closure is
 # taken from there and started by its own loader.
 TIMESCALEDB_SOURCE = (
@@ -120,12 +123,13 @@ def _once(name: str) -> Iterator[tuple[Path, bool]]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         root, done = home / name, home / name / ".complete"
-        missing = not done.exists()
+        missing = not done.exists() or done.read_text() != LAYOUT
         if missing and root.exists():
             shutil.rmtree(root)
         root.mkdir(exist_ok=True)
         yield root, missing
-        done.touch()
+        if missing:
+            done.write_text(LAYOUT)
 
 
 def _libraries(root: Path) -> str:
