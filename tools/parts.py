@@ -94,6 +94,12 @@ class Apt:
             raise PartMissingError(f"{' '.join(command[:3])}: {told}")
         return done.stdout
 
+    def update(self) -> None:
+        """Fetch the lists; one source of several that fails is no failure, and apt says nothing when all do."""
+        self.run("update")
+        if not any((self.state / "lists").glob("*_Packages*")):
+            raise PartMissingError("apt-get update brought no package lists: is there a network?")
+
     def closure(self, *packages: str) -> list[str]:
         """`packages` and all they need beyond what is installed, as ``name=version``."""
         planned = self.run("install", "--simulate", "--no-install-recommends", *packages)
@@ -158,7 +164,7 @@ def promtool() -> Path:
     with _once("promtool") as (root, missing):
         if missing:
             apt = Apt(root / "apt")
-            apt.run("update")
+            apt.update()
             apt.unpack(["prometheus"], root)
             shutil.rmtree(root / "apt")
             (root / "usr/bin/prometheus").unlink()  # 50 MB that nothing here starts
@@ -175,7 +181,7 @@ def chromium() -> Path:
         start = root / "start" / "chromium"
         if missing:
             apt = Apt(root / "apt")
-            apt.run("update")
+            apt.update()
             apt.unpack(apt.closure("chromium", "fonts-dejavu-core"), root)
             shutil.rmtree(root / "apt")
             (root / "fonts.conf").write_text(
@@ -199,7 +205,7 @@ def timescaledb() -> Path:
     with _once("timescaledb") as (root, missing):
         if missing:
             apt = Apt(root / "apt", TIMESCALEDB_SOURCE)
-            apt.run("update")
+            apt.update()
             closure = apt.closure("postgresql-17", "postgresql-17-timescaledb")
             apt.unpack([package for package in closure if not UNNEEDED.match(package.split("=")[0])], root)
             shutil.rmtree(root / "apt")
@@ -232,7 +238,7 @@ def pip_wheel() -> Path:
     with _once("pip") as (root, missing):
         if missing:
             apt = Apt(root / "apt")
-            apt.run("update")
+            apt.update()
             apt.unpack(["python3-pip-whl"], root)
             shutil.rmtree(root / "apt")
         return next(root.glob("usr/share/python-wheels/pip-*.whl"))
