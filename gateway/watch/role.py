@@ -82,7 +82,7 @@ class WatchRole:
 
     async def start(self) -> None:
         """Restore; before the first frame is accepted."""
-        await self.patrol.start(time.time())
+        await self.patrol.start(time.time(), time.monotonic())
 
     async def run(self, listening: Callable[[], bool]) -> None:
         """Watch, deliver and count until cancelled."""
