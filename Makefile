@@ -1,23 +1,51 @@
-# `make demo` runs the main job on the embedded store; `make test` passes the tests. Both do the set-up first.
+# `make demo` runs the main job on the embedded store; `make test` passes the tests. Each does the set-up first.
+# Needed: Python 3.11 or later and make. Another Python: `make setup PYTHON=python3.12`.
+
 PYTHON ?= python3
 STAMP := .venv/.stamp
+DEMO_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+
+.DEFAULT_GOAL := setup
 
 setup: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
-	.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
-	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
-	touch $@
+$(STAMP): requirements.lock pyproject.toml tools/bootstrap.py
+	@$(PYTHON) tools/bootstrap.py
+	@touch $@
 
+demo: setup
+	@.venv/bin/dozor demo $(DEMO_ARGS)
+
+# Format, lint, types, imports: seconds.
 check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# The short form, with branch coverage of what runs in the test process.
 test: setup
-	.venv/bin/python -m pytest -rs
+	.venv/bin/python -m pytest -rs --cov --cov-report=term:skip-covered $(TEST_ARGS)
 
-.PHONY: setup check test
+# The same tests at full count and length.
+soak: setup
+	DOZOR_SOAK=1 .venv/bin/python -m pytest -rs $(TEST_ARGS)
+
+bench: setup
+	@.venv/bin/python -m bench $(BENCH_ARGS)
+
+# docs/desk.png, from a demo that runs for it.
+screenshot: setup
+	.venv/bin/python tools/screenshot.py docs/desk.png
+
+# Pin what pyproject.toml asks for; LOCK_ARGS=--upgrade takes newer releases.
+lock: setup
+	.venv/bin/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url \
+	    --python-version 3.11 $(LOCK_ARGS) -o requirements.lock >/dev/null
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
+
+.PHONY: setup demo check test soak bench screenshot lock clean

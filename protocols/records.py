@@ -241,7 +241,21 @@ class Batch:
             digits = np.concatenate([np.broadcast_to(np.int8(b.time_digits), len(b)) for b in batches])
         columns = {
             name: np.concatenate([getattr(b, name) for b in batches])
-            for name in ("frame position time lat lon altitude speed course satellites flags fingerprint".split())
+            for name in (
+                [
+                    "frame",
+                    "position",
+                    "time",
+                    "lat",
+                    "lon",
+                    "altitude",
+                    "speed",
+                    "course",
+                    "satellites",
+                    "flags",
+                    "fingerprint",
+                ]
+            )
         }
         return cls(
             **columns,

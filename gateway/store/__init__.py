@@ -1,0 +1,1 @@
+"""The store: PostgreSQL, embedded or any other, written by binary COPY."""

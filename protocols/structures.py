@@ -1,0 +1,104 @@
+"""Learned structures: records whose bytes lie at the same offsets, read as columns.
+
+A record's *structure* is where its bytes lie. The exact parser learns one from a record; afterwards records of
+the same structure are laid side by side as a byte matrix, one masked comparison verifies for each row that every
+structural byte (tag, count) is where the structure says, and whole columns are read through numpy views. A row
+that fails the comparison belongs to another structure. Wrong guesses cost time, never correctness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes2D = NDArray[np.uint8]
+
+_SEED = np.random.Generator(np.random.PCG64(0x646F7A6F72))  # fixed: fingerprints are stored
+_MULTIPLIERS = _SEED.integers(1, 2**63, 8192, dtype=np.uint64) * np.uint64(2) + np.uint64(1)  # odd: no bit is lost
+MAX_RECORD = len(_MULTIPLIERS) * 8  # 64 KiB, the largest frame
+
+
+class Rows:
+    """Records of one length side by side, zero-padded to whole 64-bit words.
+
+    Attributes
+    ----------
+    length : bytes of a record.
+    bytes : uint8, shape (n, length).
+    words : uint64 little-endian, shape (n, ceil(length / 8)).
+    """
+
+    __slots__ = ("_padded", "bytes", "length", "words")
+
+    def __init__(self, matrix: Bytes2D) -> None:
+        n, self.length = matrix.shape
+        self._padded = np.zeros((n, (self.length + 7) // 8 * 8), np.uint8)
+        self._padded[:, : self.length] = matrix
+        self.bytes = self._padded[:, : self.length]
+        self.words = self._padded.view("<u8")
+
+    @classmethod
+    def of(cls, records: Sequence[bytes]) -> Rows:
+        """Lay equally long byte strings side by side."""
+        return cls(np.frombuffer(b"".join(records), np.uint8).reshape(len(records), -1))
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
+    def take(self, rows: NDArray[Any]) -> Rows:
+        """The rows selected by a boolean mask or an index array."""
+        taken = object.__new__(Rows)
+        taken.length = self.length
+        taken._padded = self._padded[rows]
+        taken.bytes = taken._padded[:, : self.length]
+        taken.words = taken._padded.view("<u8")
+        return taken
+
+    def view(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The rows as a structured array, shape (n,); `dtype` comes from `record_dtype(…, length)`."""
+        return self._padded.view(dtype)[:, 0]
+
+    def fingerprints(self) -> NDArray[np.int64]:
+        """A 64-bit multilinear hash of each record's bytes and length, shape (n,)."""
+        with np.errstate(over="ignore"):
+            hashed: NDArray[np.uint64] = (self.words * _MULTIPLIERS[: self.words.shape[1]]).sum(axis=1, dtype=np.uint64)
+            hashed += np.uint64(self.length) * _MULTIPLIERS[-1]
+            hashed ^= hashed >> np.uint64(32)  # carry the high half, where every byte had its say, into the low one
+        return hashed.view(np.int64)
+
+
+def record_dtype(fields: Sequence[tuple[str, int, str]], length: int) -> np.dtype[Any]:
+    """A structured dtype of (name, offset, format) fields over padded records of `length` bytes."""
+    return np.dtype(
+        {
+            "names": [name for name, _, _ in fields],
+            "formats": [fmt for _, _, fmt in fields],
+            "offsets": [offset for _, offset, _ in fields],
+            "itemsize": (length + 7) // 8 * 8,
+        }
+    )
+
+
+class Template:
+    """The structural bytes of one structure: where they stand and what they are."""
+
+    __slots__ = ("_mask", "_words", "length")
+
+    def __init__(self, record: bytes, structural: Sequence[tuple[int, int]]) -> None:
+        """`structural` are (offset, size) spans of `record` that any record of this structure repeats."""
+        self.length = len(record)
+        mask = np.zeros((self.length + 7) // 8 * 8, np.uint8)
+        for offset, size in structural:
+            mask[offset : offset + size] = 0xFF
+        padded = np.zeros_like(mask)
+        padded[: self.length] = np.frombuffer(record, np.uint8)
+        self._mask = mask.view("<u8")
+        self._words = (padded & mask).view("<u8")
+
+    def matches(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows have each structural byte where this structure says, shape (n,)."""
+        matched: NDArray[np.bool_] = ((rows.words & self._mask) == self._words).all(axis=1)
+        return matched

@@ -1,0 +1,409 @@
+"""AVL frames to columns, by learned structures.
+
+A record's structure is its codec, the AVL ids of each group and the lengths of the variable values. `_walk` is
+the exact parser: it checks every count against the frame's end and yields the structure; the columns themselves
+are always read through numpy, so that one code decides what bytes mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.records import (
+    EVENT,
+    EXACT_INTEGER,
+    IGNITION_KNOWN,
+    IGNITION_ON,
+    MOVING,
+    VALID,
+    Batch,
+    BatchBuilder,
+    Decoded,
+    Frame,
+    MeasureGroup,
+    Quarantined,
+)
+from protocols.structures import Rows, Template, record_dtype
+from protocols.teltonika.declaration import AVL_CODECS, CODEC_8, CODEC_8E, CODEC_16
+from protocols.teltonika.measures import DALLAS_CODES, MEANINGS, Meaning
+
+PREFIX = 24  # timestamp to speed
+_LAST_MS = 253_402_300_799_999  # the end of year 9999: later instants cannot be told apart from noise
+MAX_STRUCTURES = 4096  # a fleet has a few per configuration; a stranger may invent more, so the table is bounded
+_CANDIDATES = 16  # structures of one length tried on whole blocks before each frame is walked
+
+
+class DamagedFrameError(ValueError):
+    """The frame's counts and its bytes disagree; `args[0]` is the reason."""
+
+
+class _Structure:
+    """Where the bytes of one kind of record lie, compiled to numpy fields."""
+
+    __slots__ = (
+        "_divide", "_dtype", "_exact", "_ignition", "_movement", "_multiply", "_numbers", "_split", "_texts",
+        "codec", "length", "names", "template",
+    )  # fmt: skip
+
+    def __init__(self, codec: int, record: bytes, items: Sequence[tuple[int, int, int]]) -> None:
+        """`items` are (AVL id, offset of its value, size) in the wire's order."""
+        self.codec = codec
+        self.length = len(record)
+        wide = codec != CODEC_8
+        event = ("event", PREFIX, ">u2" if wide else "u1")
+        core = [
+            ("time", 0, ">u8"), ("priority", 8, "u1"), ("lon", 9, ">i4"), ("lat", 13, ">i4"), ("altitude", 17, ">i2"),
+            ("course", 19, ">u2"), ("satellites", 21, "u1"), ("speed", 22, ">u2"), event,
+        ]  # fmt: skip
+        names = ["event", "priority"]
+        numbers = ["event", "priority"]
+        divide, multiply = [1.0, 1.0], [1.0, 1.0]
+        if codec == CODEC_16:
+            core.append(("generation", PREFIX + 2, "u1"))
+            names.append("event.generation")
+            numbers.append("generation")
+            divide.append(1.0)
+            multiply.append(1.0)
+        fields = list(core)
+        self._split: list[tuple[int, int, str]] = []
+        self._exact: list[tuple[int, str, str]] = []
+        self._texts: list[tuple[str, int, int, str]] = []
+        self._ignition = self._movement = -1
+        free = [(0, PREFIX + (3 if codec == CODEC_16 else 2 if wide else 1))]
+        seen: dict[str, tuple[int, int, int]] = {}
+        for item in items:  # an id that comes twice: the last one counts
+            seen[_meaning(item[0], item[2]).name] = item
+        for identifier, offset, size in items:
+            free.append((offset, size))
+            meaning = _meaning(identifier, size)
+            if seen[meaning.name] != (identifier, offset, size):
+                continue
+            if meaning.kind in ("hex", "text"):
+                self._texts.append((meaning.name, offset, size, meaning.kind))
+                continue
+            field = f"v{offset}"
+            fields.append((field, offset, f">{'i' if meaning.signed else 'u'}{size}"))
+            column = len(names)
+            names.append(meaning.name)
+            numbers.append(field)
+            divide.append(meaning.divisor)
+            multiply.append(meaning.multiplier)
+            if meaning.kind in ("level", "dallas"):
+                self._split.append((column, len(names), meaning.kind))
+                names.append(meaning.status)
+                numbers.append(field)
+                divide.append(1.0)
+                multiply.append(1.0)
+            if size == 8:
+                self._exact.append((column, field, meaning.name))
+            if identifier == 239:
+                self._ignition = column
+            elif identifier == 240:
+                self._movement = column
+        self.names = tuple(names)
+        self._numbers = numbers
+        self._divide = np.array(divide) if set(divide) != {1.0} else None
+        self._multiply = np.array(multiply) if set(multiply) != {1.0} else None
+        self._dtype = record_dtype(fields, self.length)
+        self.template = Template(record, _complement(free, self.length))
+
+    def columns(self, rows: Rows, frame: NDArray[Any], position: NDArray[Any]) -> tuple[Batch, NDArray[np.bool_]]:
+        """Read every column; the mask tells rows whose time is beyond any calendar."""
+        n = len(rows)
+        view = rows.view(self._dtype)
+        values = np.empty((n, len(self.names)))
+        for column, field in enumerate(self._numbers):
+            values[:, column] = view[field]
+        if self._multiply is not None:
+            values *= self._multiply
+        raw = values.copy() if self._split else values
+        if self._divide is not None:
+            values /= self._divide
+        for column, status, kind in self._split:
+            code = raw[:, status]
+            bad = code < 0 if kind == "level" else np.isin(code, DALLAS_CODES)
+            values[bad, column] = np.nan
+            values[~bad, status] = np.nan
+        extra: dict[int, dict[str, Any]] = {}
+        for column, field, name in self._exact:
+            large = np.flatnonzero(values[:, column] >= EXACT_INTEGER)
+            for row in large.tolist():
+                extra.setdefault(row, {})[name] = int(view[field][row])
+            values[large, column] = np.nan
+        for name, offset, size, kind in self._texts:
+            for row in range(n):
+                extra.setdefault(row, {})[name] = _text(rows.bytes[row, offset : offset + size].tobytes(), kind)
+        milliseconds = view["time"]
+        absurd = milliseconds > _LAST_MS
+        satellites = view["satellites"]
+        lat, lon = view["lat"] / 1e7, view["lon"] / 1e7
+        valid = (satellites != 0) & (np.abs(lat) <= 90) & (np.abs(lon) <= 180)
+        lat[~valid] = np.nan
+        lon[~valid] = np.nan
+        flags = np.where(valid, VALID, 0).astype(np.int16)
+        flags |= np.where(view["event"] != 0, EVENT, 0).astype(np.int16)
+        if self._ignition >= 0:
+            flags |= np.where(values[:, self._ignition] != 0, IGNITION_KNOWN | IGNITION_ON, IGNITION_KNOWN).astype(
+                np.int16
+            )
+        moving = values[:, self._movement] != 0 if self._movement >= 0 else valid & (view["speed"] > 0)
+        flags |= np.where(moving, MOVING, 0).astype(np.int16)
+        batch = Batch(
+            frame=frame.astype(np.int32),
+            position=position.astype(np.int32),
+            time=np.where(absurd, 0, milliseconds).astype(np.int64) * 1000,
+            lat=lat,
+            lon=lon,
+            altitude=view["altitude"].astype(np.float32),
+            speed=view["speed"].astype(np.float32),
+            course=view["course"].astype(np.float32),
+            satellites=satellites.astype(np.int16),
+            flags=flags,
+            fingerprint=rows.fingerprints(),
+            groups=[MeasureGroup(self.names, np.arange(n), values)],
+            extra=extra,
+            time_digits=3,
+        )
+        return batch, absurd
+
+
+def _meaning(identifier: int, size: int) -> Meaning:
+    meaning = MEANINGS.get(identifier)
+    if meaning is not None:
+        if meaning.kind in ("hex", "text") or size in (1, 2, 4, 8):
+            return meaning
+        return Meaning(meaning.name, kind="hex")  # a variable value where a number is usual: kept as it came
+    return Meaning(f"io.{identifier}") if size in (1, 2, 4, 8) else Meaning(f"io.{identifier}", kind="hex")
+
+
+def _text(data: bytes, kind: str) -> str:
+    if kind == "text":
+        try:
+            text = data.decode("ascii")
+        except UnicodeDecodeError:
+            return data.hex()
+        return text if text.isprintable() else data.hex()
+    return data.hex()
+
+
+def _complement(free: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    """The spans of a record that are not values: counts, ids and lengths."""
+    spans, at = [], 0
+    for offset, size in sorted(free):
+        if offset > at:
+            spans.append((at, offset - at))
+        at = max(at, offset + size)
+    if at < length:
+        spans.append((at, length - at))
+    return spans
+
+
+class Decoder:
+    """Frames of codecs 8, 8E and 16 to columns; remembers the structures it has seen."""
+
+    def __init__(self) -> None:
+        self._by_signature: dict[tuple[Any, ...], _Structure] = {}
+        self._by_length: dict[tuple[int, int], list[_Structure]] = {}
+
+    def decode(self, frames: Sequence[Frame]) -> Decoded:
+        """Decode frames as `TeltonikaSession` gives them; never raises on any bytes."""
+        quarantined: list[Quarantined] = []
+        parts: list[Batch] = []
+        blocks: dict[tuple[int, int, int, int], list[int]] = {}
+        singles: list[int] = []
+        for index, frame in enumerate(frames):
+            data = frame.data
+            start, stop = (8, len(data) - 4) if frame.variant == 0 else (8 + data[7], len(data))
+            codec, count = data[start], data[start + 1]
+            body = stop - start - 3
+            if codec not in AVL_CODECS:
+                quarantined.append(Quarantined(index, "codec"))
+            elif count == 0 or data[stop - 1] != count:
+                quarantined.append(Quarantined(index, "count"))
+            elif body % count == 0 and (codec, body // count) in self._by_length:
+                blocks.setdefault((start, codec, count, len(data)), []).append(index)
+            else:
+                singles.append(index)
+        for (start, codec, count, size), members in blocks.items():
+            singles += self._block(frames, members, start, codec, count, size, parts, quarantined)
+        if singles:
+            self._each(frames, sorted(singles), parts, quarantined)
+        quarantined.sort(key=lambda q: q.frame)
+        return Decoded(Batch.concatenate(parts), quarantined)
+
+    def _block(
+        self,
+        frames: Sequence[Frame],
+        members: list[int],
+        start: int,
+        codec: int,
+        count: int,
+        size: int,
+        parts: list[Batch],
+        quarantined: list[Quarantined],
+    ) -> list[int]:
+        """Frames of one length: records side by side; returns the members that fit no known structure."""
+        matrix = np.frombuffer(b"".join([frames[i].data for i in members]), np.uint8).reshape(len(members), size)
+        end = size - 1 - (4 if start == 8 else 0)
+        length = (end - start - 2) // count
+        rows = Rows(matrix[:, start + 2 : end].reshape(len(members) * count, length))
+        frame = np.repeat(np.array(members), count)
+        position = np.tile(np.arange(count), len(members))
+        structures = self._by_length[codec, length]
+        owner = np.full(len(rows), -1)
+        for number, structure in enumerate(structures[:_CANDIDATES]):
+            match = structure.template.matches(rows)
+            if number == 0 and match.all():
+                self._append(structure, rows, frame, position, parts, quarantined)
+                return []
+            owner[match] = number
+            if (owner >= 0).all():
+                break
+        whole = np.logical_and.reduce(owner.reshape(-1, count) >= 0, axis=1)
+        kept = np.repeat(whole, count)
+        for number in np.unique(owner[kept]).tolist():
+            chosen = kept & (owner == number)
+            self._append(structures[number], rows.take(chosen), frame[chosen], position[chosen], parts, quarantined)
+        return [member for member, matched in zip(members, whole.tolist(), strict=True) if not matched]
+
+    def _each(
+        self, frames: Sequence[Frame], members: list[int], parts: list[Batch], quarantined: list[Quarantined]
+    ) -> None:
+        """The exact way: walk each record of each frame, then read records of one structure together."""
+        found: dict[int, tuple[_Structure, list[bytes], list[int], list[int]]] = {}
+        for index in members:
+            frame = frames[index]
+            data = frame.data
+            start, stop = (8, len(data) - 4) if frame.variant == 0 else (8 + data[7], len(data))
+            codec, count = data[start], data[start + 1]
+            at, records = start + 2, []
+            try:
+                for _ in range(count):
+                    structure, end = self._structure(codec, data, at, stop - 1)
+                    records.append((structure, data[at:end]))
+                    at = end
+                if at != stop - 1:
+                    raise DamagedFrameError("structure")
+            except DamagedFrameError as error:
+                quarantined.append(Quarantined(index, error.args[0]))
+                continue
+            for position, (structure, record) in enumerate(records):
+                entry = found.setdefault(id(structure), (structure, [], [], []))
+                entry[1].append(record)
+                entry[2].append(index)
+                entry[3].append(position)
+        for structure, records_, indexes, positions in found.values():
+            self._append(structure, Rows.of(records_), np.array(indexes), np.array(positions), parts, quarantined)
+
+    @staticmethod
+    def _append(
+        structure: _Structure,
+        rows: Rows,
+        frame: NDArray[Any],
+        position: NDArray[Any],
+        parts: list[Batch],
+        quarantined: list[Quarantined],
+    ) -> None:
+        batch, absurd = structure.columns(rows, frame, position)
+        if absurd.any():
+            quarantined += [
+                Quarantined(int(frame[row]), "time", rows.bytes[row].tobytes()) for row in np.flatnonzero(absurd)
+            ]
+            good = ~absurd
+            if not good.any():
+                return
+            batch, _ = structure.columns(rows.take(good), frame[good], position[good])
+        parts.append(batch)
+
+    def _structure(self, codec: int, data: bytes, at: int, limit: int) -> tuple[_Structure, int]:
+        signature, items, end = _walk(codec, data, at, limit)
+        structure = self._by_signature.get(signature)
+        if structure is None:
+            record = data[at:end]
+            structure = _Structure(codec, record, [(i, offset - at, size) for i, offset, size in items()])
+            if len(self._by_signature) >= MAX_STRUCTURES:
+                oldest = self._by_signature.pop(next(iter(self._by_signature)))
+                siblings = self._by_length[oldest.codec, oldest.length]
+                siblings.remove(oldest)
+                if not siblings:
+                    del self._by_length[oldest.codec, oldest.length]
+            self._by_signature[signature] = structure
+            self._by_length.setdefault((codec, structure.length), []).append(structure)
+        return structure, end
+
+
+def _walk(codec: int, data: bytes, at: int, limit: int) -> tuple[tuple[Any, ...], Any, int]:
+    """Walk one record: its signature, a function that lists its items, and where it ends.
+
+    Raises
+    ------
+    DamagedFrameError
+        If a count or a length runs past `limit`, or the groups do not add up to the total.
+    """
+    wide = codec != CODEC_8
+    id_size = 2 if wide else 1
+    count_size = 2 if codec == CODEC_8E else 1
+    p = at + PREFIX + id_size + (1 if codec == CODEC_16 else 0)
+    if p + count_size > limit:
+        raise DamagedFrameError("structure")
+    total = int.from_bytes(data[p : p + count_size], "big")
+    p += count_size
+    signature: list[Any] = [codec]
+    groups: list[tuple[int, int, int]] = []
+    counted = 0
+    for size in (1, 2, 4, 8):
+        if p + count_size > limit:
+            raise DamagedFrameError("structure")
+        count = int.from_bytes(data[p : p + count_size], "big")
+        p += count_size
+        step = id_size + size
+        end = p + count * step
+        if end > limit:
+            raise DamagedFrameError("structure")
+        groups.append((p, count, size))
+        signature.append(data[p:end:step])
+        if wide:
+            signature.append(data[p + 1 : end : step])
+        counted += count
+        p = end
+    variable: list[tuple[int, int, int]] = []
+    if codec == CODEC_8E:
+        if p + 2 > limit:
+            raise DamagedFrameError("structure")
+        count = int.from_bytes(data[p : p + 2], "big")
+        p += 2
+        for _ in range(count):
+            if p + 4 > limit:
+                raise DamagedFrameError("structure")
+            identifier, size = int.from_bytes(data[p : p + 2], "big"), int.from_bytes(data[p + 2 : p + 4], "big")
+            p += 4
+            if p + size > limit:
+                raise DamagedFrameError("structure")
+            variable.append((identifier, p, size))
+            signature.append((identifier, size))
+            p += size
+        counted += count
+    if counted != total:
+        raise DamagedFrameError("structure")
+
+    def items() -> list[tuple[int, int, int]]:
+        listed = [
+            (int.from_bytes(data[q : q + id_size], "big"), q + id_size, size)
+            for begin, count, size in groups
+            for q in range(begin, begin + count * (id_size + size), id_size + size)
+        ]
+        return listed + variable
+
+    return tuple(signature), items, p
+
+
+_shared = Decoder()
+
+
+def decode(frames: Sequence[Frame]) -> Decoded:
+    """Decode with the process's own table of structures."""
+    return _shared.decode(frames) if frames else Decoded(BatchBuilder().build())

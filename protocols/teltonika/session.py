@@ -1,0 +1,265 @@
+"""One Teltonika connection: login, data frames, answers to commands.
+
+    TCP  00 0F + IMEI -> 01; 00000000 + length + codec … + CRC -> record count, after the commit
+    UDP  every datagram names the IMEI; 7-byte answer, after the commit
+
+A TCP ack is a bare record count: behind a damaged frame it would release that frame too. From there on nothing is
+acknowledged, and the connection closes once the earlier acks have left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import fastcrc
+
+from protocols.records import (
+    Close,
+    Event,
+    Frame,
+    Identified,
+    Login,
+    Malformed,
+    Message,
+    Quarantined,
+    Reply,
+)
+from protocols.teltonika.declaration import CODEC_12, CODEC_13, CODEC_14, CODEC_15, RESPONSE, command
+
+MAX_FRAME = 64 * 1024  # documented 1280 bytes; larger frames have been seen in the field
+_OVERHEAD = 12  # preamble, length, CRC
+_MIN_DATA = 3  # codec and two counts
+_IMEI = re.compile(rb"[0-9]{14,17}")
+_VERSION = re.compile(r"(?:^|\s|Code )Ver:\s*(\S+)")
+_MODEL = re.compile(r"(?:^|\s)Hw:\s*(\S+)")
+_GETVER = command("getver")
+_ACKS = [n.to_bytes(4, "big") for n in range(256)]
+_NEVER = 1 << 62
+
+_crc = fastcrc.crc16.arc
+
+
+class TeltonikaSession:
+    """A TCP connection, sans-IO."""
+
+    __slots__ = ("_buffer", "_closed", "_damaged_at", "_imei", "_max_frame", "_offset", "_waiting")
+
+    def __init__(self, *, max_frame: int | None = None) -> None:
+        self._buffer = b""
+        self._offset = 0  # of the buffer's first byte in the whole stream
+        self._imei: str | None = None
+        self._waiting = False  # for accept or refuse
+        self._closed = False
+        self._damaged_at = _NEVER
+        self._max_frame = min(max_frame or MAX_FRAME, MAX_FRAME)
+
+    def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
+        """Consume bytes; damage is an event in its place."""
+        if self._imei is not None and not self._buffer and not self._waiting and not self._closed:
+            # the usual case: exactly one whole frame in one read
+            size = len(data)
+            if (
+                size >= _OVERHEAD + _MIN_DATA
+                and data[:4] == b"\0\0\0\0"
+                and int.from_bytes(data[4:8], "big") + _OVERHEAD == size <= self._max_frame
+                and not 0x0B < data[8] < 0x10
+                and _crc(data[8:-4]) == int.from_bytes(data[-4:], "big")
+            ):
+                offset = self._offset
+                self._offset = offset + size
+                return (Frame(data, data[9], offset),)
+        if self._closed:
+            return ()
+        self._buffer += data
+        if self._waiting:
+            if len(self._buffer) > self._max_frame:  # nothing is owed to a terminal that does not wait for its login
+                return [*self._end(Malformed("length", self._offset))]
+            return ()
+        return self._parse()
+
+    def _parse(self) -> list[Event]:
+        events: list[Event] = []
+        buffer, at, end = self._buffer, 0, len(self._buffer)
+        while at < end and not self._waiting and not self._closed:
+            if self._imei is None or buffer[at : at + 2] == b"\0\x0f":
+                used = self._login(buffer, at, events)
+            elif buffer[at] == 0xFF:  # an idle byte between frames
+                used = 1
+            else:
+                used = self._frame(buffer, at, events)
+            if used == 0:
+                break
+            at += used
+        self._offset += at
+        self._buffer = b"" if self._closed else buffer[at:]
+        if self._damaged_at != _NEVER and not self._closed:
+            events += self._end()
+        return events
+
+    def _login(self, buffer: bytes, at: int, events: list[Event]) -> int:
+        if len(buffer) - at < 2:
+            if buffer[at] != 0:
+                events += self._end(Malformed("login", self._offset + at))
+            return 0
+        size = int.from_bytes(buffer[at : at + 2], "big")
+        if not 14 <= size <= 17:
+            events += self._end(Malformed("login", self._offset + at))
+            return 0
+        imei = buffer[at + 2 : at + 2 + size]
+        if not _IMEI.fullmatch(imei + b"0" * (size - len(imei))):
+            events += self._end(Malformed("login", self._offset + at))
+            return 0
+        if len(imei) < size:
+            return 0
+        name = imei.decode("ascii")
+        if self._imei is not None and name != self._imei:
+            events += self._end(Malformed("login", self._offset + at, "another IMEI on the same connection"))
+            return 0
+        if self._imei is not None:
+            events.append(Reply(b"\x01"))
+            return 2 + size
+        self._imei = name
+        self._waiting = True
+        events.append(Login(name))
+        return 2 + size
+
+    def _frame(self, buffer: bytes, at: int, events: list[Event]) -> int:
+        head = buffer[at : at + 8]
+        if head[:4].strip(b"\0"):
+            events += self._end(Malformed("structure", self._offset + at))
+            return 0
+        if len(head) < 8:
+            return 0
+        size = int.from_bytes(head[4:], "big")
+        if size < _MIN_DATA or size + _OVERHEAD > self._max_frame:
+            events += self._end(Malformed("length", self._offset + at))
+            return 0
+        if len(buffer) - at < size + _OVERHEAD:
+            return 0
+        frame = buffer[at : at + size + _OVERHEAD]
+        payload = frame[8:-4]
+        offset = self._offset + at
+        if _crc(payload) != int.from_bytes(frame[-4:], "big"):
+            events.append(Malformed("checksum", offset))
+            self._damaged_at = min(self._damaged_at, offset)
+        elif payload[0] in (CODEC_14, CODEC_15):
+            events.append(Malformed("unsupported", offset))
+        elif payload[0] in (CODEC_12, CODEC_13):
+            events += _text_event(payload, offset)
+        else:
+            events.append(Frame(frame, frame[9], offset))
+        return len(frame)
+
+    def _end(self, damage: Malformed | None = None) -> list[Event]:
+        self._closed = True
+        events: list[Event] = []
+        if damage is not None:
+            self._damaged_at = min(self._damaged_at, damage.offset)
+            events.append(damage)
+        events.append(Close("damaged"))
+        return events
+
+    def accept(self, now: float) -> Sequence[Event]:
+        """01, then what waited behind the login."""
+        self._waiting = False
+        return [Reply(b"\x01"), *self._parse()]
+
+    def refuse(self) -> Sequence[Event]:
+        """00: the terminal closes and tries again later."""
+        self._waiting = False
+        self._closed = True
+        self._buffer = b""
+        return [Reply(b"\x00"), Close("refused")]
+
+    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+        """The number of records the frame says it holds; a quarantined frame is kept too, so it counts the same."""
+        if type(item) is not Frame or item.offset > self._damaged_at:
+            return b""
+        return _ACKS[item.records]
+
+    def end_of_stream(self) -> Sequence[Event]:
+        """A frame or a login cut by the close is `truncated`."""
+        if self._closed or not self._buffer:
+            return ()
+        self._closed = True
+        return (Malformed("truncated", self._offset),)
+
+    def ask_version(self) -> bytes:
+        """Codec 12 `getver`."""
+        return b"" if self._closed or self._imei is None else _GETVER
+
+
+def _text_event(payload: bytes, offset: int) -> list[Event]:
+    """A Codec 12 or 13 frame; whatever it holds is kept."""
+    codec, kind = payload[0], payload[2] if len(payload) > 2 else 0
+    size = int.from_bytes(payload[3:7], "big")
+    if len(payload) < 8 or 7 + size + 1 != len(payload) or payload[1] != payload[-1]:
+        return [Malformed("structure", offset)]  # its checksum is right: the stream goes on behind it
+    body = payload[7:-1]
+    if codec == CODEC_13:
+        body = body[4:]  # behind the terminal's time
+    try:
+        text: str | None = body.decode("utf-8")
+    except UnicodeDecodeError:
+        text = None
+    if text is not None and any(ord(c) < 32 and c not in "\r\n\t" for c in text):
+        text = None
+    events: list[Event] = [Message(body, text, f"codec {codec}", offset)]
+    if codec == CODEC_12 and kind == RESPONSE and text:
+        version, model = _VERSION.search(text), _MODEL.search(text)
+        if version or model:
+            events.append(Identified(version and version[1][:64], model and model[1][:64]))
+    return events
+
+
+class TeltonikaDatagram:
+    """One UDP datagram; the answer goes to its sender."""
+
+    __slots__ = ("_data", "_max_frame")
+
+    def __init__(self, *, max_frame: int | None = None) -> None:
+        self._data = b""
+        self._max_frame = max_frame or MAX_FRAME
+
+    def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
+        """One whole datagram: header, IMEI, payload."""
+        if len(data) < 8 or int.from_bytes(data[:2], "big") != len(data) - 2 or len(data) > self._max_frame:
+            return (Malformed("length"),)
+        size = int.from_bytes(data[6:8], "big")
+        imei = data[8 : 8 + size]
+        if not _IMEI.fullmatch(imei):
+            return (Malformed("login"),)
+        payload = data[8 + size :]
+        if len(payload) < _MIN_DATA:
+            return (Malformed("length"),)
+        if payload[0] in (CODEC_12, CODEC_13, CODEC_14, CODEC_15):
+            return (Malformed("unsupported"),)
+        self._data = data
+        return (Login(imei.decode("ascii")),)
+
+    def accept(self, now: float) -> Sequence[Event]:
+        """The datagram as a frame."""
+        return (Frame(self._data, self._data[8 + self._data[7] + 1], 0, 1),)
+
+    def refuse(self) -> Sequence[Event]:
+        """Silence: the channel has no word for it."""
+        return ()
+
+    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+        """Packet id echoed, AVL packet id, count."""
+        return (
+            b"\x00\x05"
+            + self._data[2:4]
+            + b"\x01"
+            + self._data[5:6]
+            + bytes([item.records if isinstance(item, Frame) else 0])
+        )
+
+    def end_of_stream(self) -> Sequence[Event]:
+        """A datagram is whole."""
+        return ()
+
+    def ask_version(self) -> bytes:
+        """Commands over UDP work on some models only: none."""
+        return b""

@@ -1,0 +1,241 @@
+"""System parts that tests run for real: looked for on this machine, else unpacked from Debian's packages into a cache.
+
+    python tools/parts.py [promtool|chromium|timescaledb] …      fetch them and print where they are
+
+Nothing is installed and no service is started: packages are downloaded with `apt-get` (which checks their signatures)
+into `$DOZOR_CACHE` (default ``~/.cache/dozor``) and unpacked there with `dpkg`. Needs neither root nor package
+lists; where there is no apt, or no network, `PartMissingError` says so. Standard library only: the set-up uses it too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# TimescaleDB is in Debian since trixie. Its libc is newer than that of the machines we run on, so the whole closure is
+# taken from there and started by its own loader.
+TIMESCALEDB_SOURCE = (
+    "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main"
+)
+POSTGRESQL = "usr/lib/postgresql/17"
+# In the closure, but nothing the server runs needs it: wrappers in perl, accounts, questions, the JIT's compiler.
+UNNEEDED = re.compile(
+    r"(lib)?perl|.*-perl$|debconf|adduser|passwd|login|lib(c-)?l10n|locales|libllvm|libz3|openssl$|ssl-cert|postgresql-"
+    r"(common|client-common)|procps|libproc2|ucf|sensible-utils|netbase|libpam-modules|libsemanage|libsepol|sysvinit|base-|"
+    r"dpkg|tar$|libc-bin|libnewt|tzdata"
+)
+PRUNED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl*", "usr/lib/postgresql/*/lib/bitcode")
+
+
+class PartMissingError(Exception):
+    """The part cannot be had here; the text says why."""
+
+
+def cache() -> Path:
+    return Path(os.environ.get("DOZOR_CACHE") or Path.home() / ".cache" / "dozor") / "parts"
+
+
+@dataclass(frozen=True, slots=True)
+class Apt:
+    """apt with state of its own below `state`; `source` in place of the machine's sources and of what is installed."""
+
+    state: Path
+    source: str | None = None
+
+    def run(self, *arguments: str, folder: Path | None = None) -> str:
+        if not (shutil.which("apt-get") and shutil.which("dpkg")):
+            raise PartMissingError("no apt-get and dpkg on this machine")
+        lists, archives = self.state / "lists", self.state / "archives"
+        (lists / "partial").mkdir(parents=True, exist_ok=True)
+        (archives / "partial").mkdir(parents=True, exist_ok=True)
+        lines = [
+            f'Dir::State::lists "{lists}";',
+            f'Dir::Cache "{self.state}";',
+            f'Dir::Cache::archives "{archives}";',
+            'Acquire::Languages "none";',
+            'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";',
+            'Acquire::Retries "2";',
+            'Acquire::http::Timeout "20";',
+            'Debug::NoLocking "true";',
+            f'APT::Sandbox::User "{"root" if os.geteuid() == 0 else ""}";',
+        ]
+        if self.source is not None:
+            (self.state / "sources.list").write_text(self.source + "\n")
+            (self.state / "status").touch()
+            lines += [
+                f'Dir::Etc::sourcelist "{self.state / "sources.list"}";',
+                'Dir::Etc::sourceparts "/dev/null";',
+                'Dir::Etc::preferencesparts "/dev/null";',
+                f'Dir::State::status "{self.state / "status"}";',
+            ]
+        (self.state / "apt.conf").write_text("\n".join(lines) + "\n")
+        environ = os.environ | {"APT_CONFIG": str(self.state / "apt.conf"), "LC_ALL": "C"}
+        command = ["apt-get", "-q", *arguments]
+        try:
+            done = subprocess.run(
+                command, env=environ, cwd=folder, capture_output=True, text=True, check=False, timeout=900
+            )
+        except subprocess.TimeoutExpired:
+            raise PartMissingError(f"{' '.join(command[:3])} took more than 900 s") from None
+        if done.returncode:
+            told = (done.stderr.strip() or done.stdout.strip() or f"exit {done.returncode}").splitlines()[-1]
+            raise PartMissingError(f"{' '.join(command[:3])}: {told}")
+        return done.stdout
+
+    def closure(self, *packages: str) -> list[str]:
+        """`packages` and all they need beyond what is installed, as ``name=version``."""
+        planned = self.run("install", "--simulate", "--no-install-recommends", *packages)
+        found = re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) ", planned, re.MULTILINE)
+        return [f"{name}={version}" for name, version in found]
+
+    def unpack(self, packages: list[str], root: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=self.state) as name:
+            folder = Path(name)
+            self.run("download", *packages, folder=folder)
+            for package in sorted(folder.glob("*.deb")):
+                subprocess.run(["dpkg", "-x", str(package), str(root)], check=True, capture_output=True, timeout=300)
+        for pattern in PRUNED:
+            for unneeded in root.glob(pattern):
+                shutil.rmtree(unneeded)
+
+
+@contextmanager
+def _once(name: str) -> Iterator[tuple[Path, bool]]:
+    """The part's folder, and whether it has to be filled; what is left half-done by an interruption is done again."""
+    home = cache()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / f"{name}.lock").open("w")
+    except OSError as error:
+        raise PartMissingError(f"cannot write to {home}: {error.strerror}") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        root, done = home / name, home / name / ".complete"
+        missing = not done.exists()
+        if missing and root.exists():
+            shutil.rmtree(root)
+        root.mkdir(exist_ok=True)
+        yield root, missing
+        done.touch()
+
+
+def _libraries(root: Path) -> str:
+    """Folders of shared libraries below `root`, as the loader wants them."""
+    return ":".join(str(path) for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")))
+
+
+def _script(path: Path, *lines: str) -> None:
+    path.write_text("#!/bin/sh\n" + "\n".join(lines) + "\n")
+    path.chmod(0o755)
+
+
+def promtool() -> Path:
+    """Prometheus' checker of rules and metrics."""
+    if found := shutil.which("promtool"):
+        return Path(found)
+    with _once("promtool") as (root, missing):
+        if missing:
+            apt = Apt(root / "apt")
+            apt.run("update")
+            apt.unpack(["prometheus"], root)
+            shutil.rmtree(root / "apt")
+        return root / "usr/bin/promtool"
+
+
+def chromium() -> Path:
+    """A browser that Playwright can drive, with the libraries and the fonts this machine lacks."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        if found := shutil.which(name):
+            return Path(found)
+    with _once("chromium") as (root, missing):
+        start = root / "start"
+        if missing:
+            apt = Apt(root / "apt")
+            apt.run("update")
+            apt.unpack(apt.closure("chromium", "fonts-dejavu-core"), root)
+            shutil.rmtree(root / "apt")
+            (root / "fonts.conf").write_text(
+                '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'
+                f"<dir>{root / 'usr/share/fonts'}</dir><dir>/usr/share/fonts</dir>"
+                f"<cachedir>{root / 'fontcache'}</cachedir></fontconfig>\n"
+            )
+            _script(
+                start,
+                f'export LD_LIBRARY_PATH="{_libraries(root)}:{":".join(map(str, root.glob("usr/lib/*/nss")))}"',
+                f'export FONTCONFIG_FILE="{root / "fonts.conf"}"',
+                f'exec "{root / "usr/lib/chromium/chromium"}" "$@"',
+            )
+        return start
+
+
+def timescaledb() -> Path:
+    """A PostgreSQL installation with TimescaleDB: a folder that has ``bin/`` below it. It may be copied elsewhere."""
+    with _once("timescaledb") as (root, missing):
+        if missing:
+            apt = Apt(root / "apt", TIMESCALEDB_SOURCE)
+            apt.run("update")
+            closure = apt.closure("postgresql-17", "postgresql-17-timescaledb")
+            apt.unpack([package for package in closure if not UNNEEDED.match(package.split("=")[0])], root)
+            shutil.rmtree(root / "apt")
+            _wrap_programs(root)
+        return root / POSTGRESQL
+
+
+def _wrap_programs(root: Path) -> None:
+    """Put a script in each program's place that starts it with the loader and the libraries it was built for."""
+    loader = next(iter((*root.glob("usr/lib64/ld-linux-*"), *root.glob("usr/lib/*-linux-gnu/ld-linux-*"))), None)
+    if loader is None:
+        raise PartMissingError("libc's loader is not where it is known to be")
+    libraries = ":".join(f"$root/{Path(path).relative_to(root)}" for path in _libraries(root).split(":"))
+    for program in ("postgres", "initdb", "pg_ctl", "psql"):
+        path = root / POSTGRESQL / "bin" / program
+        path.rename(path.with_suffix(".real"))
+        _script(
+            path,
+            # PostgreSQL finds its folders from its own path, which stays this script's.
+            'here=$(dirname "$(readlink -f "$0")")',
+            'root=$(readlink -f "$here/../../../../..")',
+            f'exec "$root/{loader.relative_to(root)}" --argv0 "$here/{program}" --library-path "{libraries}" '
+            f'"$here/{program}.real" "$@"',
+        )
+
+
+def pip_wheel() -> Path:
+    """pip as a wheel that Python can run as it is, for machines whose Python came without it."""
+    with _once("pip") as (root, missing):
+        if missing:
+            apt = Apt(root / "apt")
+            apt.run("update")
+            apt.unpack(["python3-pip-whl"], root)
+            shutil.rmtree(root / "apt")
+        return next(root.glob("usr/share/python-wheels/pip-*.whl"))
+
+
+PARTS: dict[str, Callable[[], Path]] = {"promtool": promtool, "chromium": chromium, "timescaledb": timescaledb}
+
+
+def main(names: list[str]) -> int:
+    missing = 0
+    for name in names or PARTS:
+        if name not in PARTS:
+            print(f"there is no part {name!r}: known are {', '.join(PARTS)}", file=sys.stderr)
+            return 2
+        try:
+            print(f"{name}: {PARTS[name]()}")
+        except PartMissingError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            missing += 1
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
