@@ -1,8 +1,8 @@
 """What a clock, calendar or policy may complain about.
 
-    ClockError
-    ├── ClockInputError    one named field is wrong; carries the remedy
-    └── PolicyError        a policy file is wrong; carries file and line
+ClockError
+├── ClockInputError    one named field is wrong; carries the remedy
+└── PolicyError        a policy file is wrong; carries file and line
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class Budget:
         match = _BUDGET.fullmatch(text.strip())
         wanted = "5d" if kind is Kind.WORKING_DAYS else "90m or 8h"
         if match is None:
-            raise ClockInputError(field, f"{text!r} is no budget", f"Write a whole number with its unit, as in {wanted}")
+            raise ClockInputError(
+                field, f"{text!r} is no budget", f"Write a whole number with its unit, as in {wanted}"
+            )
         number, unit = int(match[1]), match[2]
         if (unit == "d") is not (kind is Kind.WORKING_DAYS):
             raise ClockInputError(field, f"{text!r} has the wrong unit for a {kind} clock", f"Write it as in {wanted}")

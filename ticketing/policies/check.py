@@ -109,7 +109,7 @@ def _shape_error(source: Source, message: str) -> PolicyError:
     if len(names) == 1 and (unknown or not (steps and len(steps) > 1)):
         table, key = "", names[0]
     problem = _PATH.sub("", message)
-    remedy = "Take the key out or mend its spelling" if unknown else "See docs/clocks.md, \"The policy file\""
+    remedy = "Take the key out or mend its spelling" if unknown else 'See docs/clocks.md, "The policy file"'
     return source.error(Complaint(table, index if table else 0, key, problem, remedy))
 
 
@@ -228,7 +228,9 @@ def _ladders(policy: PolicyFile, names: set[str]) -> Iterator[Complaint]:
                     "ladder", index, "steps", "a step needs percent or after, and not both", "Keep one of them"
                 )
             if step.percent is not None and (ladder.clock is None or not 0 < step.percent <= 100):
-                yield Complaint("ladder", index, "steps", f"percent {step.percent} of no clock", "Name the clock, 1-100")
+                yield Complaint(
+                    "ladder", index, "steps", f"percent {step.percent} of no clock", "Name the clock, 1-100"
+                )
             if (step.tell == "tier") is (step.tier is None) or (step.tier is not None and step.tier not in tiers):
                 yield Complaint("ladder", index, "steps", f"no tier {step.tier}", "Name a tier of this policy")
             if step.after is not None:

@@ -70,7 +70,7 @@ class ClockTable(Table):
     restarts: list[Start] = []
     pauses_in: list[State] = []
     fires: Literal["after", "at"] = "after"
-    warn_at: list[int] = [50, 75, 100]
+    warn_at: list[int] = msgspec.field(default_factory=lambda: [50, 75, 100])
     requirements: list[str] = []
     ours: bool = False
 
