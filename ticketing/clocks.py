@@ -424,9 +424,8 @@ def _run_days(parts: Rule, start: int, pauses: list[Pause]) -> ClockResult:
         paused = any(a < e and (b is None or b > s) for s, e in plan.work for a, b in pauses)
         held = pauses[-1] if pauses and pauses[-1][1] is None else None
         if held is not None and (paused or opening is None) and held[0] < (closing or plan.segments[-1].end):
-            if held[0] > at:
-                _add(spans, at, held[0], 0, plan.why or "the day is paused, not counted")
-            return ClockResult(parts, start, None, spans, provisional, paused_from=held[0])
+            _add(spans, at, max(at, held[0]), 0, plan.why or "the day is paused, not counted")
+            return ClockResult(parts, start, None, _until(spans, held[0]), provisional, paused_from=held[0])
         provisional = provisional or plan.provisional
         for a, b, _, why in plan.segments:
             if opening is None or closing is None or b <= opening or a >= closing:
@@ -440,6 +439,11 @@ def _run_days(parts: Rule, start: int, pauses: list[Pause]) -> ClockResult:
                 if left == 0:
                     return ClockResult(parts, start, at, spans, provisional)
     raise _never(parts)
+
+
+def _until(spans: list[Span], at: int) -> list[Span]:
+    """Spans up to an instant; those that count end before it."""
+    return [span._replace(end=min(span.end, at)) for span in spans if span.begin < at]
 
 
 def _never(parts: Rule) -> ClockInputError:

@@ -138,12 +138,11 @@ class WorkingTime:
         """Layouts from the one that holds `start` on, until the search limit."""
         day = self.day_of(start)
         first_year = self.calendar.first_year
-        if first_year is not None and _date(day).year < first_year <= _date(self.date_of(start)).year:
-            # The shift of 31 December belongs to a year nobody knows; it matters only while it could still run.
-            if self.zone.wall(start) >= day * DAY + self.hours[-1][1] * MINUTE:
-                day += 1
-                begin = self.begin_of(day)
-                yield DayPlan((Segment(start, begin, False, OUTSIDE),), (), OUTSIDE, False)
+        # The shift of 31 December of a year nobody knows matters only while it could still run.
+        before_first = first_year is not None and _date(day).year < first_year <= _date(self.date_of(start)).year
+        if before_first and self.zone.wall(start) >= day * DAY + self.hours[-1][1] * MINUTE:
+            day += 1
+            yield DayPlan((Segment(start, self.begin_of(day), False, OUTSIDE),), (), OUTSIDE, False)
         for following in range(day, day + SEARCHED_YEARS * 366):
             yield self.plan(following)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import IO
 
 import msgspec
@@ -71,15 +71,14 @@ def _refuse(message: str) -> int:
 
 
 def _batch(name: str) -> int:
-    try:
-        with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as source:  # noqa: SIM115
-            for line in _lines(source):
-                sys.stdout.write(_one(line))
-                sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        return _refuse(f"--batch: cannot read {name!r} ({error.strerror}). Give a readable file, or - for stdin")
+    with ExitStack() as stack:
+        try:
+            source = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+        except OSError as error:
+            return _refuse(f"--batch: cannot read {name!r} ({error.strerror}). Give a readable file, or - for stdin")
+        for line in _lines(source):
+            sys.stdout.write(_one(line))
+            sys.stdout.flush()
     return 0
 
 

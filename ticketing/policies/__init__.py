@@ -122,10 +122,8 @@ def _policy(file: str, raw: bytes) -> Policy:
 @lru_cache(maxsize=1)
 def shipped() -> tuple[Policy, ...]:
     """The policies of this release: the five presets first, then others by name and version."""
-    found: list[Policy] = []
-    for entry in resources.files(__name__).iterdir():
-        if entry.name.endswith(".toml"):
-            found.append(_policy(entry.name, entry.read_bytes()))
+    files = [entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(".toml")]
+    found = [_policy(entry.name, entry.read_bytes()) for entry in files]
     order = {name: place for place, name in enumerate(PRESETS)}
     return tuple(sorted(found, key=lambda policy: (order.get(policy.name, len(order)), policy.name, policy.version)))
 

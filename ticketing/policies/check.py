@@ -34,7 +34,7 @@ class Complaint(NamedTuple):
     """Where in the file (table, its index, key), what, and the remedy."""
 
     table: str
-    index: int
+    place: int
     key: str
     problem: str
     remedy: str

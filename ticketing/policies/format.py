@@ -45,14 +45,14 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Base of all tables: unknown keys are errors, so that a typing mistake is never a silent default."""
 
 
-class WorkingTimeTable(Table):
+class WorkingTimeTable(Table, frozen=True):
     calendar: str
     time_zone: str
     hours: str
     days: str
 
 
-class ExceptionTable(Table):
+class ExceptionTable(Table, frozen=True):
     """An own day: closed, or open with the policy's hours or its own."""
 
     date: date
@@ -61,7 +61,7 @@ class ExceptionTable(Table):
     hours: str | None = None
 
 
-class ClockTable(Table):
+class ClockTable(Table, frozen=True):
     name: str
     kind: TermKind
     budget: str
@@ -75,7 +75,7 @@ class ClockTable(Table):
     ours: bool = False
 
 
-class PriorityTable(Table):
+class PriorityTable(Table, frozen=True):
     """`level` 1 is the most urgent. `clocks` start when a ticket has this priority."""
 
     level: int
@@ -84,7 +84,7 @@ class PriorityTable(Table):
     requirements: list[str] = []
 
 
-class PlanTable(Table):
+class PlanTable(Table, frozen=True):
     """A bought support level; 1 is the highest."""
 
     level: int
@@ -93,7 +93,7 @@ class PlanTable(Table):
     requirements: list[str] = []
 
 
-class PriorityRule(Table):
+class PriorityRule(Table, frozen=True):
     """Who sets the priority, and what a re-grading needs."""
 
     set_by: Literal["desk", "client", "contract"] = "desk"
@@ -101,7 +101,7 @@ class PriorityRule(Table):
     requirements: list[str] = []
 
 
-class QueueTable(Table):
+class QueueTable(Table, frozen=True):
     """Order inside one rank, jumps, and ageing so that nobody starves."""
 
     order: Literal["arrival", "deadline"] = "arrival"
@@ -111,7 +111,7 @@ class QueueTable(Table):
     requirements: list[str] = []
 
 
-class ChannelTable(Table):
+class ChannelTable(Table, frozen=True):
     """`rank` 0 is the ordinary; a higher one goes first among equals."""
 
     name: Literal["web", "mail", "phone", "paper", "api", "monitoring"]
@@ -121,7 +121,7 @@ class ChannelTable(Table):
     requirements: list[str] = []
 
 
-class TierTable(Table):
+class TierTable(Table, frozen=True):
     level: int
     name: str
     duty: str
@@ -130,7 +130,7 @@ class TierTable(Table):
     requirements: list[str] = []
 
 
-class StepTable(Table):
+class StepTable(Table, frozen=True):
     """One step: at a share of the ladder's clock, or after its own term since the ladder began."""
 
     tell: Literal["owner", "team", "tier", "manager", "head"]
@@ -140,7 +140,7 @@ class StepTable(Table):
     kind: Literal["working", "real"] = "real"
 
 
-class LadderTable(Table):
+class LadderTable(Table, frozen=True):
     name: str
     steps: list[StepTable]
     clock: str | None = None
@@ -148,7 +148,7 @@ class LadderTable(Table):
     requirements: list[str] = []
 
 
-class ConsentTable(Table):
+class ConsentTable(Table, frozen=True):
     """How a ticket may be closed. Without `deemed_after`, silence never closes one."""
 
     accepted: list[Literal["explicit", "phoned", "deemed"]]
@@ -160,7 +160,7 @@ class ConsentTable(Table):
     requirements: list[str] = []
 
 
-class LetterTable(Table):
+class LetterTable(Table, frozen=True):
     """A letter owed: what sets it off and who gets it."""
 
     name: str
@@ -184,7 +184,7 @@ class LetterTable(Table):
     requirements: list[str] = []
 
 
-class DeferralTable(Table):
+class DeferralTable(Table, frozen=True):
     """A reason for which work may be put off or refused, and the evidence it needs."""
 
     code: Literal["not-reproducible", "not-enough-data", "requirements-broken", "out-of-scope"]
@@ -194,7 +194,7 @@ class DeferralTable(Table):
     requirements: list[str] = []
 
 
-class PolicyFile(Table):
+class PolicyFile(Table, frozen=True):
     name: str
     version: int
     title: str
