@@ -179,8 +179,10 @@ class ClockResult:
     def used_at(self, at: int) -> int:
         """Budget used from the start to an instant: microseconds, or whole days for a working-days clock."""
         if self.rule.budget.kind is Kind.WORKING_DAYS:
-            return sum(span.counted for span in self.spans if span.end <= at)
-        return sum(min(span.end, at) - span.begin for span in self.spans if span.counted and span.begin < at)
+            used = sum(span.counted for span in self.spans if span.end <= at)
+        else:
+            used = sum(min(span.end, at) - span.begin for span in self.spans if span.counted and span.begin < at)
+        return min(used, self.rule.budget.amount)
 
     def used(self, at: datetime) -> timedelta | int:
         """What is used at `at`: a duration, or days for a working-days clock."""
