@@ -1,11 +1,12 @@
 """A second, slow clock for the tests: it asks each minute (or second) whether it counts, and adds up.
 
-It shares nothing with the engine: days come straight from the `holidays` library, offsets from `zoneinfo`, and there are no intervals, only a row of yes and no. What the two have in common is the rules, written down twice.
+It shares nothing with the engine: days come straight from the `holidays` library, offsets from `zoneinfo`, and there
+are no intervals, only a row of yes and no. What the two have in common is the rules, written down twice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -19,7 +20,7 @@ DAY0 = date(1970, 1, 1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class YearUnknown(Exception):
+class YearUnknownError(Exception):
     """The walk needs a day of a year that the calendar does not answer for."""
 
 
@@ -36,7 +37,6 @@ class Case:
     start: int
     pauses: tuple[tuple[int, int | None], ...] = ()
     unit: int = 60
-    notes: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 @cache
@@ -69,7 +69,7 @@ def day_hours(country: str, hours, weekdays, day: date) -> tuple[tuple[int, int]
     if country == "none":
         return hours if day.weekday() in weekdays else ()
     if day.year < 2024 or day.year > DECREED[country] + 2:
-        raise YearUnknown(f"{country} {day.year}")
+        raise YearUnknownError(f"{country} {day.year}")
     known = day.year <= DECREED[country]
     if public(country, day):
         return ()
@@ -87,7 +87,7 @@ def day_hours(country: str, hours, weekdays, day: date) -> tuple[tuple[int, int]
 
 @cache
 def place(zone: str) -> ZoneInfo:
-    """From the pinned tzdata: a system's table may be years older (2025b still gives Havana its summer time in 2027)."""
+    """From the pinned tzdata: a system's table may be years older (2025b gives Havana summer time in 2027)."""
     with resources.files("tzdata").joinpath("zoneinfo", *zone.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=zone)
 
@@ -120,7 +120,7 @@ def working(case: Case, begin: int, count: int):
         here, next_day = days == day, days == day + 1
         try:
             hours = day_hours(case.calendar, case.hours, case.weekdays, DAY0 + timedelta(days=day))
-        except YearUnknown:
+        except YearUnknownError:
             unknown |= here
             if overnight:  # whether that shift still runs cannot be known
                 unknown |= next_day & (within < case.hours[-1][1] - 1440)
@@ -148,7 +148,7 @@ def open_from(case: Case) -> int | None:
 
 
 def walk(case: Case) -> int | None:
-    """Due in units since the epoch, None for a clock that an open pause holds; `YearUnknown` where nobody knows."""
+    """Due in units since the epoch, None for a clock that an open pause holds; `YearUnknownError` where nobody knows."""
     if case.kind == "working-days":
         return walk_days(case)
     counted, at, step = 0, case.start, 4 * 86400 // case.unit
@@ -165,7 +165,7 @@ def walk(case: Case) -> int | None:
         reached = np.flatnonzero(total >= case.budget)
         bad = np.flatnonzero(unknown & ~stopped)
         if bad.size and (not reached.size or bad[0] < reached[0]):
-            raise YearUnknown
+            raise YearUnknownError
         if reached.size:
             return at + int(reached[0]) + 1
         counted, at = int(total[-1]), at + count
@@ -173,7 +173,7 @@ def walk(case: Case) -> int | None:
 
 
 def walk_days(case: Case) -> int | None:
-    """Each date after the start's: does any of its working minutes lie in a pause? Due is the end of the last minute."""
+    """Each date after the start's: is any of its working minutes paused? Due is the end of the last minute."""
     first = int(readings(case, case.start, 1)[0] // 86400)
     day_hours(case.calendar, case.hours, case.weekdays, DAY0 + timedelta(days=first))
     held = open_from(case)

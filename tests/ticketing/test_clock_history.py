@@ -1,6 +1,7 @@
 """A clock over a ticket's life: what is kept, what starts anew, what is never cleared."""
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -155,7 +156,7 @@ def test_a_pause_across_the_change_counts_once():
     (cycle,) = follow(events, at(14, 14))
     assert cycle.due == at(15, 11)  # one hour before the pause, five after it, two the next day
     spans = cycle.result.spans
-    assert all(one.end == two.begin for one, two in zip(spans, spans[1:], strict=False))
+    assert all(one.end == two.begin for one, two in pairwise(spans))
 
 
 def test_days_under_way_at_a_change_are_not_lost():
@@ -177,7 +178,7 @@ def test_days_and_hours_do_not_mix():
 
 @pytest.mark.parametrize("what", [What.START, What.SWITCH])
 def test_a_rule_is_needed(what):
-    with pytest.raises(ClockInputError, match="^rule: "):
+    with pytest.raises(ClockInputError, match=r"^rule: "):
         follow([Event(at(14, 9), what)], LATER)
 
 
@@ -237,4 +238,4 @@ def test_the_order_of_events_at_one_instant_changes_nothing(data, events):
     assert seen(events) == seen(shuffled)
     for cycle in follow(events, at(16, 9)):
         assert all(span.begin < span.end for span in cycle.result.spans)
-        assert all(one.end <= two.begin for one, two in zip(cycle.result.spans, cycle.result.spans[1:], strict=False))
+        assert all(one.end <= two.begin for one, two in pairwise(cycle.result.spans))
