@@ -148,7 +148,7 @@ def open_from(case: Case) -> int | None:
 
 
 def walk(case: Case) -> int | None:
-    """Due in units since the epoch, None for a clock that an open pause holds; `YearUnknownError` where nobody knows."""
+    """Due in units since the epoch, None if an open pause holds the clock; `YearUnknownError` where nobody knows."""
     if case.kind == "working-days":
         return walk_days(case)
     counted, at, step = 0, case.start, 4 * 86400 // case.unit
