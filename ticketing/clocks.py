@@ -420,14 +420,14 @@ def _run_days(parts: Rule, start: int, pauses: list[Pause]) -> ClockResult:
     if at < begin:
         _add(spans, at, begin, 0, "the day of the start is not counted")
         at = begin
+    held = pauses[-1][0] if pauses and pauses[-1][1] is None else None
     for day in range(first, first + SEARCHED_YEARS * 366):
+        if held is not None and held <= max(at, work.begin_of(day)):
+            # Nothing later can count, so nothing later is asked: those years may be unknown.
+            return ClockResult(parts, start, None, _until(spans, held), provisional, paused_from=held)
         plan = work.plan(day)
         opening, closing = (plan.work[0][0], plan.work[-1][1]) if plan.work else (None, None)
         paused = any(a < e and (b is None or b > s) for s, e in plan.work for a, b in pauses)
-        held = pauses[-1] if pauses and pauses[-1][1] is None else None
-        if held is not None and (paused or opening is None) and held[0] < (closing or plan.segments[-1].end):
-            _add(spans, at, max(at, held[0]), 0, plan.why or "the day is paused, not counted")
-            return ClockResult(parts, start, None, _until(spans, held[0]), provisional, paused_from=held[0])
         provisional = provisional or plan.provisional
         for a, b, _, why in plan.segments:
             if opening is None or closing is None or b <= opening or a >= closing:

@@ -181,8 +181,8 @@ def walk_days(case: Case) -> int | None:
     while True:
         day += 1
         begin, count = (day - 1) * 86400 // case.unit, 4 * 86400 // case.unit
-        if held is not None and begin > held:
-            return None
+        if held is not None and readings(case, held, 1)[0] <= day * 86400:
+            return None  # this day is paused from its first minute, and so are all later ones
         if not day_hours(case.calendar, case.hours, case.weekdays, DAY0 + timedelta(days=day)):
             continue
         good, shift, _ = working(case, begin, count)

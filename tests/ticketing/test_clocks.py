@@ -203,6 +203,14 @@ def test_provisional(fields, provisional):
     assert result.as_json().get("provisional", False) is provisional
 
 
+def test_a_held_clock_asks_no_year_that_nobody_knows():
+    letter = {**LETTER, "calendar": "BY", "start": "2028-12-31T02:16"}
+    assert due(**letter, pauses=["2028-12-30T03:06.."]) is None
+    assert due(**letter, pauses=["2028-12-31T20:00.."]) is None
+    with pytest.raises(ClockInputError, match="2029"):
+        due(**letter)
+
+
 def test_undecreed_years_hold_statutory_holidays_only():
     # 2027-02-09 and 10 are compensation days that the library proposes; nobody has decreed them.
     assert due(**{**RU, "calendar": "CN", "start": "2027-02-09T10:00"}) == "2027-02-09T14:00:00+08:00"
