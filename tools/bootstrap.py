@@ -3,8 +3,8 @@
     python3 tools/bootstrap.py
 
 Debian's python3 comes without pip and without the means to bring it (python3-venv, python3-pip); then pip is unpacked
-from Debian's own package of it, and not installed. pip fetches one thing, the pinned uv, and checks its hash; uv fetches
-the rest, all of them pinned with hashes in requirements.lock.
+from Debian's own package of it, and not installed. pip fetches one thing, the pinned uv, and checks its hash; uv
+fetches the rest, all pinned with hashes in requirements.lock.
 """
 
 from __future__ import annotations

@@ -130,12 +130,21 @@ def _once(name: str) -> Iterator[tuple[Path, bool]]:
 
 def _libraries(root: Path) -> str:
     """Folders of shared libraries below `root`, as the loader wants them."""
-    return ":".join(str(path) for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")))
+    main = [*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")]
+    private = sorted({library.parent for folder in main for library in folder.glob("*/lib*.so*")})
+    return ":".join(map(str, (*main, *private)))
 
 
 def _script(path: Path, *lines: str) -> None:
     path.write_text("#!/bin/sh\n" + "\n".join(lines) + "\n")
     path.chmod(0o755)
+
+
+def _try(program: Path) -> None:
+    """What was unpacked has to start, or it is as good as missing."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode:
+        raise PartMissingError(f"{program.name} does not start here: {done.stderr.strip()[-300:]}")
 
 
 def promtool() -> Path:
@@ -148,6 +157,8 @@ def promtool() -> Path:
             apt.run("update")
             apt.unpack(["prometheus"], root)
             shutil.rmtree(root / "apt")
+            (root / "usr/bin/prometheus").unlink()  # 50 MB that nothing here starts
+            _try(root / "usr/bin/promtool")
         return root / "usr/bin/promtool"
 
 
@@ -157,7 +168,7 @@ def chromium() -> Path:
         if found := shutil.which(name):
             return Path(found)
     with _once("chromium") as (root, missing):
-        start = root / "start"
+        start = root / "start" / "chromium"
         if missing:
             apt = Apt(root / "apt")
             apt.run("update")
@@ -168,12 +179,14 @@ def chromium() -> Path:
                 f"<dir>{root / 'usr/share/fonts'}</dir><dir>/usr/share/fonts</dir>"
                 f"<cachedir>{root / 'fontcache'}</cachedir></fontconfig>\n"
             )
+            start.parent.mkdir()
             _script(
                 start,
-                f'export LD_LIBRARY_PATH="{_libraries(root)}:{":".join(map(str, root.glob("usr/lib/*/nss")))}"',
+                f'export LD_LIBRARY_PATH="{_libraries(root)}"',
                 f'export FONTCONFIG_FILE="{root / "fonts.conf"}"',
                 f'exec "{root / "usr/lib/chromium/chromium"}" "$@"',
             )
+            _try(start)
         return start
 
 
@@ -187,6 +200,7 @@ def timescaledb() -> Path:
             apt.unpack([package for package in closure if not UNNEEDED.match(package.split("=")[0])], root)
             shutil.rmtree(root / "apt")
             _wrap_programs(root)
+            _try(root / POSTGRESQL / "bin" / "postgres")
         return root / POSTGRESQL
 
 

@@ -46,7 +46,6 @@ class Job:
     sources: Sequence[Kept] = ()
     quarantined: list[Kept] = field(default_factory=list)
     messages: list[Kept] = field(default_factory=list)
-    released: list[int] = field(default_factory=list)  # quarantine ids that these records replace
 
 
 @dataclass(slots=True)
@@ -182,7 +181,7 @@ class Writer:
         rows.layouts = layouts if layouts is not None else await self.layouts.resolve(link, rows.batch, rows.terminal)
         protocol = rows.protocol
         stored = np.bincount(protocol[plain], minlength=self._protocols).astype(np.int64)
-        if plain.all() and not job.quarantined and not job.messages and not job.released:
+        if plain.all() and not job.quarantined and not job.messages:
             if len(rows):
                 await self._copy(link, "record", encode(rows))  # one statement is its own transaction
             return Outcome(stored, np.zeros(self._protocols, np.int64))
@@ -255,14 +254,12 @@ class Writer:
                         for k in job.messages
                     ],
                 )
-            if job.released:
-                await cursor.execute("DELETE FROM quarantine WHERE id = ANY(%s)", (job.released,))
 
     async def _split(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
         """The store refuses the contents: halve by frames until the culprit is alone, then quarantine it."""
         frames = np.unique(job.rows.batch.frame)
         rest = Job(_select(job.rows, np.zeros(len(job.rows), np.bool_)), job.sources)
-        rest.quarantined, rest.messages, rest.released = job.quarantined, job.messages, job.released
+        rest.quarantined, rest.messages = job.quarantined, job.messages
         if len(frames) == 1:
             culprit = int(frames[0])
             rest.quarantined = [*job.quarantined, replace(job.sources[culprit], reason="store")]

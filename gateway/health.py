@@ -1,0 +1,65 @@
+"""/metrics, /healthz and /readyz: plain HTTP, no login."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+REASONS = ("starting", "store", "stopping")
+
+
+class Readiness:
+    """Whether frames are accepted and acknowledged, and if not, why."""
+
+    def __init__(self) -> None:
+        self.starting = True
+        self.stopping = False
+        self.store_up: Callable[[], bool] = lambda: True
+
+    def reasons(self) -> list[str]:
+        """What stands in the way; empty when ready."""
+        holds = {
+            "starting": self.starting,
+            "store": not self.starting and not self.store_up(),
+            "stopping": self.stopping,
+        }
+        return [reason for reason in REASONS if holds[reason]]
+
+
+def health_app(registry: CollectorRegistry, readiness: Readiness) -> Starlette:
+    """The three routes."""
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        reasons = readiness.reasons()
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)])
+
+
+def host_metrics(readiness: Readiness, data_dir: Path) -> Iterator[Metric]:
+    """Readiness by reason, free disk space, and the spool, which holds nothing until there is one."""
+    held = set(readiness.reasons())
+    not_ready = GaugeMetricFamily("dozor_not_ready", "1 while the reason holds", labels=["reason"])
+    for reason in REASONS:
+        not_ready.add_metric([reason], float(reason in held))
+    yield not_ready
+    free = GaugeMetricFamily("dozor_disk_free_bytes", "Free space where the directory lies", labels=["directory"])
+    free.add_metric(["data_dir"], float(shutil.disk_usage(data_dir).free))
+    yield free
+    yield GaugeMetricFamily("dozor_spool_bytes", "Bytes in the spool", 0.0)
+    yield GaugeMetricFamily("dozor_spool_frames", "Frames in the spool", 0.0)

@@ -1,0 +1,1 @@
+"""Sockets, sessions, batches, commit, ack."""

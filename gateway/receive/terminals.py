@@ -1,0 +1,108 @@
+"""Which terminals there are: identity to row, what they told of themselves, and who may speak."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+Admission = Literal["accepted", "refused", "quarantined"]
+
+CHANNEL = "dozor_terminal"  # NOTIFY with an identity: registered or changed by a command
+NO_ROW = -1
+_BATCH = 2000  # identities registered in one statement
+
+
+@dataclass(slots=True)
+class Terminals:
+    """The registry, in memory; `rows` maps an identity to its row in the table."""
+
+    pool: AsyncConnectionPool
+    policy: str
+    rows: dict[str, int] = field(default_factory=dict)
+    firmware: dict[int, str] = field(default_factory=dict)
+    model: dict[int, str] = field(default_factory=dict)  # told or set; the one set by people wins
+    model_set: set[int] = field(default_factory=set)
+    protocol: dict[int, str] = field(default_factory=dict)
+    _wanted: dict[str, tuple[str, asyncio.Future[int]]] = field(default_factory=dict)
+    _worker: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Read all there are."""
+        async with self.pool.connection() as link:
+            cursor = await link.execute("SELECT id, identity, protocol, firmware, model, model_told FROM terminal")
+            while rows := await cursor.fetchmany(10_000):
+                for row in rows:
+                    self._learn(*row)
+
+    async def reload(self, identity: str) -> int:
+        """Read one again; `NO_ROW` if it is not there."""
+        async with self.pool.connection() as link:
+            cursor = await link.execute(
+                "SELECT id, identity, protocol, firmware, model, model_told FROM terminal WHERE identity = %s",
+                (identity,),
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            self.rows.pop(identity, None)
+            return NO_ROW
+        self._learn(*row)
+        return int(row[0])
+
+    def _learn(
+        self, row: int, identity: str, protocol: str | None, firmware: str | None, model: str | None, told: str | None
+    ) -> None:
+        self.rows[identity] = row
+        if protocol is not None:
+            self.protocol[row] = protocol
+        if firmware is not None:
+            self.firmware[row] = firmware
+        if model is not None:
+            self.model[row] = model
+            self.model_set.add(row)
+        else:
+            self.model_set.discard(row)
+            if told is not None:
+                self.model[row] = told
+
+    async def admit(self, identity: str, protocol: str) -> tuple[Admission, int]:
+        """Decide on a login whose identity is not in memory: who it is, and its row."""
+        if self.policy == "accept":
+            return "accepted", await self._register(identity, protocol)
+        row = await self.reload(identity)
+        if row != NO_ROW:
+            return "accepted", row
+        return ("refused", NO_ROW) if self.policy == "known" else ("quarantined", NO_ROW)
+
+    async def _register(self, identity: str, protocol: str) -> int:
+        """Register on first sight; logins that come together share a statement."""
+        entry = self._wanted.get(identity)
+        if entry is None:
+            entry = self._wanted[identity] = (protocol, asyncio.get_running_loop().create_future())
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._register_wanted())
+        return await asyncio.shield(entry[1])
+
+    async def _register_wanted(self) -> None:
+        while self._wanted:
+            wanted = dict(list(self._wanted.items())[:_BATCH])
+            try:
+                async with self.pool.connection() as link:
+                    cursor = await link.execute(
+                        "INSERT INTO terminal (identity, protocol) SELECT * FROM unnest(%s::text[], %s::text[]) "
+                        "ON CONFLICT (identity) DO UPDATE SET protocol = excluded.protocol "
+                        "RETURNING id, identity, protocol, firmware, model, model_told",
+                        (list(wanted), [protocol for protocol, _ in wanted.values()]),
+                    )
+                    for row in await cursor.fetchall():
+                        self._learn(*row)
+            except (psycopg.Error, OSError, TimeoutError):  # no store, no login: the terminal waits
+                await asyncio.sleep(0.5)
+                continue
+            for identity, (_, future) in wanted.items():
+                del self._wanted[identity]
+                if not future.done():
+                    future.set_result(self.rows[identity])
