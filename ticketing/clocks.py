@@ -300,6 +300,13 @@ def due(
     return run(parts, instant(start), closed)
 
 
+def ticket_due(
+    policy: Policy, opened_at: datetime, pauses: Iterable[tuple[datetime, datetime | None]] = ()
+) -> ClockResult | None:
+    """The clock that a new ticket of this policy takes, from its opening; None if none starts then."""
+    return None if policy.ticket_clock is None else due(policy, policy.ticket_clock, opened_at, pauses=pauses)
+
+
 def run(parts: Rule, start: int, pauses: Iterable[Pause] = ()) -> ClockResult:
     """The walk itself, on instants."""
     union = unite(pauses, start)

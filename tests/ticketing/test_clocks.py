@@ -306,6 +306,21 @@ def test_held_clock_reaches_only_what_it_used():
     assert result.reached(51) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("integrator-standard", "2025-11-01T12:00:00+03:00"),
+        ("support-procedure", "2025-11-05T17:00:00+05:00"),
+        ("dealer-desk", None),
+        ("carrier-helpdesk", "2025-10-31T17:01:00+03:00"),
+        ("after-sales", "2025-10-31T22:10:00+08:00"),
+    ],
+)
+def test_the_clock_of_a_new_ticket(name, expected):
+    result = clocks.ticket_due(policies.get(name), datetime(2025, 10, 31, 14, tzinfo=UTC))
+    assert (result and result.due.isoformat()) == expected
+
+
 def test_strictest_of_several_clocks_is_shown():
     policy, start = policies.get("after-sales"), datetime(2025, 10, 14, 7, tzinfo=UTC)
     results = [clocks.due(policy, name, start) for name in ("outer-bound", "severe", "reply")]
