@@ -1,0 +1,269 @@
+"""`dozor demo`: everything at once, on one command, with nothing left behind."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from gateway import log
+from gateway.app import Service
+from gateway.demo import FleetProcess, Outcome, StoreView, demo_scenario, demo_settings
+from gateway.errors import GatewayError
+from gateway.settings import Settings
+from gateway.simulator.scenario import ScenarioError, parse_duration
+from ticketing.users import UserExistsError, Users
+
+_MAX_TERMINALS = 5000  # one process each for the gateway and the fleet, on one machine
+_PROGRESS = 5.0  # s between two lines of progress
+
+
+def _terminals(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= _MAX_TERMINALS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of terminals: give 1 to {_MAX_TERMINALS}")
+    return number
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ScenarioError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `dozor demo`."""
+    parser.add_argument("--terminals", type=_terminals, default=200, metavar="N", help="how many (default 200)")
+    parser.add_argument("--duration", type=_duration, metavar="S", help="end by itself after so long; else on Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object on stdout")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file; none is looked for")
+
+
+class _Held:
+    """stderr that waits for the first line: whatever is logged before it comes after it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._waiting: list[str] | None = []
+
+    def write(self, text: str) -> int:
+        if self._waiting is None:
+            return self._stream.write(text)
+        self._waiting.append(text)
+        return len(text)
+
+    def release(self, first: str = "") -> None:
+        """Write `first`, then what waited; from now on everything goes through."""
+        if self._waiting is not None:
+            self._stream.write(first + "".join(self._waiting))
+            self._waiting = None
+        self.flush()
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 also after Ctrl-C; 1 where the fleet ended by itself."""
+    held = _Held(sys.stderr)
+    before, sys.stderr = sys.stderr, cast("TextIO", held)
+    folder = Path(tempfile.mkdtemp(prefix="dozor-demo-"))
+    try:
+        log.configure(quiet=True)
+        settings = demo_settings(args.config, folder)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_Demo(args, settings, held).run())
+    finally:
+        held.release()
+        sys.stderr = before
+        log.configure(quiet=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Demo:
+    def __init__(self, args: argparse.Namespace, settings: Settings, held: _Held) -> None:
+        self.args = args
+        self.settings = settings
+        self.held = held
+        self.outcome = Outcome()
+        self.stop = asyncio.Event()
+        self.console = Console(file=cast("TextIO", held), highlight=False, soft_wrap=True)
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        service = Service(self.settings)
+        starting = asyncio.create_task(service.start())
+
+        def ask_to_stop() -> None:
+            self.stop.set()
+            if not starting.done():
+                starting.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ask_to_stop)
+        try:
+            await starting
+        except asyncio.CancelledError:
+            if self.stop.is_set():
+                return 0
+            raise
+        try:
+            async with _account(Users(service.pool)) as (username, password):
+                self._introduce(service, username, password)
+                summary = await self._watch(service)
+        finally:
+            await service.stop()
+        self._finish(summary)
+        return 0
+
+    def _introduce(self, service: Service, username: str, password: str) -> None:
+        self.desk_url = self.settings.desk.url or f"http://{self.settings.desk.address}"
+        first = {
+            "data_dir": str(self.settings.data_dir),
+            "listen": {protocol: found[0] for protocol, found in service.receiver.addresses.items()},
+            "desk_url": self.desk_url,
+            "metrics_url": f"http://{service.health.address}/metrics",
+            "username": username,
+            "password": password,
+        }
+        self.held.release(json.dumps(first, separators=(",", ":")) + "\n")
+        self.console.print(
+            f"[bold]Desk[/]      {self.desk_url}   user [bold]{username}[/]   password [bold]{password}[/]"
+        )
+        self.console.print(f"[bold]Metrics[/]   {first['metrics_url']}")
+
+    async def _watch(self, service: Service) -> dict[str, Any]:
+        """The fleet's life from start to end, and the contract's object."""
+        args, outcome = self.args, self.outcome
+        view = StoreView(service.pool)
+        with_tickets = await view.begin()
+        targets = {name: found[0] for name, found in service.receiver.addresses.items() if "/" not in name}
+        scenario = demo_scenario(self.settings, args.terminals, args.duration)
+        fleet = FleetProcess(self._event)
+        ends = time.monotonic() + args.duration if args.duration is not None else None
+        started = shown = time.monotonic()
+        try:
+            await fleet.start(scenario, targets, with_tickets)
+            ended, stopped = asyncio.create_task(fleet.ended()), asyncio.create_task(self.stop.wait())
+            waiting: set[asyncio.Future[Any]] = {ended, stopped, service.failed}
+            self.console.print(
+                f"{args.terminals} terminals report; faults begin at once (firmware) and in some 20 s (silence)."
+            )
+            try:
+                while not any(task.done() for task in waiting) and (ends is None or time.monotonic() < ends):
+                    left = 1.0 if ends is None else min(1.0, max(0.0, ends - time.monotonic()))
+                    await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    await self._new_tickets(view)
+                    if time.monotonic() - shown >= _PROGRESS:
+                        shown = time.monotonic()
+                        self._progress(shown - started)
+                if service.failed.done():
+                    service.failed.result()
+                if ended.done() and not self.stop.is_set():
+                    raise GatewayError("the simulated fleet ended by itself: its errors stand above")
+            finally:
+                ended.cancel()
+                stopped.cancel()
+        finally:
+            await fleet.stop(timeout=5.0)
+        await self._new_tickets(view)
+        faults, false_tickets = outcome.matched()
+        kinds = ("silence", "firmware")
+        truth = fleet.summary or {}
+        return {
+            "terminals": args.terminals,
+            "frames": truth.get("frames_acked"),
+            "records_stored": await view.records(),
+            "malformed": _counter(service, "dozor_frames_malformed"),
+            "tickets": {kind: sum(t.kind == kind for t in outcome.tickets.values()) for kind in kinds},
+            "faults": faults,
+            "false_tickets": false_tickets,
+            "ack_p50_ms": truth.get("ack_p50_ms"),
+            "ack_p99_ms": truth.get("ack_p99_ms"),
+            "desk_url": self.desk_url,
+        }
+
+    def _event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "fault":
+            self.outcome.faults.append(event)
+            how = {"power": "switched off", "hang": "hangs", "modem": "off the air"}.get(event["detail"])
+            what = f"falls silent ({how})" if event["kind"] == "silence" else f"runs {event['detail']}"
+            self.console.print(f"  [yellow]fault[/]   {event['terminal']}  {what}")
+        elif event["event"] == "progress":
+            self.outcome.progress = event
+
+    async def _new_tickets(self, view: StoreView) -> None:
+        for ticket in await view.tickets():
+            if ticket.number not in self.outcome.tickets:
+                self.outcome.tickets[ticket.number] = ticket
+                self.console.print(f"  [green]ticket[/]  {ticket.number}  ", end="")
+                self.console.print(f"{ticket.kind}: {ticket.title}", markup=False)
+
+    def _progress(self, seconds: float) -> None:
+        told, outcome = self.outcome.progress, self.outcome
+        self.console.print(
+            f"[dim]{seconds:5.0f} s  {told.get('records_acked', 0)} records acknowledged, "
+            f"{len(outcome.faults)} faults put in, {len(outcome.tickets)} tickets[/]"
+        )
+
+    def _finish(self, summary: dict[str, Any]) -> None:
+        if self.args.json:
+            print(json.dumps(summary, separators=(",", ":")), flush=True)
+            return
+        table = Table("fault", "terminal", "put in", "tickets")
+        for fault in summary["faults"]:
+            table.add_row(fault["kind"], fault["terminal"], fault["injected_at"], ", ".join(fault["tickets"]) or "none")
+        out = Console(highlight=False)
+        out.print(table)
+        out.print(
+            f"{summary['frames']} frames, {summary['records_stored']} records stored, "
+            f"{summary['malformed']} damaged; tickets: {summary['tickets']}, of no fault: {summary['false_tickets']}; "
+            f"ack p50 {summary['ack_p50_ms']} ms, p99 {summary['ack_p99_ms']} ms as the terminals saw it"
+        )
+
+
+def _counter(service: Service, name: str) -> int:
+    """A counter of the gateway's, over all its labels."""
+    return int(
+        sum(
+            sample.value
+            for metric in service.registry.collect()
+            if metric.name == name
+            for sample in metric.samples
+            if sample.name == f"{name}_total"
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def _account(users: Users) -> Any:
+    """An account of this run: (name, password); gone with it."""
+    password = secrets.token_urlsafe(12)
+    name = "demo"
+    try:
+        await users.add(name, "manager", password)  # an admin could be the last one, and stay
+    except UserExistsError:  # somebody's own in a configured data_dir
+        name = f"demo-{secrets.token_hex(3)}"
+        await users.add(name, "manager", password)
+    try:
+        yield name, password
+    finally:
+        await users.remove(name)
+        users.close()

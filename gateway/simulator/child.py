@@ -1,0 +1,67 @@
+"""A fleet in a process of its own, for a parent that also runs the gateway.
+
+    stdin   first line: {"scenario": {…}, "targets": {…}, "exclude": […]}; then "stop" ends the run with its summary
+    stdout  one JSON object a line: {"event": "fault" | "progress" | "end", …}
+
+The end of stdin, also by the parent's death, ends the process at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import msgspec
+import uvloop
+
+from gateway.simulator.run import FleetRun
+from gateway.simulator.scenario import Scenario
+from gateway.simulator.truth import Fault, Truth
+
+_LINE = 1 << 20  # of the parent: a scenario and its targets
+
+
+def _tell(event: str, content: dict[str, Any]) -> None:
+    try:
+        sys.stdout.write(json.dumps({"event": event, **content}, separators=(",", ":")) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os._exit(1)  # the parent is gone, and the end of stdin is about to say so too
+
+
+async def _main() -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_LINE)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    order = json.loads(await reader.readline())
+    truth = Truth()
+
+    def on_fault(fault: Fault) -> None:
+        _tell("fault", fault.as_json())
+
+    run = FleetRun(
+        msgspec.convert(order["scenario"], Scenario), order["targets"], truth=truth,
+        exclude=set(order.get("exclude", ())), on_fault=on_fault,
+    )  # fmt: skip
+    run.start()
+    word = loop.create_task(reader.readline())
+    while not word.done():
+        await asyncio.wait({word}, timeout=1.0)
+        _tell(
+            "progress",
+            {name: truth.total(name) for name in ("logins", "frames_acked", "records_sent", "records_acked")},
+        )
+    if word.result().strip() != b"stop":
+        os._exit(1)  # nobody is there to be told; sockets close with the process
+    await run.stop(drain=2.0)
+    _tell("end", {"terminals": len(run.fleet), **truth.summary()})
+
+
+if __name__ == "__main__":
+    # Ctrl-C reaches the whole foreground group: it is the parent that ends the run then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    uvloop.run(_main())
