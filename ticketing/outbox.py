@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 import structlog
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout
 
@@ -63,6 +63,10 @@ class Channel(Protocol):
     @property
     def target(self) -> str: ...
 
+    @property
+    def shown(self) -> str:
+        """The target as people may see it: without credentials."""
+
     async def send(self, message: Outgoing) -> str:
         """Hand the message over; returns the receiver's identity for it, if any.
 
@@ -71,6 +75,9 @@ class Channel(Protocol):
         DeliveryError
             If it was not taken, or nobody knows. `UndeliverableError` if trying again is pointless.
         """
+
+    async def close(self) -> None:
+        """Give back what is held open between messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class Target:
     target: str
 
 
-def test_message() -> Outgoing:
+def trial() -> Outgoing:
     """A message that says only that the channel works."""
     identity = str(uuid.uuid4())
     body = msgspec.json.encode({"event": "notify.test", "id": identity, "ticket": None}).decode()
@@ -144,9 +151,13 @@ class Outbox:
 
     async def run(self) -> None:
         """Deliver until cancelled. A store that is away is waited for."""
-        async with asyncio.TaskGroup() as group:
-            for channel, wake in zip(self._channels, self._wakes, strict=True):
-                group.create_task(self._courier(channel, wake))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for channel, wake in zip(self._channels, self._wakes, strict=True):
+                    group.create_task(self._courier(channel, wake))
+        finally:
+            for channel in self._channels:
+                await channel.close()
 
     async def pending(self) -> dict[str, int]:
         """Messages not yet delivered, by channel name."""
@@ -167,8 +178,8 @@ class Outbox:
             wake.clear()
             try:
                 tried = await self.deliver(channel)
-            except (OperationalError, PoolTimeout) as error:
-                log.warning("outbox waits for the store", channel=channel.name, error=type(error).__name__)
+            except (Error, PoolTimeout) as error:
+                log.warning("outbox waits for the store", channel=channel.name, error=str(error))
                 tried = 0
             if tried < CLAIM:
                 try:

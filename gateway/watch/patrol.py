@@ -219,12 +219,16 @@ class Patrol:
 
     async def start(self, now: float, monotonic: float | None = None) -> None:
         """Restore the fleet, the incidents and the clock. To be called before the first frame is accepted."""
-        as_of = await snapshots.load(self._pool, self.fleet)
-        stopped_at = self.fleet.listening.now
-        self.fleet.listening.advance(now, now if monotonic is None else monotonic)
-        if self.fleet.listening.jump:
-            self.fleet.shift(self.fleet.listening.jump)
-        await snapshots.catch_up(self._pool, self.fleet, as_of, now)
+        fleet = self.fleet
+        as_of = await snapshots.load(self._pool, fleet)
+        stopped_at = fleet.listening.now
+        await snapshots.catch_up(self._pool, fleet, as_of, now)
+        fleet.listening.advance(now, now if monotonic is None else monotonic)
+        if fleet.listening.jump:
+            fleet.shift(fleet.listening.jump)
+        if np.isnan(stopped_at) and fleet.rows:
+            # Records, but no heartbeat: the last record is the last we know of ourselves.
+            fleet.listening.absent(min(float(fleet.received.max()) / 1e6, now), now)
         await self._releases.refresh(self._pool, self.fleet)
         for incident in await self._incidents.open_incidents():
             watched = self._watched.get(incident.kind)

@@ -4,7 +4,8 @@
                   'fleet'         how the pieces are laid out, and up to when they know
                   'fleet.N'       rows N × CHUNK and on; only those that changed are written
 
-What was committed after the snapshot is read back from the records themselves.
+What was committed after the snapshot is read back from the records themselves, before the listening clock learns of
+the time in which the service was down.
 """
 
 from __future__ import annotations

@@ -62,3 +62,8 @@ async def recover_one(pool, terminal, at, *, current=lambda: True, kind="silence
 async def fetch(pool, statement, *values):
     async with pool.connection() as connection:
         return await (await connection.execute(statement, values)).fetchall()
+
+
+async def execute(pool, statement, *values):
+    async with pool.connection() as connection:
+        await connection.execute(statement, values)

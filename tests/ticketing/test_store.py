@@ -6,7 +6,7 @@ import msgspec
 import psycopg
 import pytest
 
-from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
+from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, execute, fetch, pool_of, raise_one, recover_one
 from ticketing.errors import ConflictError, InvalidTextError, NotFoundError
 from ticketing.store import TicketStore
 from ticketing.tickets import TEXT_LIMIT, TRANSITIONS, Action, State
@@ -111,7 +111,7 @@ def test_what_the_table_does_not_have_is_a_conflict(postgres_dsn):
             number = (await raise_one(pool, await add_terminal(pool, "t"))).number
             refused = []
             for state in State:
-                await fetch_nothing(
+                await execute(
                     pool,
                     "UPDATE ticket SET state = %s, closed_at = CASE WHEN %s = 'closed' THEN now() END",
                     state,
@@ -130,11 +130,6 @@ def test_what_the_table_does_not_have_is_a_conflict(postgres_dsn):
     assert ("closed", "ask") in refused
     assert len(refused) == 13
     assert entries == [(1,)]  # a refused action leaves no trace
-
-
-async def fetch_nothing(pool, statement, *values):
-    async with pool.connection() as connection:
-        await connection.execute(statement, values)
 
 
 def test_texts_are_checked(postgres_dsn):
@@ -161,7 +156,7 @@ def test_the_journal_is_append_only_and_chained(postgres_dsn):
             await asyncio.gather(*(store.note(number, "anna", f"note {i}, длиннее") for i in range(10)))
             for statement in ("UPDATE journal SET text = 'x'", "DELETE FROM journal", "TRUNCATE journal"):
                 with pytest.raises(psycopg.errors.RestrictViolation):
-                    await fetch_nothing(pool, statement)
+                    await execute(pool, statement)
             return number, await fetch(
                 pool,
                 "SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, actor, action, text, state, prev_hash, hash"
