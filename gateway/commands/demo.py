@@ -82,6 +82,7 @@ class _Held:
 
 def run(args: argparse.Namespace) -> int:
     """0 also after Ctrl-C; 1 where the fleet ended by itself."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the loop takes over: leave no folder behind
     held = _Held(sys.stderr)
     before, sys.stderr = sys.stderr, cast("TextIO", held)
     folder = Path(tempfile.mkdtemp(prefix="dozor-demo-"))
