@@ -6,6 +6,7 @@ STAMP := .venv/.stamp
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+COVERAGE ?= --cov --cov-report=term:skip-covered
 
 .DEFAULT_GOAL := setup
 
@@ -25,9 +26,9 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# The short form, with branch coverage of what runs in the test process.
+# The short form, with the coverage of what runs in the test process; COVERAGE= leaves that out.
 test: setup
-	.venv/bin/python -m pytest -rs --cov --cov-report=term:skip-covered $(TEST_ARGS)
+	.venv/bin/python -m pytest -rs $(COVERAGE) $(TEST_ARGS)
 
 # The same tests at full count and length.
 soak: setup
@@ -38,7 +39,7 @@ bench: setup
 
 # docs/desk.png, from a demo that runs for it.
 screenshot: setup
-	.venv/bin/python tools/screenshot.py docs/desk.png
+	.venv/bin/python tools/demo_screenshot.py docs/desk.png
 
 # Pin what pyproject.toml asks for; LOCK_ARGS=--upgrade takes newer releases.
 lock: setup

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from gateway.desk_role import DeskRole
 from gateway.errors import GatewayError
 from gateway.health import Readiness, health_app, host_metrics
 from gateway.lock import DataDirectoryLock
@@ -26,6 +28,7 @@ from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
 from gateway.store.writer import Writer
+from gateway.watch.role import WatchRole, channels
 from gateway.web import WebServer
 from protocols.registry import PROTOCOLS, protocol
 
@@ -61,8 +64,8 @@ class Service:
         self._stack.callback(lock.release)
         self._raise_descriptor_limit()
         self.registry.register(Callback(lambda: host_metrics(self.readiness, settings.data_dir)))
-        self.health = WebServer(health_app(self.registry, self.readiness), settings.metrics.address)
-        self.health.start()
+        self.health = WebServer(settings.metrics.address)
+        self.health.start(health_app(self.registry, self.readiness))
         self._stack.push_async_callback(self.health.stop)
         self.dsn = await self._start_store()
         await asyncio.to_thread(migrate, self.dsn)
@@ -89,8 +92,15 @@ class Service:
             settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self.dsn
         )
         self._background("store watch", self.pipeline.watch_store())
+        self.desk_server = WebServer(settings.desk.address)
+        self._stack.push_async_callback(self.desk_server.stop)
+        url = settings.desk.url or f"http://{self.desk_server.address}"
+        await self._start_watch(url)
         await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
+        desk = DeskRole(settings, self.pool, self.receiver, self.watch, url)
+        self._stack.callback(desk.users.close)
+        self.desk_server.start(desk.app)
         self._background("timeouts", self.receiver.sweep())
         self._background("registrations", self.receiver.release_quarantine())
         self._background("partitions", self._keep_partitions())
@@ -98,6 +108,30 @@ class Service:
         _notify("READY=1")
         self._background("watchdog", _feed_watchdog())
         _log.info("ready", pid=os.getpid(), data_dir=str(settings.data_dir))
+
+    async def _start_watch(self, url: str) -> None:
+        self.watch = WatchRole(self.settings, self.pool, await channels(self.settings, self.pool, url))
+        await self.watch.start()
+        self._stack.push_async_callback(self._keep_watch)
+        self.registry.register(Callback(self.watch.metrics))
+        self.pipeline.on_commit.append(self.watch.committed)
+        self._background("watch", self._run_again("watch", self._run_watch))
+
+    async def _run_watch(self) -> None:
+        await self.watch.run(lambda: not self.readiness.reasons())
+
+    async def _keep_watch(self) -> None:
+        with contextlib.suppress(psycopg.Error, PoolTimeout):  # no store: the next start reads the records instead
+            await self.watch.stop()
+
+    async def _run_again(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """A part that data does not need: when it fails, terminals are served on and it is started again."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                _log.exception("part failed, starting it again", part=name)
+            await asyncio.sleep(5.0)
 
     async def _start_store(self) -> str:
         if self.settings.store.dsn:
@@ -154,8 +188,6 @@ class Service:
 
     @staticmethod
     def _raise_descriptor_limit() -> None:
-        import resource
-
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

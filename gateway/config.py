@@ -97,8 +97,9 @@ NOT_YET = {
     "mqtt",
 }
 
-# Variables with our prefix that are not settings: where the file is; the test run's cache of parts and its long form.
-RESERVED = {"DOZOR_CONFIG", "DOZOR_CACHE", "DOZOR_SOAK"}
+# Variables with our prefix that are not settings: where the file is; the test run's cache of parts, its long form, and
+# whatever else it is told.
+_RESERVED = re.compile(r"DOZOR_(CONFIG|CACHE|SOAK|TEST_\w+)")
 # What Kubernetes and Docker links set for a service of the name "dozor".
 _LINKS = re.compile(r"DOZOR(_\w+)?_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
 
@@ -278,7 +279,7 @@ def _read_environment(environ: Mapping[str, str], reading: _Reading) -> None:
         elif table == "listen":
             remedy = 'write listeners in short form, such as DOZOR_LISTEN="teltonika=0.0.0.0:5027"'
             reading.wrong(place, name, "unknown variable", remedy)
-        elif name not in RESERVED and not _LINKS.fullmatch(name):
+        elif not _RESERVED.fullmatch(name) and not _LINKS.fullmatch(name):
             close = difflib.get_close_matches(name, keys, 1)
             reading.wrong(place, name, "unknown variable", f"did you mean {close[0]}?" if close else "unset it")
 
@@ -368,6 +369,9 @@ def _judge(reading: _Reading) -> None:
     for where in _entries("listen", reading):
         spoken, transport = found[f"{where}.protocol"], found[f"{where}.transport"]
         at = place(f"{where}.address", where)
+        if transport != "tcp" and transport not in protocol(spoken).transports:
+            remedy = f'take transport = "{protocol(spoken).transports[0]}"'
+            reading.wrong(place(f"{where}.transport"), "listen.transport", f"{spoken} has no {transport}", remedy)
         if f"{where}.address" not in found:
             port = DEFAULT_LISTEN.get(spoken) or protocol(spoken).port
             found[f"{where}.address"] = values.address(f"0.0.0.0:{port}", Origin(Path.cwd()))

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.config_values import Address
+from gateway.errors import GatewayError
 
 
 class _Server(uvicorn.Server):
@@ -22,16 +23,21 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Serves one application until stopped."""
 
-    def __init__(self, app: ASGIApp, address: Address) -> None:
+    def __init__(self, address: Address) -> None:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((address.host, address.port))
-        except OSError:
+        except OSError as error:
             self._socket.close()
-            raise
+            raise GatewayError(f"cannot listen on {address}: {error.strerror}; choose another address") from error
         self.address = Address(address.host, self._socket.getsockname()[1])
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, app: ASGIApp) -> None:
+        """Serve in the background."""
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -44,15 +50,11 @@ class WebServer:
                 h11_max_incomplete_event_size=32 << 10,
             )
         )
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Serve in the background."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 
     async def stop(self) -> None:
         """Finish requests under way and close."""
-        self._server.should_exit = True
-        if self._task is not None:
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
             await self._task
         self._socket.close()

@@ -18,7 +18,8 @@ Bytes2D = NDArray[np.uint8]
 
 _SEED = np.random.Generator(np.random.PCG64(0x646F7A6F72))  # fixed: fingerprints are stored
 _MULTIPLIERS = _SEED.integers(1, 2**63, 8192, dtype=np.uint64) * np.uint64(2) + np.uint64(1)  # odd: no bit is lost
-MAX_RECORD = len(_MULTIPLIERS) * 8  # 64 KiB, the largest frame
+_MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
+MAX_RECORD = (len(_MULTIPLIERS) - 1) * 8  # just below 64 KiB, the largest frame; the last is the length's
 
 
 class Rows:
@@ -62,9 +63,17 @@ class Rows:
         return self._padded.view(dtype)[:, 0]
 
     def fingerprints(self) -> NDArray[np.int64]:
-        """A 64-bit multilinear hash of each record's bytes and length, shape (n,)."""
+        """A 64-bit hash of each record's bytes and length, shape (n,).
+
+        A sum of words times odd numbers alone lets differences in the words' highest bits cancel, so each
+        word is mixed first (the finaliser of MurmurHash3).
+        """
+        mixed = self.words ^ (self.words >> np.uint64(33))
         with np.errstate(over="ignore"):
-            hashed: NDArray[np.uint64] = (self.words * _MULTIPLIERS[: self.words.shape[1]]).sum(axis=1, dtype=np.uint64)
+            for multiplier in _MIX:
+                mixed *= multiplier
+                mixed ^= mixed >> np.uint64(33)
+            hashed: NDArray[np.uint64] = (mixed * _MULTIPLIERS[: mixed.shape[1]]).sum(axis=1, dtype=np.uint64)
             hashed += np.uint64(self.length) * _MULTIPLIERS[-1]
             hashed ^= hashed >> np.uint64(32)  # carry the high half, where every byte had its say, into the low one
         return hashed.view(np.int64)

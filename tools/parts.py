@@ -21,6 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+# How parts are laid out below the cache; one of another layout is fetched anew. Raise it with every change.
+LAYOUT = "2"
+
 # TimescaleDB is in Debian since trixie. Its libc is newer than that of the machines we run on, so the whole closure is
 # taken from there and started by its own loader.
 TIMESCALEDB_SOURCE = (
@@ -91,6 +94,12 @@ class Apt:
             raise PartMissingError(f"{' '.join(command[:3])}: {told}")
         return done.stdout
 
+    def update(self) -> None:
+        """Fetch the lists; one source of several that fails is no failure, and apt says nothing when all do."""
+        self.run("update")
+        if not any((self.state / "lists").glob("*_Packages*")):
+            raise PartMissingError("apt-get update brought no package lists: is there a network?")
+
     def closure(self, *packages: str) -> list[str]:
         """`packages` and all they need beyond what is installed, as ``name=version``."""
         planned = self.run("install", "--simulate", "--no-install-recommends", *packages)
@@ -120,12 +129,13 @@ def _once(name: str) -> Iterator[tuple[Path, bool]]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         root, done = home / name, home / name / ".complete"
-        missing = not done.exists()
+        missing = not done.exists() or done.read_text() != LAYOUT
         if missing and root.exists():
             shutil.rmtree(root)
         root.mkdir(exist_ok=True)
         yield root, missing
-        done.touch()
+        if missing:
+            done.write_text(LAYOUT)
 
 
 def _libraries(root: Path) -> str:
@@ -154,7 +164,7 @@ def promtool() -> Path:
     with _once("promtool") as (root, missing):
         if missing:
             apt = Apt(root / "apt")
-            apt.run("update")
+            apt.update()
             apt.unpack(["prometheus"], root)
             shutil.rmtree(root / "apt")
             (root / "usr/bin/prometheus").unlink()  # 50 MB that nothing here starts
@@ -168,10 +178,10 @@ def chromium() -> Path:
         if found := shutil.which(name):
             return Path(found)
     with _once("chromium") as (root, missing):
-        start = root / "start"
+        start = root / "start" / "chromium"
         if missing:
             apt = Apt(root / "apt")
-            apt.run("update")
+            apt.update()
             apt.unpack(apt.closure("chromium", "fonts-dejavu-core"), root)
             shutil.rmtree(root / "apt")
             (root / "fonts.conf").write_text(
@@ -179,6 +189,7 @@ def chromium() -> Path:
                 f"<dir>{root / 'usr/share/fonts'}</dir><dir>/usr/share/fonts</dir>"
                 f"<cachedir>{root / 'fontcache'}</cachedir></fontconfig>\n"
             )
+            start.parent.mkdir()
             _script(
                 start,
                 f'export LD_LIBRARY_PATH="{_libraries(root)}"',
@@ -194,7 +205,7 @@ def timescaledb() -> Path:
     with _once("timescaledb") as (root, missing):
         if missing:
             apt = Apt(root / "apt", TIMESCALEDB_SOURCE)
-            apt.run("update")
+            apt.update()
             closure = apt.closure("postgresql-17", "postgresql-17-timescaledb")
             apt.unpack([package for package in closure if not UNNEEDED.match(package.split("=")[0])], root)
             shutil.rmtree(root / "apt")
@@ -227,7 +238,7 @@ def pip_wheel() -> Path:
     with _once("pip") as (root, missing):
         if missing:
             apt = Apt(root / "apt")
-            apt.run("update")
+            apt.update()
             apt.unpack(["python3-pip-whl"], root)
             shutil.rmtree(root / "apt")
         return next(root.glob("usr/share/python-wheels/pip-*.whl"))

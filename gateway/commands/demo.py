@@ -18,7 +18,6 @@ from typing import Any, TextIO, cast
 import uvloop
 from rich.console import Console
 from rich.table import Table
-from ticketing.users import UserExistsError, Users
 
 from gateway import log
 from gateway.app import Service
@@ -26,6 +25,7 @@ from gateway.demo import FleetProcess, Outcome, StoreView, demo_scenario, demo_s
 from gateway.errors import GatewayError
 from gateway.settings import Settings
 from gateway.simulator.scenario import ScenarioError, parse_duration
+from ticketing.users import UserExistsError, Users
 
 _MAX_TERMINALS = 5000  # one process each for the gateway and the fleet, on one machine
 _PROGRESS = 5.0  # s between two lines of progress

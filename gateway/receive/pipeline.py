@@ -338,7 +338,10 @@ class Pipeline:
                 metrics.ack[number].observe(waited[work.protocol == number])
             committed = Committed(work.terminal, work.received, work.job.rows)
             for listener in self.on_commit:
-                listener(committed)
+                try:
+                    listener(committed)
+                except Exception:  # what is downstream must not stop receiving
+                    _log.exception("a listener failed", frames=len(work.frames))
 
     # -- the store coming back, and the end ---------------------------------------------------------------------
 

@@ -197,13 +197,14 @@ class Receiver:
         if self._by_terminal.get(connection.terminal) is connection:
             del self._by_terminal[connection.terminal]
 
-    def connected_terminals(self) -> set[str]:
-        """Identities that are connected now."""
-        return set(self._by_terminal)
+    def connected_count(self) -> int:
+        """How many terminals are connected and logged in."""
+        return len(self._by_terminal)
 
-    def is_connected(self, terminal: str) -> bool:
-        """Whether this terminal has a connection now."""
-        return terminal in self._by_terminal
+    def last_contact(self, terminal: str) -> float | None:
+        """When its open connection last brought bytes, Unix seconds; None while it has none."""
+        connection = self._by_terminal.get(terminal)
+        return connection.last + self.offset if connection is not None else None
 
     def malformed(self, protocol: int, event: Malformed) -> None:
         """Count damage."""

@@ -19,10 +19,12 @@ from protocols.omnicomm.fields import Scaled
 from protocols.omnicomm.odd import OddValues
 from protocols.omnicomm.parser import BrokenError, Parsed, parse
 from protocols.omnicomm.structures import (
+    KEY_SIZE,
     MAX_NUMBERS,
     Indices,
     Structure,
     Structures,
+    blanked,
     learn,
     numbers_of,
 )
@@ -118,7 +120,9 @@ def _alike(members: _Members) -> tuple[list[Batch], list[int]]:
     if not ended:
         return [], left
     batches: list[Batch] = []
-    numbers = numbers_of([members.data[i] for i in ended])
+    cleaned = [blanked(members.data[i]) for i in ended]
+    numbers = numbers_of([message for message, _ in cleaned])
+    blank = np.array([at for _, at in cleaned], np.intp)
     which = np.array(ended, np.intp)
     counts = np.diff(numbers.first)
     counts[numbers.wide()] = 0
@@ -128,7 +132,7 @@ def _alike(members: _Members) -> tuple[list[Batch], list[int]]:
             left += which[here].tolist()
             continue
         values, widths = numbers.of(here, count)
-        rows = which[here]
+        rows, blanks = which[here], blank[here]
         known = _structures.of(count)
         lessons = 0
         while len(rows):
@@ -141,14 +145,14 @@ def _alike(members: _Members) -> tuple[list[Batch], list[int]]:
                 structure = _lesson(members.data[rows[0]])
                 if structure is None:
                     left.append(int(rows[0]))
-                    values, widths, rows = values[1:], widths[1:], rows[1:]
+                    values, widths, rows, blanks = values[1:], widths[1:], rows[1:], blanks[1:]
                     continue
-            good = structure.matches(values, widths)
+            good = structure.matches(values, widths, blanks)
             if good.any():
                 _structures.used(count, structure)
-                batches.append(_columns(structure, members, rows[good], values[good]))
+                batches.append(_columns(structure, members, rows[good], values[good], blanks[good]))
                 bad = ~good
-                values, widths, rows = values[bad], widths[bad], rows[bad]
+                values, widths, rows, blanks = values[bad], widths[bad], rows[bad], blanks[bad]
     return batches, left
 
 
@@ -157,17 +161,20 @@ def _lesson(message: bytes) -> Structure | None:
         parse(message)
     except BrokenError:
         return None
-    return learn(message)
+    return learn(*blanked(message))
 
 
-def _columns(structure: Structure, members: _Members, at: Indices, values: Int64s) -> Batch:
-    """Rows of one structure; `values` holds all their numbers."""
+def _columns(structure: Structure, members: _Members, at: Indices, values: Int64s, blanks: Indices) -> Batch:
+    """Rows of one structure; `values` holds all their numbers, `blanks` where their driver's key was."""
     raw = values[:, structure.leaf_at] & 0xFFFFFFFF
     n = len(raw)
     events = values[:, structure.events] & 0xFFFFFFFF
     extra: dict[int, dict[str, Any]] = {}
     if len(structure.events) > 1:
         extra = {row: {"events": ",".join(map(str, numbers))} for row, numbers in enumerate(events.tolist())}
+    if structure.key >= 0:
+        for row, (i, start) in enumerate(zip(at.tolist(), blanks.tolist(), strict=True)):
+            extra.setdefault(row, {})["driver.key"] = members.data[i][start : start + KEY_SIZE].hex()
     rows = Rows(
         frame=members.frame[at],
         position=members.position[at],

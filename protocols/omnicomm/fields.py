@@ -59,6 +59,7 @@ Entry: TypeAlias = Scaled | Odd | Group
 
 EVENTS = Odd("event", "special")
 
+DRIVER_KEY = Odd("driver.key", "hex")
 TIME, FLAGS, GSM, WIFI = Scaled(), Scaled(), Scaled(), Scaled()
 LAT, LON, ALT = Scaled(signed=True), Scaled(signed=True), Scaled(signed=True)
 SPEED, COURSE, SATELLITES, FIX_TIME = Scaled(), Scaled(), Scaled(), Scaled()
@@ -83,7 +84,7 @@ GENERAL = Group(
     {
         1: TIME,
         2: Scaled("unit.id"),
-        3: Odd("driver.key", "hex"),
+        3: DRIVER_KEY,
         4: FLAGS,
         5: Scaled("mileage.delta"),
         6: Scaled("speed.sensor"),

@@ -42,7 +42,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "fuel.level.N": ("raw", "fuel-level code; absent while the sensor's status says that it is invalid"),
     "fuel.temperature.N": ("°C", "temperature told by the fuel-level sensor"),
     "fuel.status.N": ("", "fuel-level sensor's status: 1 not ready, 2 good, 3 error"),
-    "fuel.assumed.N": ("0/1", "1 where an unknown status let a plausible level pass"),
+    "fuel.assumed.N": ("0/1", "1 where a plausible level passed with an unknown status, or with none"),
     "fuel.coefficient.N": ("raw", "correction coefficient of fuel-level sensor N"),
     "fuel.reference.sensors": ("bits", "reference fuel-level sensors connected"),
     "fuel.reference.before.N": ("raw", "reference sensor's service value: level before"),

@@ -143,13 +143,13 @@ def parse(data: bytes) -> Parsed:
             if value >= 0x80:
                 value, at = varint(data, at - 1)
             if entry is None:
-                _check(tag)
+                _check(tag, entries)
             elif entry.__class__ is Scaled:
                 scaled[entry] = value & _MASK_32
             elif isinstance(entry, Odd):
                 odd.setdefault(entry, []).append(value if entry.wide else value & _MASK_32)
         elif kind == _START:
-            _check(tag)
+            _check(tag, entries)
             if len(stack) >= MAX_DEPTH:
                 raise BrokenError
             stack.append((entries, tag + 1, entry.odd if isinstance(entry, Opaque) else None, at))
@@ -161,16 +161,16 @@ def parse(data: bytes) -> Parsed:
             if opaque is not None:
                 odd.setdefault(opaque, []).append(data[start:begin])
         else:
-            _check(tag)
+            _check(tag, entries)
             at = _string(data, at, kind, entry, odd)
     if stack:
         raise BrokenError
     return parsed
 
 
-def _check(tag: int) -> None:
-    """Field numbers run from 1, tags fit 32 bits."""
-    if not 8 <= tag <= _MASK_32:
+def _check(tag: int, entries: dict[int, Entry]) -> None:
+    """Field numbers run from 1, tags fit 32 bits; as in the library, nobody minds a 0 inside what is skipped anyway."""
+    if tag > _MASK_32 or (tag < 8 and entries is not UNKNOWN.entries):
         raise BrokenError
 
 

@@ -4,11 +4,13 @@ Group tags, field tags, lengths and values of this protobuf are all varints, so 
 every byte below 0x80 ends one. numpy splits a whole batch into its numbers at once. A *structure* says of a list of so
 many numbers which must be equal to what (the tags and lengths) and which are values of what; where all the fixed ones
 agree, the message reads exactly as the one the structure was learned from, since nothing else steers a parser.
-Byte strings break this (their bytes are no numbers): messages with one, and whatever else is not understood here, are
-read by the exact parser. A wrong guess costs time, never correctness.
+Byte strings break this (their bytes are no numbers). The one that whole fleets send in every record, the driver's key,
+is blanked beforehand and its place verified; messages with another, and whatever else is not understood here, are read
+by the exact parser. A wrong guess costs time, never correctness.
 
-Measured on 4 000 messages of 35 fields: exact parser 40 000 a second, protobuf's upb with its fields read one by one
-80 000 to 125 000, this 400 000 and more.
+Measured on 4 000 messages of 35 fields, one core, messages a second: this with everything up to the finished columns
+300 000; protobuf's upb with its fields merely read, 210 000 by name and 140 000 by `ListFields`; the exact parser alone
+66 000; the public Python library 17 000.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.omnicomm.columns import Layout
-from protocols.omnicomm.fields import EVENTS, Odd, Scaled
+from protocols.omnicomm.fields import DRIVER_KEY, EVENTS, Odd, Scaled
 from protocols.omnicomm.parser import ROOT, Entry, Packed, Table, varint
 from protocols.records import Int64s
 
@@ -30,13 +32,17 @@ MAX_NUMBERS = 512  # in a message worth learning: a full one of the newest famil
 MAX_WIDTH = 5  # bytes of a 32-bit number; wider ones go to the exact parser
 _MAX_PER_COUNT = 16  # structures with the same count of numbers
 _MAX_COUNTS = 64
+KEY_SIZE = 8
+_KEY_HEAD = b"\x1a\x08"  # tag and length of a driver's key
+_KEY_WITHIN = 32  # bytes at the start of a message: events, time and unit come before it
 _VARINT, _BYTES, _START, _END = 0, 2, 3, 4
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Structure:
     """`fixed_at` and `fixed`: which numbers must have which values. `leaf_at`: the values, one per field of `layout`.
-    `packed`: a length, and from where to where the numbers lie that fill it. `events`: the event numbers."""
+    `packed`: a length, and from where to where the numbers lie that fill it. `events`: the event numbers. `key`: where
+    the numbers of a blanked driver's key begin, -1 for none."""
 
     fixed_at: Indices
     fixed: Int64s
@@ -44,12 +50,14 @@ class Structure:
     layout: Layout
     packed: tuple[tuple[int, int, int], ...]
     events: tuple[int, ...]
+    key: int
 
-    def matches(self, numbers: Int64s, widths: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which rows read as this structure; both arrays have shape (n, count)."""
+    def matches(self, numbers: Int64s, widths: NDArray[np.uint8], blanks: Indices) -> NDArray[np.bool_]:
+        """Which rows read as this structure; both arrays have shape (n, count). `blanks`: what `blanked` told."""
         good: NDArray[np.bool_] = (numbers[:, self.fixed_at] == self.fixed).all(axis=1)
         for length, first, last in self.packed:
             good &= widths[:, first:last].sum(axis=1) == numbers[:, length]
+        good &= blanks == (widths[:, : self.key].sum(axis=1, dtype=np.int64) if self.key >= 0 else -1)
         return good
 
 
@@ -113,8 +121,17 @@ def numbers_of(messages: Sequence[bytes]) -> Numbers:
     return Numbers(values, np.minimum(widths, 255).astype(np.uint8), np.searchsorted(ends, offsets))
 
 
-def learn(message: bytes) -> Structure | None:
-    """The structure of a message that the exact parser has accepted; None if it has none."""
+def blanked(message: bytes) -> tuple[bytes, int]:
+    """The message with zeros in place of what looks like a driver's key, and where that begins; -1 for none."""
+    at = message.find(_KEY_HEAD, 0, _KEY_WITHIN)
+    if at < 0 or at + len(_KEY_HEAD) + KEY_SIZE >= len(message):
+        return message, -1
+    at += len(_KEY_HEAD)
+    return message[:at] + bytes(KEY_SIZE) + message[at + KEY_SIZE :], at
+
+
+def learn(message: bytes, blank: int = -1) -> Structure | None:
+    """The structure of a message that the exact parser has accepted; None if it has none. Both as of `blanked`."""
     numbers: list[int] = []
     widths: list[int] = []
     at = 0
@@ -129,6 +146,7 @@ def learn(message: bytes) -> Structure | None:
     leaves: dict[Scaled, int] = {}
     packed: list[tuple[int, int, int]] = []
     events: list[int] = []
+    key = -1
     entries = ROOT.entries
     outer: list[dict[int, Entry]] = []
     i = 0
@@ -159,8 +177,14 @@ def learn(message: bytes) -> Structure | None:
             packed.append((i, first, last))
             events += range(first, last)
             i = last
+        elif kind == _BYTES and entry is DRIVER_KEY and sum(widths[: i + 1]) == blank:
+            fixed[i] = numbers[i]
+            key = i + 1
+            i = key + KEY_SIZE
         else:
             return None
+    if (key < 0) != (blank < 0):  # something else only looked like a key
+        return None
     return Structure(
         fixed_at=np.array(list(fixed), np.intp),
         fixed=np.array(list(fixed.values()), np.int64),
@@ -168,4 +192,5 @@ def learn(message: bytes) -> Structure | None:
         layout=Layout(tuple(leaves)),
         packed=tuple(packed),
         events=tuple(events),
+        key=key,
     )

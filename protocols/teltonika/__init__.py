@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from construct import ConstructError
+
 from protocols.records import Frame, Session
 from protocols.registry import WireProtocol
 from protocols.teltonika.declaration import AVL_CODECS, parse_avl
-from protocols.teltonika.decoder import decode
+from protocols.teltonika.decoder import decode, payload_span
 from protocols.teltonika.session import TeltonikaDatagram, TeltonikaSession
 
 
@@ -16,9 +18,14 @@ def _new_session(transport: str = "tcp", max_frame: int | None = None) -> Sessio
 
 
 def _tree(frame: Frame) -> Any:
-    data = frame.data
-    payload = data[8:-4] if frame.variant == 0 else data[8 + data[7] :]
-    return parse_avl(payload) if payload[0] in AVL_CODECS else {"codec": payload[0], "payload": payload.hex()}
+    start, stop = payload_span(frame)
+    payload = frame.data[start:stop]
+    if payload[:1] and payload[0] in AVL_CODECS:
+        try:
+            return parse_avl(payload)
+        except ConstructError as error:
+            return {"codec": payload[0], "payload": payload.hex(), "error": str(error)}
+    return {"codec": payload[0] if payload else None, "payload": payload.hex()}
 
 
 PROTOCOL = WireProtocol(

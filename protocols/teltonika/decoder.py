@@ -8,7 +8,8 @@ are always read through numpy, so that one code decides what bytes mean.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +28,19 @@ from protocols.records import (
     MeasureGroup,
     Quarantined,
 )
-from protocols.structures import Rows, Template, record_dtype
+from protocols.structures import MAX_RECORD, Rows, Template, record_dtype
 from protocols.teltonika.declaration import AVL_CODECS, CODEC_8, CODEC_8E, CODEC_16
 from protocols.teltonika.measures import DALLAS_CODES, MEANINGS, Meaning
 
 PREFIX = 24  # timestamp to speed
 _LAST_MS = 253_402_300_799_999  # the end of year 9999: later instants cannot be told apart from noise
 MAX_STRUCTURES = 4096  # a fleet has a few per configuration; a stranger may invent more, so the table is bounded
+MAX_WEIGHT = 131_072  # ids, columns and words over all structures: one record of 64 KiB can invent 20 000 ids
+_MEMORABLE = 2048  # weight above which a structure is used and forgotten: no terminal sends 900 ids, a stranger may
 _CANDIDATES = 16  # structures of one length tried on whole blocks before each frame is walked
+
+
+_Refused: TypeAlias = tuple[int, int, Quarantined]  # frame, position in it
 
 
 class DamagedFrameError(ValueError):
@@ -46,7 +52,7 @@ class _Structure:
 
     __slots__ = (
         "_divide", "_dtype", "_exact", "_ignition", "_movement", "_multiply", "_numbers", "_split", "_texts",
-        "codec", "length", "names", "template",
+        "codec", "length", "names", "template", "weight",
     )  # fmt: skip
 
     def __init__(self, codec: int, record: bytes, items: Sequence[tuple[int, int, int]]) -> None:
@@ -74,13 +80,12 @@ class _Structure:
         self._texts: list[tuple[str, int, int, str]] = []
         self._ignition = self._movement = -1
         free = [(0, PREFIX + (3 if codec == CODEC_16 else 2 if wide else 1))]
-        seen: dict[str, tuple[int, int, int]] = {}
-        for item in items:  # an id that comes twice: the last one counts
-            seen[_meaning(item[0], item[2]).name] = item
-        for identifier, offset, size in items:
+        meanings = [_meaning(identifier, size) for identifier, _, size in items]
+        last = {meaning.name: number for number, meaning in enumerate(meanings)}
+        for number, (identifier, offset, size) in enumerate(items):
             free.append((offset, size))
-            meaning = _meaning(identifier, size)
-            if seen[meaning.name] != (identifier, offset, size):
+            meaning = meanings[number]
+            if last[meaning.name] != number:  # an id that comes twice: the last one counts
                 continue
             if meaning.kind in ("hex", "text"):
                 self._texts.append((meaning.name, offset, size, meaning.kind))
@@ -98,8 +103,10 @@ class _Structure:
                 numbers.append(field)
                 divide.append(1.0)
                 multiply.append(1.0)
-            if size == 8:
+            if size == 8 and meaning.divisor == meaning.multiplier == 1:
                 self._exact.append((column, field, meaning.name))
+                if meaning.kind == "level":
+                    self._exact.append((column + 1, field, meaning.status))
             if identifier == 239:
                 self._ignition = column
             elif identifier == 240:
@@ -110,6 +117,7 @@ class _Structure:
         self._multiply = np.array(multiply) if set(multiply) != {1.0} else None
         self._dtype = record_dtype(fields, self.length)
         self.template = Template(record, _complement(free, self.length))
+        self.weight = len(items) + len(self.names) + self.length // 8
 
     def columns(self, rows: Rows, frame: NDArray[Any], position: NDArray[Any]) -> tuple[Batch, NDArray[np.bool_]]:
         """Read every column; the mask tells rows whose time is beyond any calendar."""
@@ -130,7 +138,7 @@ class _Structure:
             values[~bad, status] = np.nan
         extra: dict[int, dict[str, Any]] = {}
         for column, field, name in self._exact:
-            large = np.flatnonzero(values[:, column] >= EXACT_INTEGER)
+            large = np.flatnonzero(np.abs(values[:, column]) >= EXACT_INTEGER)
             for row in large.tolist():
                 extra.setdefault(row, {})[name] = int(view[field][row])
             values[large, column] = np.nan
@@ -171,9 +179,12 @@ class _Structure:
         return batch, absurd
 
 
+@lru_cache(16_384)
 def _meaning(identifier: int, size: int) -> Meaning:
     meaning = MEANINGS.get(identifier)
     if meaning is not None:
+        if meaning.kind == "text" and size in (1, 2, 4, 8):
+            return Meaning(f"io.{identifier}")  # a number where a text is usual: another model's meaning of the id
         if meaning.kind in ("hex", "text") or size in (1, 2, 4, 8):
             return meaning
         return Meaning(meaning.name, kind="hex")  # a variable value where a number is usual: kept as it came
@@ -208,49 +219,52 @@ class Decoder:
     def __init__(self) -> None:
         self._by_signature: dict[tuple[Any, ...], _Structure] = {}
         self._by_length: dict[tuple[int, int], list[_Structure]] = {}
+        self._weight = 0
 
     def decode(self, frames: Sequence[Frame]) -> Decoded:
         """Decode frames as `TeltonikaSession` gives them; never raises on any bytes."""
-        quarantined: list[Quarantined] = []
+        quarantined: list[_Refused] = []
         parts: list[Batch] = []
-        blocks: dict[tuple[int, int, int, int], list[int]] = {}
+        blocks: dict[tuple[int, int, int, int, int], list[int]] = {}
         singles: list[int] = []
         for index, frame in enumerate(frames):
             data = frame.data
-            start, stop = (8, len(data) - 4) if frame.variant == 0 else (8 + data[7], len(data))
-            codec, count = data[start], data[start + 1]
+            start, stop = payload_span(frame)
             body = stop - start - 3
+            if not 0 <= body <= MAX_RECORD:
+                quarantined.append((index, 0, Quarantined(index, "length")))
+                continue
+            codec, count = data[start], data[start + 1]
             if codec not in AVL_CODECS:
-                quarantined.append(Quarantined(index, "codec"))
+                quarantined.append((index, 0, Quarantined(index, "codec")))
             elif count == 0 or data[stop - 1] != count:
-                quarantined.append(Quarantined(index, "count"))
+                quarantined.append((index, 0, Quarantined(index, "count")))
             elif body % count == 0 and (codec, body // count) in self._by_length:
-                blocks.setdefault((start, codec, count, len(data)), []).append(index)
+                blocks.setdefault((start, stop, codec, count, len(data)), []).append(index)
             else:
                 singles.append(index)
-        for (start, codec, count, size), members in blocks.items():
-            singles += self._block(frames, members, start, codec, count, size, parts, quarantined)
+        for (start, stop, codec, count, size), members in blocks.items():
+            singles += self._block(frames, members, (start, stop, size), codec, count, parts, quarantined)
         if singles:
             self._each(frames, sorted(singles), parts, quarantined)
-        quarantined.sort(key=lambda q: q.frame)
-        return Decoded(Batch.concatenate(parts), quarantined)
+        quarantined.sort(key=lambda q: q[:2])
+        return Decoded(Batch.concatenate(parts), [q for _, _, q in quarantined])
 
     def _block(
         self,
         frames: Sequence[Frame],
         members: list[int],
-        start: int,
+        span: tuple[int, int, int],
         codec: int,
         count: int,
-        size: int,
         parts: list[Batch],
-        quarantined: list[Quarantined],
+        quarantined: list[_Refused],
     ) -> list[int]:
         """Frames of one length: records side by side; returns the members that fit no known structure."""
+        start, stop, size = span
         matrix = np.frombuffer(b"".join([frames[i].data for i in members]), np.uint8).reshape(len(members), size)
-        end = size - 1 - (4 if start == 8 else 0)
-        length = (end - start - 2) // count
-        rows = Rows(matrix[:, start + 2 : end].reshape(len(members) * count, length))
+        length = (stop - start - 3) // count
+        rows = Rows(matrix[:, start + 2 : stop - 1].reshape(len(members) * count, length))
         frame = np.repeat(np.array(members), count)
         position = np.tile(np.arange(count), len(members))
         structures = self._by_length[codec, length]
@@ -271,14 +285,14 @@ class Decoder:
         return [member for member, matched in zip(members, whole.tolist(), strict=True) if not matched]
 
     def _each(
-        self, frames: Sequence[Frame], members: list[int], parts: list[Batch], quarantined: list[Quarantined]
+        self, frames: Sequence[Frame], members: list[int], parts: list[Batch], quarantined: list[_Refused]
     ) -> None:
         """The exact way: walk each record of each frame, then read records of one structure together."""
         found: dict[int, tuple[_Structure, list[bytes], list[int], list[int]]] = {}
         for index in members:
             frame = frames[index]
             data = frame.data
-            start, stop = (8, len(data) - 4) if frame.variant == 0 else (8 + data[7], len(data))
+            start, stop = payload_span(frame)
             codec, count = data[start], data[start + 1]
             at, records = start + 2, []
             try:
@@ -289,7 +303,7 @@ class Decoder:
                 if at != stop - 1:
                     raise DamagedFrameError("structure")
             except DamagedFrameError as error:
-                quarantined.append(Quarantined(index, error.args[0]))
+                quarantined.append((index, 0, Quarantined(index, error.args[0])))
                 continue
             for position, (structure, record) in enumerate(records):
                 entry = found.setdefault(id(structure), (structure, [], [], []))
@@ -306,12 +320,17 @@ class Decoder:
         frame: NDArray[Any],
         position: NDArray[Any],
         parts: list[Batch],
-        quarantined: list[Quarantined],
+        quarantined: list[_Refused],
     ) -> None:
         batch, absurd = structure.columns(rows, frame, position)
         if absurd.any():
             quarantined += [
-                Quarantined(int(frame[row]), "time", rows.bytes[row].tobytes()) for row in np.flatnonzero(absurd)
+                (
+                    int(frame[row]),
+                    int(position[row]),
+                    Quarantined(int(frame[row]), "time", rows.bytes[row].tobytes()),
+                )
+                for row in np.flatnonzero(absurd)
             ]
             good = ~absurd
             if not good.any():
@@ -323,17 +342,36 @@ class Decoder:
         signature, items, end = _walk(codec, data, at, limit)
         structure = self._by_signature.get(signature)
         if structure is None:
-            record = data[at:end]
-            structure = _Structure(codec, record, [(i, offset - at, size) for i, offset, size in items()])
-            if len(self._by_signature) >= MAX_STRUCTURES:
-                oldest = self._by_signature.pop(next(iter(self._by_signature)))
-                siblings = self._by_length[oldest.codec, oldest.length]
-                siblings.remove(oldest)
-                if not siblings:
-                    del self._by_length[oldest.codec, oldest.length]
+            structure = _Structure(codec, data[at:end], [(i, offset - at, size) for i, offset, size in items()])
+            if structure.weight > _MEMORABLE:
+                return structure, end
+            while self._by_signature and (
+                len(self._by_signature) >= MAX_STRUCTURES or self._weight + structure.weight > MAX_WEIGHT
+            ):
+                self._forget(next(iter(self._by_signature)))
             self._by_signature[signature] = structure
+            self._weight += structure.weight
             self._by_length.setdefault((codec, structure.length), []).append(structure)
+        else:
+            siblings = self._by_length[codec, structure.length]
+            if len(siblings) > _CANDIDATES:  # in use: must not stay behind those somebody invented once
+                siblings.remove(structure)
+                siblings.insert(0, structure)
         return structure, end
+
+    def _forget(self, signature: tuple[Any, ...]) -> None:
+        structure = self._by_signature.pop(signature)
+        self._weight -= structure.weight
+        siblings = self._by_length[structure.codec, structure.length]
+        siblings.remove(structure)
+        if not siblings:
+            del self._by_length[structure.codec, structure.length]
+
+
+def payload_span(frame: Frame) -> tuple[int, int]:
+    """Where codec to second count lie in `Frame.data`: TCP behind preamble and length, UDP behind the IMEI."""
+    data = frame.data
+    return (8, len(data) - 4) if frame.variant == 0 else (8 + int.from_bytes(data[6:8], "big"), len(data))
 
 
 def _walk(codec: int, data: bytes, at: int, limit: int) -> tuple[tuple[Any, ...], Any, int]:

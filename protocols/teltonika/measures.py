@@ -72,11 +72,18 @@ MEANINGS: dict[int, Meaning] = {
     254: Meaning("driving.value"),
     255: Meaning("driving.overspeed"),
     256: Meaning("vin", kind="text"),
-    325: Meaning("vin", kind="text"),
+    325: Meaning("vin", kind="text"),  # as a text; where it is a number it means something else and is io.325
 }
 
 # Raw Dallas values that are no temperature: not ready, read error, not connected, id failed, not ready.
 DALLAS_CODES = (850, 2000, 3000, 4000, 5000)
+
+# names of the shared dictionary that this protocol tells
+SHARED = (
+    "ignition", "movement", "event", "priority", "power.external", "power.battery", "gsm.signal", "gsm.operator",
+    "odometer", "input.N", "output.N", "adc.N", "hdop", "pdop", "fuel.level.N", "fuel.temperature.N", "fuel.status.N",
+    "temperature.N", "driver.key", "vin", "io.<id>",
+)  # fmt: skip
 
 MEASURES: dict[str, tuple[str, str]] = {
     "gnss.speed": ("km/h", "speed by the receiver, beside the record's own"),

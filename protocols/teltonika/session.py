@@ -46,7 +46,7 @@ class TeltonikaSession:
     __slots__ = ("_buffer", "_closed", "_damaged_at", "_imei", "_max_frame", "_offset", "_waiting")
 
     def __init__(self, *, max_frame: int | None = None) -> None:
-        self._buffer = b""
+        self._buffer: bytes | bytearray = b""  # a bytearray while a piece waits for its rest: appending copies nothing
         self._offset = 0  # of the buffer's first byte in the whole stream
         self._imei: str | None = None
         self._waiting = False  # for accept or refuse
@@ -71,7 +71,10 @@ class TeltonikaSession:
                 return (Frame(data, data[9], offset),)
         if self._closed:
             return ()
-        self._buffer += data
+        if type(self._buffer) is bytearray:
+            self._buffer += data
+        else:
+            self._buffer = self._buffer + data if self._buffer else data
         if self._waiting:
             if len(self._buffer) > self._max_frame:  # nothing is owed to a terminal that does not wait for its login
                 return [*self._end(Malformed("length", self._offset))]
@@ -82,7 +85,7 @@ class TeltonikaSession:
         events: list[Event] = []
         buffer, at, end = self._buffer, 0, len(self._buffer)
         while at < end and not self._waiting and not self._closed:
-            if self._imei is None or buffer[at : at + 2] == b"\0\x0f":
+            if self._imei is None or (end - at > 1 and buffer[at] == 0 and 14 <= buffer[at + 1] <= 17):
                 used = self._login(buffer, at, events)
             elif buffer[at] == 0xFF:  # an idle byte between frames
                 used = 1
@@ -92,12 +95,17 @@ class TeltonikaSession:
                 break
             at += used
         self._offset += at
-        self._buffer = b"" if self._closed else buffer[at:]
+        if at == end or self._closed:
+            self._buffer = b""
+        elif type(buffer) is bytearray:
+            del buffer[:at]
+        else:
+            self._buffer = bytearray(buffer[at:])
         if self._damaged_at != _NEVER and not self._closed:
             events += self._end()
         return events
 
-    def _login(self, buffer: bytes, at: int, events: list[Event]) -> int:
+    def _login(self, buffer: bytes | bytearray, at: int, events: list[Event]) -> int:
         if len(buffer) - at < 2:
             if buffer[at] != 0:
                 events += self._end(Malformed("login", self._offset + at))
@@ -124,7 +132,7 @@ class TeltonikaSession:
         events.append(Login(name))
         return 2 + size
 
-    def _frame(self, buffer: bytes, at: int, events: list[Event]) -> int:
+    def _frame(self, buffer: bytes | bytearray, at: int, events: list[Event]) -> int:
         head = buffer[at : at + 8]
         if head[:4].strip(b"\0"):
             events += self._end(Malformed("structure", self._offset + at))
@@ -137,7 +145,7 @@ class TeltonikaSession:
             return 0
         if len(buffer) - at < size + _OVERHEAD:
             return 0
-        frame = buffer[at : at + size + _OVERHEAD]
+        frame = bytes(buffer[at : at + size + _OVERHEAD])
         payload = frame[8:-4]
         offset = self._offset + at
         if _crc(payload) != int.from_bytes(frame[-4:], "big"):
@@ -187,18 +195,17 @@ class TeltonikaSession:
 
     def ask_version(self) -> bytes:
         """Codec 12 `getver`."""
-        return b"" if self._closed or self._imei is None else _GETVER
+        return b"" if self._closed or self._waiting or self._imei is None else _GETVER
 
 
 def _text_event(payload: bytes, offset: int) -> list[Event]:
     """A Codec 12 or 13 frame; whatever it holds is kept."""
     codec, kind = payload[0], payload[2] if len(payload) > 2 else 0
     size = int.from_bytes(payload[3:7], "big")
-    if len(payload) < 8 or 7 + size + 1 != len(payload) or payload[1] != payload[-1]:
+    stamp = 4 if codec == CODEC_13 else 0  # the terminal's time, u32 s, counted in the size
+    if size < stamp or 7 + size + 1 != len(payload) or payload[1] != payload[-1]:
         return [Malformed("structure", offset)]  # its checksum is right: the stream goes on behind it
-    body = payload[7:-1]
-    if codec == CODEC_13:
-        body = body[4:]  # behind the terminal's time
+    body = payload[7 + stamp : -1]
     try:
         text: str | None = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -220,7 +227,7 @@ class TeltonikaDatagram:
 
     def __init__(self, *, max_frame: int | None = None) -> None:
         self._data = b""
-        self._max_frame = max_frame or MAX_FRAME
+        self._max_frame = min(max_frame or MAX_FRAME, MAX_FRAME)
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """One whole datagram: header, IMEI, payload."""

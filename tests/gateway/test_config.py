@@ -226,6 +226,7 @@ WRONG = [
         "[[listen]]\nprotocol = 'omnicomm'\naddress = 'a:1'\n[[listen]]\nprotocol = 'teltonika'\naddress = 'a:1'",
         ["dozor.toml:6: listen.address: a:1 (tcp) is taken by listen.address"],
     ),
+    ("[[listen]]\nprotocol = 'omnicomm'\ntransport = 'udp'", ["dozor.toml:3: listen.transport: omnicomm has no udp: "]),
     ("[listen]\nprotocol = 'omnicomm'", ["dozor.toml:1: listen: is not a table that repeats: write [[listen]]"]),
     ("desk = 1", ["dozor.toml:1: desk: is a table, not a value: write [desk]"]),
     ("a = 1\nb =", ["dozor.toml:2: is not TOML"]),

@@ -19,7 +19,14 @@ def test_promtool_runs(promtool: Path) -> None:
 def test_chromium_draws_a_page(chromium: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("<title>t</title><p id=x>before</p><script>x.textContent = 'aft' + 'er'</script>")
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
+    command = [
+        str(chromium),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        "--dump-dom",
+    ]
     done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=120)
     assert ">after</p>" in done.stdout
 

@@ -1,0 +1,250 @@
+"""The fleet's state: one row of numpy arrays per terminal, by its id in table `terminal`.
+
+A committed batch touches its own rows only; a million terminals take some 130 MB. What is learned of a terminal:
+when it was last heard (on the listening clock), when a record was last live, and its rhythm, which is the median of
+its last gaps, apart for ignition off and for on or unknown.
+
+The rhythm is that of live frames. A frame of old records from the black box is a sign of life, but comes as fast
+as the line takes it: learned as rhythm, one upload would make a parked vehicle "silent" minutes later. A terminal
+none of whose records is ever live has its clock wrong, and is learned from all its frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.silence import SilenceRule
+from gateway.watch.gaps import RING, Rows, decode_gaps, encode_gaps, medians, ranks
+from gateway.watch.listening import Listening
+from protocols.records import IGNITION_KNOWN, IGNITION_ON, TIME_UNKNOWN
+
+Int64s: TypeAlias = NDArray[np.int64]
+Int32s: TypeAlias = NDArray[np.int32]
+
+LIVE_WITHIN = 15 * 60 * 1_000_000  # µs between a record's own time and its arrival
+CLOCK_TRUSTED_FOR = 7 * 86_400 * 1_000_000  # µs after a live record: then the terminal's clock is no longer believed
+CHUNK = 8192  # rows of one piece of a snapshot
+NEVER = 0  # µs: nothing arrived in 1970
+_FAR = 1 << 61  # µs: what a record claims is bounded, so that its distance to now is an int64
+
+# What a snapshot keeps; the rest follows from it.
+KEPT = ("heard", "received", "contact", "live", "gaps", "slot", "learned", "interval", "off", "exists")
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """What was learned of one terminal in one ignition state; seconds."""
+
+    interval: float
+    gaps: int
+    recent: list[float]
+
+
+class Fleet:
+    """State of all terminals.
+
+    Attributes (arrays over rows; those beyond `rows` are spare)
+    ----------
+    heard : float64, listened seconds of the last accepted frame; NaN = never
+    received, live, contact : int64, µs since the Unix epoch of the last accepted frame, the last live record, and the
+        last frame the rhythm was learned from; `NEVER`
+    gaps : uint16 (n, 2, RING), coded gaps; state 0 is ignition on or unknown, 1 is off
+    slot, learned : uint8 and uint16 (n, 2), next place in the ring, gaps ever
+    interval : float32 (n, 2), medians in seconds; NaN
+    off : uint8, the ignition state
+    limit : float64, seconds of silence it may keep now
+    release : int32, index of its firmware in the catalogue; 0 = not listed
+    exists : bool, whether there is such a terminal
+    """
+
+    def __init__(self, listening: Listening, rule: SilenceRule, capacity: int = 1024) -> None:
+        self.listening = listening
+        self.rule = rule
+        self.rows = 0
+        self.dirty = np.zeros(0, np.bool_)
+        self.heard = np.zeros(0, np.float64)
+        self.received = np.zeros(0, np.int64)
+        self.contact = np.zeros(0, np.int64)
+        self.live = np.zeros(0, np.int64)
+        self.gaps = np.zeros((0, 2, RING), np.uint16)
+        self.slot = np.zeros((0, 2), np.uint8)
+        self.learned = np.zeros((0, 2), np.uint16)
+        self.interval = np.zeros((0, 2), np.float32)
+        self.off = np.zeros(0, np.uint8)
+        self.exists = np.zeros(0, np.bool_)
+        self.limit = np.zeros(0, np.float64)
+        self.release = np.zeros(0, np.int32)
+        self._grow(capacity)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for terminals up to id `rows - 1`."""
+        if rows > len(self.heard):
+            self._grow(max(rows, 2 * len(self.heard)))
+        self.rows = max(self.rows, rows)
+
+    def apply(
+        self,
+        frame_terminal: Int32s,
+        frame_received: Int64s,
+        record_terminal: Int32s,
+        record_time: Int64s,
+        record_received: Int64s,
+        record_flags: NDArray[np.int16],
+    ) -> None:
+        """Take note of a committed batch.
+
+        Parameters
+        ----------
+        frame_terminal, frame_received : arrays, shape (n,)
+            Terminal rows and arrival (µs since the Unix epoch) of the accepted frames, in any order.
+        record_terminal, record_time, record_received, record_flags : arrays, shape (m,)
+            The records in them; a record's arrival is its frame's.
+        """
+        if not len(frame_terminal) and not len(record_terminal):
+            return
+        terminal, received, live, ignition = _contacts(
+            frame_terminal, frame_received, record_terminal, record_time, record_received, record_flags
+        )
+        _, starts, sizes = ranks(terminal)
+        rows = terminal[starts]
+        self.reserve(int(rows[-1]) + 1)
+        newest = received[starts + sizes - 1]
+        self.exists[rows] = True
+        self.received[rows] = np.maximum(self.received[rows], newest)
+        self.heard[rows] = np.fmax(self.heard[rows], self.listening.listened(newest / 1e6))
+        self.live[rows] = np.maximum(self.live[rows], np.maximum.reduceat(np.where(live, received, NEVER), starts))
+        rhythmic = live | (self.live[terminal] < received - CLOCK_TRUSTED_FOR)
+        if rhythmic.any():
+            self._learn(terminal[rhythmic], received[rhythmic], ignition[rhythmic])
+        self._limit(rows)
+        self.dirty[rows // CHUNK] = True
+
+    def identify(self, rows: Sequence[int], releases: Sequence[int]) -> None:
+        """These terminals exist, and carry these releases (indices in the catalogue, 0 = not listed)."""
+        if rows:
+            self.reserve(max(rows) + 1)
+            at = np.array(rows, np.int64)
+            fresh = at[~self.exists[at]]
+            self.exists[at] = True
+            self.release[at] = releases
+            self._limit(fresh)
+            self.dirty[fresh // CHUNK] = True
+
+    def refresh_limits(self, rule: SilenceRule | None = None) -> None:
+        """Limits of the whole fleet anew: after a restore, or under another rule."""
+        self.rule = rule or self.rule
+        self._limit(np.arange(self.rows))
+
+    def shift(self, seconds: float) -> None:
+        """The wall clock was set: what is kept in wall time moves along."""
+        for column in (self.received, self.contact, self.live):
+            column[column != NEVER] += round(seconds * 1e6)
+        self.dirty[:] = True
+
+    def rhythm(self, row: int, state: int) -> Rhythm:
+        """What was learned of one terminal in one state, with its last gaps, oldest first."""
+        filled = min(int(self.learned[row, state]), RING)
+        ring = decode_gaps(np.roll(self.gaps[row, state], -int(self.slot[row, state])))[RING - filled :]
+        return Rhythm(
+            float(self.interval[row, state]), int(self.learned[row, state]), [round(float(gap), 3) for gap in ring]
+        )
+
+    def _learn(self, terminal: Rows, received: Int64s, ignition: NDArray[np.int8]) -> None:
+        """Gaps between contacts; arguments sorted by terminal, then arrival, without repeats."""
+        _, starts, sizes = ranks(terminal)
+        ends = starts + sizes - 1
+        rows = terminal[starts]
+        # The state after each contact: as told, else as before it.
+        after = ignition.astype(np.int8)
+        after[starts] = np.where(after[starts] < 0, self.off[rows], after[starts])
+        after = after[np.maximum.accumulate(np.where(after >= 0, np.arange(len(after)), 0))]
+        # A gap belongs to the state in which it began: that is the state whose limit applied to it.
+        before = np.empty_like(after)
+        before[1:] = after[:-1]
+        before[starts] = self.off[rows]
+        since = np.empty_like(received)
+        since[1:] = received[:-1]
+        since[starts] = self.contact[rows]
+        since = np.maximum(since, np.repeat(self.contact[rows], sizes))  # a drained spool may bring what came before
+        newer = received[ends] > self.contact[rows]
+        self.contact[rows[newer]] = received[ends[newer]]
+        self.off[rows[newer]] = after[ends[newer]]
+        counted = (since > NEVER) & (received > since) & (since / 1e6 >= self.listening.undisturbed_since)
+        if counted.any():
+            self._insert(terminal[counted], before[counted], (received[counted] - since[counted]) / 1e6)
+
+    def _insert(self, terminal: Rows, state: NDArray[np.int8], gap: NDArray[np.float64]) -> None:
+        key = terminal * 2 + state
+        order = np.argsort(key, kind="stable")
+        key, codes = key[order], encode_gaps(gap[order])
+        rank, starts, sizes = ranks(key)
+        row, its = np.divmod(key, 2)
+        kept = rank >= np.repeat(sizes, sizes) - RING  # one place is written once
+        place = (self.slot[row, its] + rank) % RING
+        self.gaps[row[kept], its[kept], place[kept]] = codes[kept]
+        row, its = row[starts], its[starts]
+        self.slot[row, its] = (self.slot[row, its] + sizes) % RING
+        self.learned[row, its] = np.minimum(self.learned[row, its] + sizes, 65_535)
+        self.interval[row, its] = medians(self.gaps[row, its], self.learned[row, its])
+
+    def _limit(self, rows: Rows) -> None:
+        off = self.off[rows]
+        self.limit[rows] = self.rule.limits(self.interval[rows, off].astype(np.float64), self.learned[rows, off])
+
+    def _grow(self, capacity: int) -> None:
+        capacity = -(-capacity // CHUNK) * CHUNK
+        for name in (*KEPT, "limit", "release"):
+            old: NDArray[np.generic] = getattr(self, name)
+            new = np.zeros((capacity, *old.shape[1:]), old.dtype)
+            if name in ("heard", "interval"):
+                new.fill(np.nan)
+            elif name == "limit":
+                new.fill(self.rule.ceiling)
+            new[: len(old)] = old
+            setattr(self, name, new)
+        self.dirty = np.append(self.dirty, np.zeros(capacity // CHUNK - len(self.dirty), np.bool_))
+
+
+def _contacts(
+    frame_terminal: Int32s,
+    frame_received: Int64s,
+    record_terminal: Int32s,
+    record_time: Int64s,
+    record_received: Int64s,
+    record_flags: NDArray[np.int16],
+) -> tuple[Rows, Int64s, NDArray[np.bool_], NDArray[np.int8]]:
+    """One row per terminal and arrival, sorted by both: was a record live, and the ignition (-1 not told, 0 on, 1 off).
+
+    The ignition is that of the newest record in its own time.
+    """
+    terminal, received = frame_terminal.astype(np.int64), frame_received
+    live = np.zeros(len(terminal), np.bool_)
+    ignition = np.full(len(terminal), -1, np.int8)
+    if len(record_terminal):
+        # The records of a frame lie together: reduce them before anything is sorted.
+        new = (record_terminal[1:] != record_terminal[:-1]) | (record_received[1:] != record_received[:-1])
+        starts = np.flatnonzero(np.r_[True, new])
+        lengths = np.diff(np.r_[starts, len(record_terminal)])
+        time = np.where(record_time == TIME_UNKNOWN, record_received, np.clip(record_time, -_FAR, _FAR))
+        newest = time == np.repeat(np.maximum.reduceat(time, starts), lengths)
+        told = np.where(record_flags & IGNITION_ON, 0, 1)
+        told = np.where((record_flags & IGNITION_KNOWN != 0) & newest, told, -1)
+        recent = np.abs(record_received - time) <= LIVE_WITHIN
+        terminal = np.concatenate([terminal, record_terminal[starts]])
+        received = np.concatenate([received, record_received[starts]])
+        live = np.concatenate([live, np.logical_or.reduceat(recent, starts)])
+        ignition = np.concatenate([ignition, np.maximum.reduceat(told, starts).astype(np.int8)])
+    order = np.lexsort((received, terminal))
+    terminal, received = terminal[order], received[order]
+    starts = np.flatnonzero(np.r_[True, (terminal[1:] != terminal[:-1]) | (received[1:] != received[:-1])])
+    return (
+        terminal[starts],
+        received[starts],
+        np.logical_or.reduceat(live[order], starts),
+        np.maximum.reduceat(ignition[order], starts),
+    )

@@ -1,0 +1,134 @@
+"""How long the gateway itself has listened: the clock on which a terminal's silence is counted.
+
+    listened(t) = t - what passed before t without us listening
+
+It stands still while the service is down, its loop stalls, or nothing can be committed, and does not notice a wall
+clock that is set. So "age" on this clock blames no terminal for our own absence. Kept in the store by a heartbeat:
+after a `kill -9` the time since the last beat counts as not listened.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+
+STALL = 5.0  # s between two ticks of one second: a loop that late has not read its sockets
+JUMP = 2.0  # s between wall and monotonic clock in one tick: slewing stays far below, setting the clock above
+OUTAGES_KEPT = 64  # older ones only matter for instants before them, which nobody asks about
+
+
+class Beat(msgspec.Struct):
+    """The clock as stored; instants are Unix seconds."""
+
+    now: float
+    base: float
+    outages: list[tuple[float, float]]
+
+
+class Listening:
+    """Maps wall time to listened time, both in seconds. `now` is Unix time, `monotonic` any clock that is never set.
+
+    Attributes
+    ----------
+    trusted : whether the last tick ran in time, with the gateway listening and the clock not set.
+    undisturbed_since : wall time since which nothing but time passed: a gap that began before is no terminal's rhythm.
+    jump : seconds by which the wall clock was set before the last tick; what is kept in wall time moves along.
+    """
+
+    def __init__(self) -> None:
+        self.trusted = False
+        self.undisturbed_since = -np.inf
+        self.jump = 0.0
+        self._now = np.nan
+        self._monotonic = np.nan
+        self._base = 0.0
+        self._outages: list[tuple[float, float]] = []
+        self._index()
+
+    @property
+    def clock(self) -> float:
+        """Listened time at the last tick."""
+        return float(self.listened(np.array([self._now]))[0])
+
+    @property
+    def now(self) -> float:
+        """Wall time of the last tick; NaN before the first."""
+        return self._now
+
+    def advance(self, now: float, monotonic: float, *, listening: bool = True) -> None:
+        """One tick; `listening` tells whether frames were accepted and committed since the last one."""
+        self.jump = 0.0
+        if np.isnan(self._now):
+            self.undisturbed_since = now
+        elif np.isnan(self._monotonic):  # resumed: the beat's wall time is all we know
+            if now < self._now:
+                self._shift(now - self._now)
+            self._absent(self._now, now)
+        else:
+            passed = monotonic - self._monotonic
+            jump = now - self._now - passed
+            if abs(jump) > JUMP:
+                self._shift(jump)
+            if abs(jump) > JUMP or passed > STALL or not listening:
+                self._absent(self._now, now)
+        self.trusted = listening and (np.isnan(self._now) or self.undisturbed_since < now)
+        self._now, self._monotonic = now, monotonic
+
+    def listened(self, wall: Floats) -> Floats:
+        """Listened time at instants of wall time; float64 arrays of any one shape."""
+        at = np.searchsorted(self._starts, wall, side="right") - 1
+        # Index -1, before the first outage, is the last element: one of length and position 0 (`_index`).
+        absent = np.where(at < 0, 0.0, self._before[at] + np.minimum(wall, self._ends[at]) - self._from[at])
+        result: Floats = wall - self._base - absent
+        return result
+
+    def dump(self) -> bytes:
+        """The clock's state, for the store."""
+        return msgspec.json.encode(Beat(self._now, self._base, self._outages))
+
+    def load(self, data: bytes) -> None:
+        """Resume from the last beat; the first `advance` counts the time since as not listened.
+
+        Raises
+        ------
+        msgspec.MsgspecError
+            If `data` is not what `dump` wrote.
+        """
+        beat = msgspec.json.decode(data, type=Beat)
+        self._now, self._monotonic, self._base = beat.now, np.nan, beat.base
+        self._outages = beat.outages
+        self.undisturbed_since = self._outages[-1][1] if self._outages else -np.inf
+        self._index()
+
+    def _absent(self, start: float, end: float) -> None:
+        if end > start:
+            if self._outages and self._outages[-1][1] >= start:
+                start = self._outages.pop()[0]
+            self._outages.append((start, end))
+            while len(self._outages) > OUTAGES_KEPT:
+                first = self._outages.pop(0)
+                self._base += first[1] - first[0]
+        self.undisturbed_since = max(self.undisturbed_since, end)
+        self._index()
+
+    def _shift(self, jump: float) -> None:
+        """The wall clock was set: move the past along, so that listened time goes on where it was."""
+        self.jump = jump
+        self._base += jump
+        self._now += jump
+        self.undisturbed_since += jump
+        self._outages = [(start + jump, end + jump) for start, end in self._outages]
+        self._index()
+
+    def _index(self) -> None:
+        spans = np.array(self._outages, np.float64).reshape(-1, 2)
+        lengths = spans[:, 1] - spans[:, 0]
+        self._starts = spans[:, 0]
+        self._from = np.append(spans[:, 0], 0.0)
+        self._ends = np.append(spans[:, 1], 0.0)
+        self._before = np.append(np.cumsum(lengths) - lengths, 0.0)

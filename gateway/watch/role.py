@@ -1,0 +1,130 @@
+"""The watch as a role of the service: fleet state fed by commits, the patrol, tickets and what is owed to channels."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from psycopg import Error
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from detectors import firmware, silence
+from detectors.silence import SilenceRule
+from gateway.receive.pipeline import Committed
+from gateway.settings import Settings
+from gateway.watch.catalogue import read_catalogue
+from gateway.watch.fleet import Fleet
+from gateway.watch.listening import Listening
+from gateway.watch.patrol import Patrol
+from ticketing.channels.email import Mail, MailSettings
+from ticketing.channels.webhook import Webhook
+from ticketing.incidents import Incidents
+from ticketing.instance import instance_secret
+from ticketing.outbox import Channel, Outbox
+from ticketing.store import Counts, TicketStore
+
+_log = structlog.get_logger()
+_COUNT_PERIOD = 5.0  # s between counts of tickets for the metrics
+KINDS = (silence.KIND, firmware.KIND)
+
+
+async def channels(settings: Settings, pool: AsyncConnectionPool, desk_url: str) -> list[Channel]:
+    """The configured ways to tell people."""
+    found: list[Channel] = []
+    mail = settings.mail
+    if mail.host:
+        letters = MailSettings(
+            host=mail.host, port=mail.port, tls=mail.tls, user=mail.user, password_file=mail.password_file,
+            sender=mail.from_, to=tuple(mail.to), desk_url=desk_url,
+        )  # fmt: skip
+        found.append(Mail(letters, await instance_secret(pool)))
+    found += [Webhook(hook.url, hook.secret_file) for hook in settings.webhook]
+    return found
+
+
+class WatchRole:
+    """Everything behind the commit."""
+
+    def __init__(self, settings: Settings, pool: AsyncConnectionPool, owed: list[Channel]) -> None:
+        watch = settings.watch
+        rule = SilenceRule(
+            after=watch.silence.after,
+            floor=watch.silence.floor,
+            ceiling=watch.silence.ceiling,
+            learn=watch.silence.learn,
+        )
+        self.fleet = Fleet(Listening(), rule)
+        self.outbox = Outbox(pool, owed)
+        self.tickets = TicketStore(pool)
+        self.patrol = Patrol(
+            pool,
+            self.fleet,
+            Incidents(pool, policy=settings.desk.policy, targets=self.outbox.targets),
+            hold=watch.incidents.hold,
+            recovery=watch.incidents.recovery,
+            catalogue=read_catalogue(watch.firmware.catalogue) if watch.firmware.catalogue else None,
+            on_opened=self.outbox.wake,
+        )
+        self._counts = Counts({}, {}, {})
+        self._pending: dict[str, int] = {}
+
+    def committed(self, batch: Committed) -> None:
+        """Take note of a committed batch; unregistered terminals have no state."""
+        known = batch.frame_terminal >= 0
+        rows = batch.rows
+        self.fleet.apply(
+            batch.frame_terminal[known], batch.frame_received[known], rows.terminal, rows.time, rows.received,
+            rows.batch.flags,
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        """Restore; before the first frame is accepted."""
+        await self.patrol.start(time.time(), time.monotonic())
+
+    async def run(self, listening: Callable[[], bool]) -> None:
+        """Watch, deliver and count until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.patrol.run(listening))
+            group.create_task(self.outbox.run())
+            group.create_task(self._count())
+
+    async def stop(self) -> None:
+        """Keep what was learned; when no more frames are accepted."""
+        await self.patrol.stop(time.time())
+
+    async def _count(self) -> None:
+        while True:
+            try:
+                self._counts = await self.tickets.counts()
+                self._pending = await self.outbox.pending()
+            except (Error, PoolTimeout, OSError) as error:
+                _log.warning("tickets not counted", error=str(error).strip())
+            await asyncio.sleep(_COUNT_PERIOD)
+
+    def metrics(self) -> Iterator[Metric]:
+        """Verdicts, incidents, tickets and what is owed."""
+        verdicts = GaugeMetricFamily("dozor_terminals", "Terminals by verdict", labels=["detector", "verdict"])
+        for detector, counted in self.patrol.counts().items():
+            for verdict, count in counted.items():
+                verdicts.add_metric([detector, verdict], count)
+        yield verdicts
+        told = self._counts
+        for family, name, text, values in (
+            (GaugeMetricFamily, "dozor_incidents_open", "Open incidents", told.incidents_open),
+            (GaugeMetricFamily, "dozor_tickets_open", "Tickets that are not closed", told.tickets_open),
+            (CounterMetricFamily, "dozor_tickets_opened", "Tickets opened, ever", told.tickets_opened),
+        ):
+            metric = family(name, text, labels=["kind"])
+            for kind in KINDS:
+                metric.add_metric([kind], values.get(kind, 0))
+            yield metric
+        pending = GaugeMetricFamily("dozor_outbox_pending", "Messages not yet delivered", labels=["channel"])
+        failed = CounterMetricFamily("dozor_outbox_failed", "Deliveries that were not taken", labels=["channel"])
+        for channel in ("email", "webhook"):
+            pending.add_metric([channel], self._pending.get(channel, 0))
+            failed.add_metric([channel], self.outbox.failed.get(channel, 0))
+        yield pending
+        yield failed

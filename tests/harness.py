@@ -1,0 +1,254 @@
+"""The service as a process, from the outside; and terminals that remember what they were told to erase."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_record, login
+
+ROOT = Path(__file__).resolve().parents[1]
+READY_WITHIN = 30.0  # s, also after a kill
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@contextmanager
+def data_directory() -> Iterator[Path]:
+    """A folder for one service, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
+    folder.chmod(0o711)
+    try:
+        yield folder / "data"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class ServiceProcess:
+    """`dozor serve` on loopback ports of its own."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        self.data_dir = data_dir
+        self.ports = {name: free_port() for name in ("teltonika", "omnicomm", "wialon-ips", "metrics", "desk")}
+        listen = ",".join(f"{name}=127.0.0.1:{self.ports[name]}" for name in ("teltonika", "omnicomm", "wialon-ips"))
+        udp = f",teltonika/udp=127.0.0.1:{self.ports['teltonika']},wialon-ips/udp=127.0.0.1:{self.ports['wialon-ips']}"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("DOZOR_")},
+            "DOZOR_DATA_DIR": str(data_dir),
+            "DOZOR_LISTEN": listen + udp,
+            "DOZOR_METRICS__ADDRESS": f"127.0.0.1:{self.ports['metrics']}",
+            "DOZOR_DESK__ADDRESS": f"127.0.0.1:{self.ports['desk']}",
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = data_dir.parent / "serve.log"
+
+    def command(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a `dozor` command against the same settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "gateway.cli", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; `wait` until it is ready."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway.cli", "serve"], cwd=ROOT, env=self.environment, stderr=log
+            )
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, within: float = READY_WITHIN) -> float:
+        """Seconds until ready."""
+        begun = time.monotonic()
+        while time.monotonic() - begun < within:
+            assert self.process is not None
+            code = self.process.poll()
+            assert code is None, f"ended with {code}: {self.tail()}"
+            if self.get("/readyz")[0] == 200:
+                return time.monotonic() - begun
+            time.sleep(0.05)
+        raise AssertionError(f"not ready within {within} s: {self.tail()}")
+
+    def get(self, path: str, port: str = "metrics") -> tuple[int, str]:
+        """Status and body; status 0 while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port]}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples; `name` may hold labels."""
+        lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith(name)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    def kill(self) -> None:
+        """SIGKILL to the gateway alone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def postgres_pid(self) -> int:
+        """The embedded server's postmaster."""
+        return int((self.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def end(self) -> None:
+        """Whatever happened: leave nothing behind."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        try:
+            pid = self.postgres_pid()
+            os.kill(pid, signal.SIGQUIT)
+            for _ in range(100):
+                os.kill(pid, 0)
+                time.sleep(0.05)
+        except (OSError, ValueError):
+            return
+
+    @property
+    def dsn(self) -> str:
+        """What `dozor dsn` prints."""
+        return self.command("dsn").stdout.strip()
+
+    def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        """Rows of a query on the store."""
+        with psycopg.connect(self.dsn) as link:
+            return link.execute(sql.encode(), values or None).fetchall()
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+
+
+@contextmanager
+def running_service(**environment: str) -> Iterator[ServiceProcess]:
+    """A ready service on a fresh directory."""
+    with data_directory() as folder:
+        service = ServiceProcess(folder, **environment)
+        try:
+            service.start()
+            yield service
+        finally:
+            service.end()
+
+
+@dataclass
+class Tracker:
+    """A Teltonika terminal that sends at its pace, resends what was not acknowledged, and remembers both."""
+
+    imei: str
+    port: int
+    interval: float
+    sent: dict[int, tuple[float, float]] = field(default_factory=dict)  # ms -> lat, lon
+    acked: set[int] = field(default_factory=set)
+    connects: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    async def run(self, until: asyncio.Event) -> None:
+        """Send until told to stop, then until everything is acknowledged."""
+        pending: list[int] = []
+        start = int(time.time() * 1000) - 3_600_000
+        random_ = random.Random(self.imei)
+        writer: asyncio.StreamWriter | None = None
+        while not until.is_set() or pending:
+            try:
+                reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.port), 5)
+                self.connects += 1
+                writer.write(login(self.imei))
+                if await asyncio.wait_for(reader.readexactly(1), 10) != b"\x01":
+                    self.wrong.append("login refused")
+                while not until.is_set() or pending:
+                    if not pending:
+                        moment = start + len(self.sent)
+                        self.sent[moment] = (
+                            random_.randint(-800_000_000, 800_000_000),
+                            random_.randint(-(10**9), 10**9),
+                        )
+                        pending.append(moment)
+                    moment = pending[0]
+                    lat, lon = self.sent[moment]
+                    record = avl_record(timestamp=moment, latitude=int(lat), longitude=int(lon), satellites=9)
+                    writer.write(avl_frame(CODEC_8, [record]))
+                    answer = await asyncio.wait_for(self._answer(reader), 20)
+                    if answer == 1:
+                        self.acked.add(pending.pop(0))
+                    else:
+                        self.wrong.append(f"ack {answer}")
+                    await asyncio.sleep(self.interval)
+            except (OSError, TimeoutError, asyncio.IncompleteReadError):
+                await asyncio.sleep(0.2)
+            finally:
+                if writer is not None:
+                    writer.close()
+
+    @staticmethod
+    async def _answer(reader: asyncio.StreamReader) -> int:
+        """The next ack; commands to the terminal, which begin with zeros, are read over."""
+        while True:
+            count = int.from_bytes(await reader.readexactly(4), "big")
+            if count:
+                return count
+            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big") + 4)
+
+
+def check_store(service: ServiceProcess, trackers: list[Tracker]) -> int:
+    """Every acknowledged record exactly once and unaltered, nothing that was never sent; how many."""
+    stored: dict[tuple[str, int], tuple[float, float]] = {}
+    rows = service.query("SELECT terminal, (extract(epoch FROM time) * 1000)::bigint, lat, lon FROM telemetry")
+    for terminal, moment, lat, lon in rows:
+        assert (terminal, moment) not in stored, f"{terminal} {moment} is stored twice"
+        stored[str(terminal), int(str(moment))] = (float(str(lat)), float(str(lon)))
+    acked = 0
+    for tracker in trackers:
+        assert not tracker.wrong, (tracker.imei, tracker.wrong[:3])
+        for moment in tracker.acked:
+            lat, lon = tracker.sent[moment]
+            assert stored.get((tracker.imei, moment)) == (lat / 1e7, lon / 1e7), (tracker.imei, moment)
+        acked += len(tracker.acked)
+    known = {(tracker.imei, moment) for tracker in trackers for moment in tracker.sent}
+    invented = set(stored) - known
+    assert not invented, f"{len(invented)} rows were never sent: {sorted(invented)[:3]}"
+    return acked
+
+
+__all__ = ["ServiceProcess", "Tracker", "check_store", "json", "running_service"]

@@ -1,0 +1,106 @@
+import asyncio
+
+import pytest
+
+from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
+from ticketing.incidents import Incidents, Outcome
+from ticketing.outbox import Target
+from ticketing.reaction import UnknownPolicyError
+from ticketing.store import TicketStore
+from ticketing.tickets import State
+
+DAY = 86_400
+
+
+def test_many_tasks_open_one_incident_each(postgres_dsn):
+    async def scenario():
+        async with pool_of(postgres_dsn, size=16) as pool:
+            terminals = [await add_terminal(pool, f"t{i}") for i in range(5)]
+            raised = await asyncio.gather(*(raise_one(pool, terminals[i % 5]) for i in range(100)))
+            return (
+                raised,
+                await fetch(pool, "SELECT terminal, count(*) FROM incident GROUP BY terminal"),
+                await fetch(pool, "SELECT count(*), count(DISTINCT number) FROM ticket"),
+            )
+
+    raised, incidents, tickets = asyncio.run(scenario())
+    assert sorted(outcome.outcome for outcome in raised) == [Outcome.OPENED] * 5 + [Outcome.STANDING] * 95
+    assert sorted(count for _, count in incidents) == [1] * 5
+    assert tickets == [(5, 5)]
+
+
+def test_a_record_that_arrives_while_the_alarm_is_written_clears_it(postgres_dsn):
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            terminal = await add_terminal(pool, "t")
+            raised = await raise_one(pool, terminal, current=lambda: False, targets=[Target("webhook", "u")])
+            assert await fetch(pool, "SELECT 1 FROM ticket UNION ALL SELECT 1 FROM incident") == []
+            assert await fetch(pool, "SELECT 1 FROM outbox UNION ALL SELECT 1 FROM journal") == []
+            opened = await raise_one(pool, terminal)
+            assert await recover_one(pool, terminal, MONDAY + 600, current=lambda: False) is None
+            return raised, opened, await TicketStore(pool).get(opened.number)
+
+    raised, opened, ticket = asyncio.run(scenario())
+    assert raised.outcome == Outcome.STALE
+    assert opened.outcome == Outcome.OPENED
+    assert ticket.state == State.NEW
+
+
+def test_a_finding_older_than_the_recovery_is_stale(postgres_dsn):
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            terminal = await add_terminal(pool, "t")
+            await raise_one(pool, terminal)
+            await recover_one(pool, terminal, MONDAY + 600)
+            return await raise_one(pool, terminal, MONDAY + 599)
+
+    assert asyncio.run(scenario()).outcome == Outcome.STALE
+
+
+@pytest.mark.parametrize(
+    ("closed_for", "same"), [(None, True), (7 * DAY, True), (7 * DAY + 1, False)], ids=["awaiting", "7 days", "later"]
+)
+def test_relapse_returns_the_same_number_within_seven_days(postgres_dsn, closed_for, same):
+    async def scenario():
+        clock = Clock(MONDAY + 700)
+        async with pool_of(postgres_dsn) as pool:
+            store = TicketStore(pool, clock=clock)
+            terminal = await add_terminal(pool, "t")
+            targets = [Target("webhook", "https://a.example/hook"), Target("email", "mail")]
+            first = await raise_one(pool, terminal, targets=targets)
+            await recover_one(pool, terminal, MONDAY + 600)
+            await store.consent(first.number, "anna", "by phone")
+            if closed_for is not None:
+                await store.close(first.number, "anna")
+            again = await raise_one(pool, terminal, MONDAY + 700 + (closed_for or 60), targets=targets)
+            ticket = await store.get(again.number)
+            told = await fetch(pool, "SELECT count(*) FROM outbox")
+            incidents = await fetch(pool, "SELECT state, flaps FROM incident ORDER BY id")
+            # The consent is void, whichever way it went.
+            await recover_one(pool, terminal, MONDAY + 30 * DAY)
+            after = await store.get(again.number)
+            return first, again, ticket, told, incidents, after
+
+    first, again, ticket, told, incidents, after = asyncio.run(scenario())
+    assert (again.number == first.number) == same
+    if same:
+        assert again.outcome == Outcome.RELAPSED
+        assert again.flaps == 1
+        assert ticket.state == State.IN_WORK
+        assert not ticket.consented
+        assert ticket.journal[-1].action == "relapsed"
+        assert len(ticket.evidence["relapses"]) == 1
+        assert told == [(2,)]  # once per number, never on reopening
+        assert incidents == [("open", 1)]
+    else:
+        assert again.outcome == Outcome.OPENED
+        assert ticket.state == State.NEW
+        assert told == [(4,)]
+        assert incidents == [("closed", 0), ("open", 0)]
+    assert after.state == State.AWAITING_CONSENT
+    assert not after.consented
+
+
+def test_an_unknown_policy_is_refused_at_the_start():
+    with pytest.raises(UnknownPolicyError):
+        Incidents(None, policy="after-sales")

@@ -1,0 +1,33 @@
+"""Secrets in files: read at each use, so that a changed one counts at once; never logged."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from ticketing.errors import DeliveryError
+
+LIMIT = 64 * 1024  # a secret is a line; the limit keeps a wrong path from being swallowed whole
+
+
+async def read_secret(path: Path) -> bytes:
+    """The file's content without a trailing newline.
+
+    Raises
+    ------
+    DeliveryError
+        If it cannot be read, or is empty: a key that anybody knows is none.
+    """
+    return await asyncio.to_thread(_read, path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            secret = file.read(LIMIT)
+    except OSError as error:
+        raise DeliveryError(f"secret file {path}: {error.strerror}") from error
+    secret = secret.removesuffix(b"\n").removesuffix(b"\r")
+    if not secret:
+        raise DeliveryError(f"secret file {path} is empty")
+    return secret

@@ -1,0 +1,163 @@
+"""The JSON twins of the pages, under /api."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ticketing.desk import asked, queries
+from ticketing.desk.access import require
+from ticketing.desk.ports import Point, Position, Record, Terminal
+from ticketing.desk.queries import desk
+from ticketing.store import Counts
+from ticketing.tickets import Action
+
+MAX_POINTS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalDetail(Terminal):
+    """A terminal and its latest record."""
+
+    last_record: Record | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """The track of a span, oldest first."""
+
+    terminal: str
+    since: datetime
+    until: datetime
+    positions: list[Position]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A measure over a span, oldest first; `measures` names what else can be asked for."""
+
+    terminal: str
+    measure: str
+    since: datetime
+    until: datetime
+    points: list[Point]
+    measures: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request was refused."""
+
+    error: str
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """`value` as JSON."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def tickets(request: Request) -> Response:
+    """The queue."""
+    return answer(await queries.tickets(request))
+
+
+async def ticket(request: Request) -> Response:
+    """One ticket, whole."""
+    return answer(await queries.ticket(request))
+
+
+async def act(request: Request, action: Action) -> Response:
+    """take, note, ask, consent, close."""
+    require(request, str(action))
+    await queries.ticket(request)  # 404 comes before what is wrong with the body
+    body = await asked.action_body(request)
+    return answer(await queries.act(request, action, body.text))
+
+
+async def incidents(request: Request) -> Response:
+    """Incidents, newest first."""
+    return answer(await queries.incidents(request))
+
+
+async def terminals(request: Request) -> Response:
+    """Terminals by identity."""
+    return answer(await queries.terminals(request))
+
+
+async def terminal(request: Request) -> Response:
+    """One terminal and its latest record."""
+    found = await queries.terminal(request, request.path_params["terminal"])
+    fields = {name: getattr(found, name) for name in Terminal.__dataclass_fields__}
+    return answer(TerminalDetail(**fields, last_record=await desk(request).reader.last_record(found.terminal)))
+
+
+async def positions(request: Request) -> Response:
+    """The track of a span."""
+    found = await _named(request)
+    limit = asked.limit(request, asked.MAX_LIMIT)
+    since, until = asked.span(request, await _latest(request, found.terminal))
+    track = await desk(request).reader.positions(found.terminal, since=since, until=until, limit=limit)
+    return answer(Positions(found.terminal, since, until, track))
+
+
+async def series(request: Request) -> Response:
+    """One measure over a span."""
+    found = await _named(request)
+    measure = asked.parameter(request, "measure")
+    if measure is None:
+        raise HTTPException(400, "measure: the name of one, such as speed")
+    since, until = asked.span(request, await _latest(request, found.terminal))
+    reader = desk(request).reader
+    points = await reader.series(found.terminal, measure, since=since, until=until)
+    names = await reader.measures(found.terminal, since=since, until=until)
+    return answer(Series(found.terminal, measure, since, until, points, names))
+
+
+async def connections(request: Request) -> Response:
+    """Connections of a terminal, newest first."""
+    return answer(await queries.connections(request, (await _named(request)).terminal))
+
+
+async def messages(request: Request) -> Response:
+    """Messages of a terminal, newest first."""
+    return answer(await queries.messages(request, (await _named(request)).terminal))
+
+
+async def quarantine(request: Request) -> Response:
+    """The quarantine, newest first."""
+    return answer(await queries.quarantine(request))
+
+
+async def fleet(request: Request) -> Response:
+    """The fleet in numbers."""
+    return answer(await queries.fleet(request))
+
+
+async def counts(request: Request) -> Response:
+    """Incidents and tickets by kind."""
+    require(request, "fleet")
+    found: Counts = await desk(request).tickets.counts()
+    return answer(found)
+
+
+async def search(request: Request) -> Response:
+    """What the search box finds."""
+    return answer(await queries.search(request))
+
+
+async def _named(request: Request) -> Terminal:
+    require(request, "terminals")
+    identity = asked.parameter(request, "terminal")
+    if identity is None:
+        raise HTTPException(400, "terminal: the identity of one")
+    return await queries.terminal(request, identity)
+
+
+async def _latest(request: Request, identity: str) -> datetime:
+    return queries.latest(request, await desk(request).reader.last_record(identity))

@@ -1,0 +1,163 @@
+"""The desk as one ASGI application: every route in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+
+from psycopg import OperationalError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from ticketing.desk import api, login, openapi, pages
+from ticketing.desk.access import Gate, Visitor
+from ticketing.desk.ports import BadCursorError, Reader
+from ticketing.desk.queries import Desk, utc_now
+from ticketing.desk.rendering import Rendering
+from ticketing.desk.settings import DeskSettings
+from ticketing.desk.shield import Shield
+from ticketing.desk.throttle import Throttle
+from ticketing.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.store import TicketStore
+from ticketing.tickets import PEOPLE, Action
+from ticketing.users import Users
+
+STATIC = Path(__file__).parent / "static"
+TITLES = {
+    400: "Something is wrong with this request",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not possible here",
+    409: "The ticket's state does not allow it",
+    503: "The store is away",
+}
+
+
+def routes() -> list[BaseRoute]:
+    """All routes. Identities may hold slashes, hence the `path` convertor."""
+    acts: list[BaseRoute] = []
+    for action in PEOPLE:
+        acts.append(_action("/tickets/{number}/", action, pages.act))
+        acts.append(_action("/api/tickets/{number}/", action, api.act))
+    return [
+        Route("/", pages.home),
+        Route("/login", login.show, methods=["GET"]),
+        Route("/login", login.sign_in, methods=["POST"]),
+        Route("/logout", login.sign_out, methods=["POST"]),
+        Route("/tickets", pages.tickets),
+        Route("/tickets/{number}", pages.ticket),
+        Route("/terminals", pages.terminals),
+        Route("/terminals/{terminal:path}", pages.terminal),
+        Route("/quarantine", pages.quarantine),
+        Route("/fleet", pages.fleet),
+        Route("/search", pages.search),
+        Route("/api/tickets", api.tickets),
+        Route("/api/tickets/{number}", api.ticket),
+        *acts,
+        Route("/api/incidents", api.incidents),
+        Route("/api/terminals", api.terminals),
+        Route("/api/terminals/{terminal:path}", api.terminal),
+        Route("/api/positions", api.positions),
+        Route("/api/series", api.series),
+        Route("/api/connections", api.connections),
+        Route("/api/messages", api.messages),
+        Route("/api/quarantine", api.quarantine),
+        Route("/api/fleet", api.fleet),
+        Route("/api/counts", api.counts),
+        Route("/api/search", api.search),
+        Route("/openapi.json", openapi.show),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+
+
+def create_app(
+    *,
+    tickets: TicketStore,
+    reader: Reader,
+    users: Users,
+    settings: DeskSettings | None = None,
+    throttle: Throttle | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> Starlette:
+    """Build the desk.
+
+    It starts no task and holds no connection of its own; `users.close()` after it has stopped ends the password
+    threads.
+    """
+    settings = settings or DeskSettings()
+    app = Starlette(
+        routes=routes(),
+        middleware=[
+            Middleware(Shield, tiles=settings.tiles, https=settings.https),
+            Middleware(Gate, users=users),
+        ],
+        exception_handlers={
+            HTTPException: _refused,
+            NotFoundError: _explained(404),
+            ConflictError: _explained(409),
+            InvalidTextError: _explained(400),
+            BadCursorError: _explained(400),
+            OperationalError: _store_away,
+        },
+    )
+    app.state.desk = Desk(
+        tickets=tickets,
+        reader=reader,
+        users=users,
+        settings=settings,
+        throttle=throttle or Throttle(),
+        rendering=Rendering(settings, now),
+        now=now,
+    )
+    return app
+
+
+def _action(path: str, action: Action, handler: Callable[[Request, Action], Awaitable[Response]]) -> Route:
+    """A route whose last segment is the action: only the five there are exist."""
+
+    async def act(request: Request) -> Response:
+        return await handler(request, action)
+
+    return Route(path + action, act, methods=["POST"])
+
+
+def _problem(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    if request.url.path.startswith("/api/"):
+        response = api.answer(api.Problem(detail), status)
+    else:
+        who: Visitor | None = getattr(request.state, "visitor", None)
+        title = TITLES.get(status, "This did not work")
+        response = request.app.state.desk.rendering.page(
+            "error.html",
+            status=status,
+            who=who,
+            csrf=who.csrf if who else "",
+            path=request.url.path,
+            title=title,
+            detail=detail,
+        )
+    response.headers.update(headers or {})
+    return response
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return _problem(request, error.status_code, error.detail, dict(error.headers or {}))
+
+
+def _explained(status: int) -> Callable[[Request, Exception], Response]:
+    def explain(request: Request, error: Exception) -> Response:
+        return _problem(request, status, str(error))
+
+    return explain
+
+
+async def _store_away(request: Request, _error: Exception) -> Response:
+    return _problem(request, 503, "the store does not answer in time; please try again", {"Retry-After": "5"})

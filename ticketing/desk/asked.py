@@ -1,0 +1,86 @@
+"""What a request asks for: parameters checked before anything is looked up. A wrong one is 400 and says why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 500
+MAX_PARAMETER = 200  # characters: identities have 64, cursors some 80
+LONGEST_SPAN = timedelta(days=31)
+
+
+class ActionBody(msgspec.Struct):
+    """The JSON body of a ticket action; `text` is required for note, ask and consent."""
+
+    text: str | None = None
+
+
+def parameter(request: Request, name: str) -> str | None:
+    """A query parameter; None when absent or empty."""
+    value = request.query_params.get(name)
+    if not value:
+        return None
+    if len(value) > MAX_PARAMETER or not storable(value):
+        raise HTTPException(400, f"{name}: at most {MAX_PARAMETER} characters, none of them NUL")
+    return value
+
+
+def limit(request: Request, default: int = DEFAULT_LIMIT) -> int:
+    """The page size, 1 to 500."""
+    value = request.query_params.get("limit")
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdecimal() and len(value) <= 4 and 1 <= int(value) <= MAX_LIMIT):
+        raise HTTPException(400, f"limit: a number from 1 to {MAX_LIMIT}")
+    return int(value)
+
+
+def cursor(request: Request) -> str | None:
+    """The cursor; whether it is one of the list's own is for the list to say."""
+    value = request.query_params.get("cursor")
+    if value is not None and (not 0 < len(value) <= MAX_PARAMETER or not value.isascii() or not value.isprintable()):
+        raise HTTPException(400, "cursor: what `next` of the page before said")
+    return value
+
+
+def span(request: Request, latest: datetime) -> tuple[datetime, datetime]:
+    """`since` and `until` (ISO 8601 with an offset); without them the 24 hours up to `latest`."""
+    until = _moment(request, "until") or latest
+    since = _moment(request, "since") or until - timedelta(hours=24)
+    if not timedelta(0) < until - since <= LONGEST_SPAN:
+        raise HTTPException(400, f"since must lie before until, by {LONGEST_SPAN.days} days at most")
+    return since, until
+
+
+def _moment(request: Request, name: str) -> datetime | None:
+    value = parameter(request, name)
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise HTTPException(400, f"{name}: an instant such as 2026-11-21T10:00:00Z") from error
+    if moment.tzinfo is None or not 1970 <= moment.year <= 9000:
+        raise HTTPException(400, f"{name}: an instant with its offset, such as 2026-11-21T10:00:00Z")
+    return moment.astimezone(UTC)
+
+
+async def action_body(request: Request) -> ActionBody:
+    """The JSON body; an empty one is `{}`."""
+    body = await request.body()
+    if not body.strip():
+        return ActionBody()
+    try:
+        return msgspec.json.decode(body, type=ActionBody)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise HTTPException(400, 'the body is not {"text": "…"}') from error
+
+
+def storable(text: str) -> bool:
+    """Whether PostgreSQL can hold it: no NUL, no lone surrogate."""
+    return not any(c == "\x00" or "\ud800" <= c <= "\udfff" for c in text)

@@ -1,0 +1,135 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+import math
+import secrets
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ticketing.desk.access import (
+    LOGIN_COOKIE,
+    SESSION_COOKIE,
+    csrf_matches,
+    csrf_token,
+    safe_next,
+    visitor,
+)
+from ticketing.desk.queries import desk
+from ticketing.passwords import BusyError
+
+FORM_FIELDS = 20
+
+
+async def form(request: Request) -> dict[str, str]:
+    """The fields of a form, files refused; the last of equal names counts."""
+    fields = await request.form(max_files=0, max_fields=FORM_FIELDS)
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+async def checked_form(request: Request) -> dict[str, str]:
+    """The fields of one of our own forms.
+
+    Raises
+    ------
+    HTTPException
+        403 without the form's token.
+    """
+    fields = await form(request)
+    session = visitor(request).session
+    if session is None or not csrf_matches(session, fields.get("csrf", "")):
+        raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
+    return fields
+
+
+async def show(request: Request) -> Response:
+    """The login page, also for who is signed in: to sign in as somebody else."""
+    return _page(request, target=safe_next(request.query_params.get("next", "")))
+
+
+async def sign_in(request: Request) -> Response:
+    """Check name and password; all failures look the same and cost the same."""
+    fields = await form(request)
+    target = safe_next(fields.get("next", ""))
+    name, password = fields.get("username", "").strip(), fields.get("password", "")
+    if not csrf_matches(request.cookies.get(LOGIN_COOKIE, ""), fields.get("csrf", "")):
+        return _page(request, target=target, name=name, error="The form has expired. Please try again.", status=403)
+    here = desk(request)
+    address = request.client.host if request.client else ""
+    wait = here.throttle.begin(name, address)
+    if wait > 0:
+        return _page(
+            request,
+            target=target,
+            name=name,
+            error=f"Too many attempts. Try again in {math.ceil(wait)} s.",
+            status=429,
+            retry=math.ceil(wait),
+        )
+    try:
+        signed_in = await here.users.sign_in(name, password, address)
+    except BusyError:
+        return _page(
+            request,
+            target=target,
+            name=name,
+            error="Too many people sign in at this moment. Try again.",
+            status=503,
+            retry=2,
+        )
+    if signed_in is None:
+        return _page(request, target=target, name=name, error="Wrong name or password.", status=401)
+    here.throttle.succeeded(name, address)
+    before = request.cookies.get(SESSION_COOKIE)
+    if before:
+        await here.users.sign_out(before)
+    response = RedirectResponse(target, 303)
+    response.set_cookie(
+        SESSION_COOKIE,
+        signed_in[1],
+        max_age=int(here.users.lifetime.total_seconds()),
+        path="/",
+        secure=here.settings.https,
+        httponly=True,
+        samesite="lax",
+    )
+    response.delete_cookie(LOGIN_COOKIE, path="/login", secure=here.settings.https, httponly=True, samesite="strict")
+    return response
+
+
+async def sign_out(request: Request) -> Response:
+    """End the session."""
+    await checked_form(request)
+    await desk(request).users.sign_out(visitor(request).session or "")
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(SESSION_COOKIE, path="/", secure=desk(request).settings.https, httponly=True, samesite="lax")
+    return response
+
+
+def _page(
+    request: Request, *, target: str, name: str = "", error: str = "", status: int = 200, retry: int = 0
+) -> Response:
+    secret = request.cookies.get(LOGIN_COOKIE) or secrets.token_urlsafe(32)
+    here = desk(request)
+    response = here.rendering.page(
+        "login.html",
+        status=status,
+        headers={"Retry-After": str(retry)} if retry else None,
+        csrf=csrf_token(secret),
+        target=target,
+        name=name,
+        error=error,
+        who=None,
+    )
+    response.set_cookie(
+        LOGIN_COOKIE,
+        secret,
+        max_age=3600,
+        path="/login",
+        secure=here.settings.https,
+        httponly=True,
+        samesite="strict",
+    )
+    return response

@@ -1,0 +1,177 @@
+"""Templates: everything escaped, times both relative and absolute, and the words for states and verdicts.
+
+The words stand here and in the templates only, so that a translation has one place to go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jinja2
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+from ticketing.desk.settings import DeskSettings
+
+STATES = {
+    "new": "New",
+    "in_work": "In work",
+    "waiting_client": "Waiting for client",
+    "awaiting_consent": "Awaiting consent",
+    "closed": "Closed",
+}
+KINDS = {"silence": "Silence", "firmware": "Firmware", "fuel-sensor": "Fuel sensor", "gnss": "GNSS"}
+ACTIONS = {
+    "take": "took the ticket",
+    "note": "noted",
+    "ask": "asked the client",
+    "consent": "recorded consent",
+    "close": "closed the ticket",
+    "opened": "opened the ticket",
+    "recovered": "saw recovery",
+    "relapsed": "saw a relapse",
+}
+# A measure's unit goes by its name; the longest matching beginning wins.
+UNITS = {
+    "speed": "km/h",
+    "altitude": "m",
+    "odometer": "m",
+    "mileage.delta": "m",
+    "power.": "V",
+    "adc.": "V",
+    "gsm.signal": "%",
+    "temperature.": "°C",
+    "fuel.temperature.": "°C",
+}
+
+
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class Rendering:
+    """Renders templates of this package; `now` is asked once a page."""
+
+    def __init__(self, settings: DeskSettings, now: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._now = now
+        self._environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("ticketing.desk"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals.update(version=settings.version, refresh=settings.refresh, states=STATES, kinds=KINDS)
+        self._environment.filters.update(
+            state=lambda s: STATES.get(s, s.replace("_", " ").capitalize()),
+            kind=lambda k: KINDS.get(k, k.replace("-", " ").capitalize()),
+            action=lambda a: ACTIONS.get(a, a),
+            segment=lambda text: quote(text, safe=""),
+            query=lambda values: urlencode({k: v for k, v in values.items() if v}),
+            unit=unit,
+            number=number,
+            grouped=lambda n: f"{n:,}".replace(",", " "),
+            label=label,
+            told=told,
+        )
+
+    def page(
+        self, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+    ) -> HTMLResponse:
+        """Render `template`; `when` and `clock` know the moment of rendering."""
+        now = self._now()
+        zone = self._settings.zone
+        text = self._environment.get_template(template).render(
+            **values,
+            now=now,
+            when=lambda moment, **kind: when(moment, now, zone, **kind),
+            clock=lambda due: clock(due, now),
+            stamp=lambda moment: stamp(moment, zone),
+            instant=_instant,
+            lasted=lambda a, b: duration(((b or now) - a).total_seconds()),
+        )
+        return HTMLResponse(text, status, headers)
+
+
+def unit(measure: str) -> str:
+    """The unit of a measure, "" where it has none or none is known."""
+    fitting = [beginning for beginning in UNITS if measure.startswith(beginning)]
+    return UNITS[max(fitting, key=len)] if fitting else ""
+
+
+def label(key: Any) -> str:
+    """A key of evidence as words; an ending of one letter is its unit."""
+    words = str(key).replace("_", " ")
+    if words[-2:-1] == " ":
+        words = f"{words[:-2]}, {words[-1]}"
+    return words[:1].upper() + words[1:]
+
+
+def told(text: str, stamp: Callable[[datetime], str]) -> str:
+    """A text of evidence; an instant becomes readable."""
+    if not INSTANT.fullmatch(text):
+        return text
+    try:
+        return stamp(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):  # the thirteenth month, or a year that no zone can hold
+        return text
+
+
+def number(value: Any) -> str:
+    """A measure's value for people."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or value == int(value):
+        return f"{int(value):,}".replace(",", " ") if abs(value) < 1e15 else str(value)
+    return f"{value:.9g}"
+
+
+def stamp(moment: datetime, zone: tzinfo) -> str:
+    """An absolute time with its zone."""
+    local = moment.astimezone(zone)
+    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
+
+
+def when(moment: datetime | None, now: datetime, zone: tzinfo, *, short: bool = False) -> Markup:
+    """A `<time>` that says how long ago, and when exactly; `short` keeps the exact time for the tooltip."""
+    if moment is None:
+        return Markup('<span class="none">never</span>')
+    seconds = (now - moment).total_seconds()
+    words = f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
+    exact = stamp(moment, zone)
+    if short:
+        return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(_instant(moment), exact, words)
+    return Markup('<time datetime="{}">{} <span class="ago" data-ago>{}</span></time>').format(
+        _instant(moment), exact, words
+    )
+
+
+def clock(due: datetime, now: datetime) -> Markup:
+    """A running clock: what is left until `due`, or how long ago it was."""
+    left = (due - now).total_seconds()
+    kind = "late" if left < 0 else "soon" if left < 3600 else "calm"
+    words = f"{duration(-left)} overdue" if left < 0 else f"{duration(left)} left"
+    return Markup('<span class="clock {}" role="timer" data-due="{}">{}</span>').format(kind, _instant(due), words)
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: "3 d 4 h", "12 min", "40 s"."""
+    whole = int(abs(seconds))
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, secs = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours} h" if hours and days < 30 else f"{days} d"
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    if minutes:
+        return f"{minutes} min"
+    return f"{secs} s"
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,25 @@
+"""What the composition root tells the desk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+
+
+@dataclass(frozen=True, slots=True)
+class DeskSettings:
+    """`url` is the public address (https makes cookies Secure), `tiles` the URL template of a map tile server.
+
+    `zone` is the time zone instants are shown in; the API always says UTC.
+    """
+
+    url: str = ""
+    tiles: str = ""
+    version: str = ""
+    zone: tzinfo = UTC
+    refresh: int = 10  # seconds between looks at the queue by an open page
+
+    @property
+    def https(self) -> bool:
+        """Whether people reach the desk through TLS."""
+        return self.url.lower().startswith("https://")

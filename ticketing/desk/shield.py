@@ -1,0 +1,100 @@
+"""What every answer carries and no request may exceed: security headers, and a bound on bodies."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from psycopg import OperationalError
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 64 * 1024  # a note is 10 000 characters at most; nothing is uploaded in this version
+
+
+def content_policy(tiles: str) -> str:
+    """The content security policy: nothing inline, nothing from elsewhere but the configured map tiles."""
+    images = "'self'"
+    if tiles:
+        parts = urlsplit(tiles)
+        host = parts.netloc.replace("{s}", "*")
+        images += f" {parts.scheme}://{host}"
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src {images}; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+
+
+class Shield:
+    """Outermost: refuses large bodies with 413 and sets the headers, on errors too."""
+
+    def __init__(self, app: ASGIApp, *, tiles: str, https: bool) -> None:
+        self._app = app
+        self._policy = content_policy(tiles)
+        self._https = https
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        static = scope["path"].startswith("/static/")
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = self._policy
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["X-Frame-Options"] = "DENY"
+                headers["Referrer-Policy"] = "same-origin"
+                headers["Cross-Origin-Opener-Policy"] = "same-origin"
+                headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+                headers["Cache-Control"] = "public, max-age=3600" if static else "no-store"
+                if self._https:
+                    headers["Strict-Transport-Security"] = "max-age=31536000"
+            await send(message)
+
+        taken = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal taken
+            if _announced(scope) > MAX_BODY:  # only here: a stranger's body is not read, and 401 comes first
+                raise _TooLargeError
+            message = await receive()
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                if taken > MAX_BODY:
+                    raise _TooLargeError
+            return message
+
+        try:
+            await self._app(scope, receive_bounded, send_with_headers)
+        except _TooLargeError:
+            if not started:
+                refusal = JSONResponse({"error": f"more than {MAX_BODY} bytes"}, 413, {"Connection": "close"})
+                await refusal(scope, receive, send_with_headers)
+        except OperationalError:  # the gate could not ask who this is
+            if started:
+                raise
+            await PlainTextResponse("The store is away; please try again.", 503, {"Retry-After": "5"})(
+                scope, receive, send_with_headers
+            )
+        except Exception:
+            if not started:
+                await PlainTextResponse("Something went wrong here; it is logged.", 500)(
+                    scope, receive, send_with_headers
+                )
+            raise
+
+
+class _TooLargeError(Exception):
+    """The body is larger than any form of ours."""
+
+
+def _announced(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else MAX_BODY + 1
+    return 0

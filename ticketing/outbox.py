@@ -1,0 +1,233 @@
+"""What is owed to the channels: written with the ticket, sent afterwards, at least once.
+
+A row is written in the ticket's own transaction: a crash between the two loses neither. One courier per channel
+and target claims what is due (skip locked, with a lease), so that a dead webhook delays nobody else's letters. After
+an unknown outcome the same message goes out again under the same identity; the receiver can tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from psycopg import AsyncConnection, OperationalError
+from psycopg.rows import TupleRow
+from psycopg_pool import PoolTimeout
+
+from ticketing.errors import DeliveryError, UndeliverableError
+from ticketing.store import Pool, utc_now
+from ticketing.tickets import Ticket
+
+log = structlog.get_logger()
+
+OPENED = "ticket.opened"
+
+# About 1, 5 and 30 s catch a restart of the receiver; then slower, so that a long outage costs few calls.
+RETRY_AFTER = (1, 5, 30, 120, 600, 1800, 3600)
+GIVE_UP_AFTER = timedelta(hours=24)
+SEND_TIMEOUT = 30.0  # s, for one attempt whole
+LEASE = timedelta(seconds=60)  # longer than an attempt: a lease that ends belongs to a dead courier
+POLL = 1.0  # s; `wake` makes it sooner
+CLAIM = 8  # messages a courier sends at once
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message as a channel sends it; `body` is the frozen JSON, `number` the ticket's."""
+
+    id: str
+    event: str
+    number: str
+    body: str
+
+    @property
+    def ticket(self) -> dict[str, Any] | None:
+        """The ticket as it was at the event, with the API's keys; None in a test message."""
+        found: dict[str, Any] | None = msgspec.json.decode(self.body)["ticket"]
+        return found
+
+
+class Channel(Protocol):
+    """A way out: `name` labels the metrics, `target` tells two of one name apart."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def target(self) -> str: ...
+
+    async def send(self, message: Outgoing) -> str:
+        """Hand the message over; returns the receiver's identity for it, if any.
+
+        Raises
+        ------
+        DeliveryError
+            If it was not taken, or nobody knows. `UndeliverableError` if trying again is pointless.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an event is told: a channel's name and target."""
+
+    channel: str
+    target: str
+
+
+def test_message() -> Outgoing:
+    """A message that says only that the channel works."""
+    identity = str(uuid.uuid4())
+    body = msgspec.json.encode({"event": "notify.test", "id": identity, "ticket": None}).decode()
+    return Outgoing(identity, "notify.test", "", body)
+
+
+async def enqueue(
+    connection: AsyncConnection[TupleRow],
+    event: str,
+    row: int,
+    ticket: Ticket,
+    targets: Sequence[Target],
+    at: datetime,
+) -> None:
+    """Owe `event` to every target, inside the caller's transaction; once per ticket number and target."""
+    for target in targets:
+        identity = uuid.uuid4()
+        body = msgspec.json.encode({"event": event, "id": str(identity), "ticket": ticket}).decode()
+        await connection.execute(
+            "INSERT INTO outbox (id, dedupe_key, channel, target, ticket, event, body, created_at, not_before)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (dedupe_key) DO NOTHING",
+            (
+                identity,
+                f"{event} {ticket.number} {target.channel} {target.target}",
+                target.channel,
+                target.target,
+                row,
+                event,
+                body,
+                at,
+                at,
+            ),
+        )
+
+
+class Outbox:
+    """Couriers for all channels.
+
+    Attributes
+    ----------
+    failed : attempts that were not taken, by channel name, since the start.
+    """
+
+    def __init__(self, pool: Pool, channels: Sequence[Channel], *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._pool = pool
+        self._channels = list(channels)
+        self._clock = clock
+        self._wakes = [asyncio.Event() for _ in channels]
+        self.failed: Counter[str] = Counter({channel.name: 0 for channel in channels})
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What `enqueue` is to be given."""
+        return tuple(Target(channel.name, channel.target) for channel in self._channels)
+
+    def wake(self) -> None:
+        """Something new is owed: do not wait for the next look."""
+        for event in self._wakes:
+            event.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled. A store that is away is waited for."""
+        async with asyncio.TaskGroup() as group:
+            for channel, wake in zip(self._channels, self._wakes, strict=True):
+                group.create_task(self._courier(channel, wake))
+
+    async def pending(self) -> dict[str, int]:
+        """Messages not yet delivered, by channel name."""
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                "SELECT channel, count(*) FROM outbox WHERE state = 'pending' GROUP BY channel"
+            )
+            return {channel.name: 0 for channel in self._channels} | dict(await rows.fetchall())
+
+    async def deliver(self, channel: Channel) -> int:
+        """Send what is due on one channel; returns how many messages were tried."""
+        due = await self._claim(channel)
+        await asyncio.gather(*(self._attempt(channel, *claimed) for claimed in due))
+        return len(due)
+
+    async def _courier(self, channel: Channel, wake: asyncio.Event) -> None:
+        while True:
+            wake.clear()
+            try:
+                tried = await self.deliver(channel)
+            except (OperationalError, PoolTimeout) as error:
+                log.warning("outbox waits for the store", channel=channel.name, error=type(error).__name__)
+                tried = 0
+            if tried < CLAIM:
+                try:
+                    async with asyncio.timeout(POLL):
+                        await wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def _claim(self, channel: Channel) -> list[tuple[Outgoing, int, datetime]]:
+        now = self._clock()
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                "UPDATE outbox o SET lease_until = %(lease)s, attempts = attempts + 1 FROM ("
+                "  SELECT id FROM outbox WHERE state = 'pending' AND channel = %(channel)s AND target = %(target)s"
+                "    AND not_before <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)"
+                "  ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED) due, ticket t"
+                " WHERE o.id = due.id AND t.id = o.ticket"
+                " RETURNING o.id, o.event, t.number, o.body, o.attempts, o.created_at",
+                {
+                    "now": now,
+                    "lease": now + LEASE,
+                    "channel": channel.name,
+                    "target": channel.target,
+                    "limit": CLAIM,
+                },
+            )
+            return [
+                (Outgoing(str(identity), event, number, body), attempts, created_at)
+                for identity, event, number, body, attempts, created_at in await rows.fetchall()
+            ]
+
+    async def _attempt(self, channel: Channel, message: Outgoing, attempts: int, created_at: datetime) -> None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT):
+                provider = await channel.send(message)
+        except (DeliveryError, TimeoutError) as error:
+            self.failed[channel.name] += 1
+            reason = str(error) or f"no answer within {SEND_TIMEOUT:g} s"
+            now = self._clock()
+            hopeless = isinstance(error, UndeliverableError) or now - created_at >= GIVE_UP_AFTER
+            delay = timedelta(seconds=RETRY_AFTER[min(attempts, len(RETRY_AFTER)) - 1])
+            log.warning(
+                "message not delivered",
+                channel=channel.name,
+                ticket=message.number,
+                attempt=attempts,
+                error=reason,
+                retry_in_s=None if hopeless else delay.total_seconds(),
+            )
+            await self._settle(
+                "UPDATE outbox SET state = %s, not_before = %s, last_error = %s, lease_until = NULL WHERE id = %s",
+                ("failed" if hopeless else "pending", now + delay, reason[:1000], message.id),
+            )
+        else:
+            await self._settle(
+                "UPDATE outbox SET state = 'sent', sent_at = %s, provider_id = %s, lease_until = NULL WHERE id = %s",
+                (self._clock(), provider[:200], message.id),
+            )
+
+    async def _settle(self, statement: str, values: tuple[Any, ...]) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(statement.encode(), values)

@@ -1,0 +1,49 @@
+"""Write docs/measures.md from the dictionary of measures: `python -m tools.measures_doc`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from protocols.measures import MEASURES, SHARED, Measure
+
+PAGE = Path(__file__).parent.parent / "docs" / "measures.md"
+
+_HEAD = """\
+# Measures
+
+What a record carries besides its time, position and movement: in the `measures` object of the view `telemetry`, of
+`dozor decode --json` and of the API. A name has one meaning and one unit, whichever protocol tells it; a value that
+the terminal did not send is an absent key. Whole numbers beyond 2^53 and texts are exact.
+
+`N` in a name is a number that counts from 1 (in `can.spn.SPN` the J1939 number), `<id>` the terminal's own number and
+`<name>` its own name. *raw* values are as sent: their scale depends on the terminal's configuration or model.
+
+This page is generated: `python -m tools.measures_doc`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    own = [measure for name, measure in MEASURES.items() if name not in SHARED]
+    parts = [_HEAD, "## Shared by several protocols\n", _table(MEASURES[name] for name in SHARED)]
+    for protocol in dict.fromkeys(m.protocols[0] for m in own):
+        parts += [f"## Told by {protocol}\n", _table(m for m in own if m.protocols[0] == protocol)]
+    return "\n".join(parts)
+
+
+def _table(measures: Iterable[Measure]) -> str:
+    lines = ["| name | unit | meaning | protocols |", "|---|---|---|---|"]
+    lines += [
+        f"| `{m.name}` | {_cell(m.unit)} | {_cell(m.meaning)} | {', '.join(m.protocols)} |"
+        for m in sorted(measures, key=lambda m: m.name)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
