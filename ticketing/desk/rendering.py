@@ -5,6 +5,7 @@ The words stand here and in the templates only, so that a translation has one pl
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
@@ -49,6 +50,23 @@ UNITS = {
 }
 
 
+# Of evidence: first what is wrong, then what it was judged by, the raw rows last. Within rows, times first.
+READING_ORDER = (
+    *(
+        "verdict",
+        "reason",
+        "zone",
+        "confidence",
+        "terminal",
+        "firmware",
+        "rhythm",
+        "connections",
+        "records",
+        "relapses",
+    ),
+    *("identity", "name", "protocol", "model", "version", "recommended", "mark"),
+    *("at", "time", "received", "opened_at", "closed_at", "address", "lat", "lon", "speed", "satellites"),
+)
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -77,6 +95,7 @@ class Rendering:
             grouped=lambda n: f"{n:,}".replace(",", " "),
             label=label,
             told=told,
+            ordered=ordered,
         )
 
     def page(
@@ -111,6 +130,12 @@ def label(key: Any) -> str:
     return words[:1].upper() + words[1:]
 
 
+def ordered(keys: Mapping[str, Any]) -> list[str]:
+    """Keys of evidence in the order people read them; the store keeps none."""
+    rank = {key: n for n, key in enumerate(READING_ORDER)}
+    return sorted(keys, key=lambda key: (rank.get(key, len(rank)), key))
+
+
 def told(text: str, stamp: Callable[[datetime], str]) -> str:
     """A text of evidence; an instant becomes readable."""
     if not INSTANT.fullmatch(text):
@@ -123,7 +148,7 @@ def told(text: str, stamp: Callable[[datetime], str]) -> str:
 
 def number(value: Any) -> str:
     """A measure's value for people."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return str(value)
     if isinstance(value, int) or value == int(value):
         return f"{int(value):,}".replace(",", " ") if abs(value) < 1e15 else str(value)
