@@ -5,7 +5,6 @@ The words stand here and in the templates only, so that a translation has one pl
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
@@ -148,10 +147,12 @@ def told(text: str, stamp: Callable[[datetime], str]) -> str:
 
 def number(value: Any) -> str:
     """A measure's value for people."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) or value == int(value):
-        return f"{int(value):,}".replace(",", " ") if abs(value) < 1e15 else str(value)
+    if not -1e15 < value < 1e15:  # infinite, or too long to be read in groups
+        return str(value)[:100]
+    if value == int(value):
+        return f"{int(value):,}".replace(",", " ")
     return f"{value:.9g}"
 
 

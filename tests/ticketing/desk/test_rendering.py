@@ -57,6 +57,8 @@ def test_words_of_evidence():
         assert shown == text
     assert ordered({"speed": 1, "zzz": 2, "time": 3}) == ["time", "speed", "zzz"]
     assert (number(2400.0), number(13.85), number(True), number(10**20)) == ("2 400", "13.85", "True", str(10**20))
+    assert (number(float("inf")), number(-float("inf"))) == ("inf", "-inf")
+    assert len(number(10**400)) == 100
     assert (unit("fuel.temperature.2"), unit("temperature.1"), unit("fuel.level.1")) == ("°C", "°C", "")
 
 
