@@ -143,7 +143,8 @@ class PostgresReader:
         for since, until in ((now - RECENT, now + FUTURE), (None, None)):
             rows = await self._records(
                 SQL("""SELECT r.time, r.received, r.lat, r.lon, r.altitude, r.speed, r.course, r.satellites, r.flags,
-                              r.measures, r.extra::text AS extra, l.names FROM (SELECT * FROM {records} r ORDER BY time DESC LIMIT 1) r
+                              r.measures, r.extra::text AS extra, l.names
+                    FROM (SELECT * FROM {records} r ORDER BY time DESC LIMIT 1) r
                     JOIN layout l ON l.id = r.layout""").format(records=RECORDS),
                 identity,
                 since or datetime.min.replace(tzinfo=UTC),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -60,11 +59,7 @@ class Problem:
 
 def answer(value: Any, status: int = 200) -> Response:
     """`value` as JSON."""
-    try:
-        body = msgspec.json.encode(value)
-    except OverflowError:  # an integer beyond 64 bits among the measures: they are kept exactly, however long
-        body = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, allow_nan=False).encode()
-    return Response(body, status, media_type="application/json")
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 async def tickets(request: Request) -> Response:

@@ -161,7 +161,8 @@ def test_the_contracts_keys(postgres_dsn):
 def test_long_integers_are_kept_exactly(postgres_dsn):
     async def work(desk, client):
         terminal = await add_terminal(desk.pool, "A")
-        await add_records(desk.pool, terminal, 1, extra='{"param.n": 123456789012345678901234567890, "param.x": 1e400, "param.y": 1e9999}')
+        long = '{"param.n": 123456789012345678901234567890, "param.x": 1e400, "param.y": 1e9999}'
+        await add_records(desk.pool, terminal, 1, extra=long)
         answer = await client.get("/api/terminals/A")
         assert answer.status_code == 200
         assert answer.json()["last_record"]["measures"]["param.n"] == 123456789012345678901234567890
