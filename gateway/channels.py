@@ -8,8 +8,14 @@ from ticketing.channels.webhook import Webhook
 from ticketing.outbox import Channel
 
 
-def configured_channels(settings: Settings, key: bytes) -> list[Channel]:
-    """Mail if it has a host, and every webhook; `key` is the instance's secret (`ticketing.instance`)."""
+def configured_channels(settings: Settings, key: bytes, desk_url: str) -> list[Channel]:
+    """Mail if it has a host, and every webhook.
+
+    Parameters
+    ----------
+    key : the instance's secret (`ticketing.instance`).
+    desk_url : the desk's address as letters give it.
+    """
     channels: list[Channel] = []
     mail = settings.mail
     if mail.host:
@@ -23,15 +29,10 @@ def configured_channels(settings: Settings, key: bytes) -> list[Channel]:
                     password_file=mail.password_file,
                     sender=mail.from_,
                     to=tuple(mail.to),
-                    desk_url=desk_url(settings),
+                    desk_url=desk_url,
                 ),
                 key,
             )
         )
     channels += [Webhook(hook.url, hook.secret_file) for hook in settings.webhook]
     return channels
-
-
-def desk_url(settings: Settings) -> str:
-    """The desk's address as letters give it."""
-    return settings.desk.url or f"http://{settings.desk.address}"

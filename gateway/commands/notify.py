@@ -6,29 +6,23 @@ import argparse
 import asyncio
 import secrets
 import sys
-from pathlib import Path
 
 from gateway.channels import configured_channels
-from gateway.config import ConfigError, load
+from gateway.commands.common import load_settings
 from ticketing.errors import DeliveryError
 from ticketing.outbox import SEND_TIMEOUT, Channel, trial
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
     parser.add_argument("what", choices=["test"], help="test: one message to each configured channel")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when every channel took its message; 1 when one did not, or none is configured; 2 for a wrong configuration."""
-    try:
-        settings = load(args.config)
-    except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return 2
+    """0 when every channel took its message; 1 when one did not, or none is configured."""
+    settings = load_settings(args)
     # A test letter answers nobody and is answered by nobody: any key will do, and no store is needed.
-    channels = configured_channels(settings, secrets.token_bytes(32))
+    channels = configured_channels(settings, secrets.token_bytes(32), settings.desk.url)
     if not channels:
         print("no channel is configured: set mail.host, or add a [[webhook]]", file=sys.stderr)
         return 1

@@ -157,17 +157,17 @@ class Patrol:
             watched.hold, watched.recovery = hold, recovery
         self._releases.replace(catalogue)
 
-    def tick(self, now: float, monotonic: float | None = None, *, listening: bool = True) -> None:
+    def tick(self, now: float, monotonic: float, *, listening: bool = True) -> None:
         """Judge the fleet.
 
         Parameters
         ----------
         now : Unix seconds.
-        monotonic : a clock that is never set, in seconds; left out, `now` is taken for one.
+        monotonic : seconds of a clock that is never set, the same as at `start`.
         listening : whether frames were accepted and committed since the last tick.
         """
         fleet = self.fleet
-        fleet.listening.advance(now, now if monotonic is None else monotonic, listening=listening)
+        fleet.listening.advance(now, monotonic, listening=listening)
         jump = fleet.listening.jump
         if jump:
             self._clock_set = True
@@ -217,13 +217,13 @@ class Patrol:
                 done += 1
         return done
 
-    async def start(self, now: float, monotonic: float | None = None) -> None:
+    async def start(self, now: float, monotonic: float) -> None:
         """Restore the fleet, the incidents and the clock. To be called before the first frame is accepted."""
         fleet = self.fleet
         as_of = await snapshots.load(self._pool, fleet)
         stopped_at = fleet.listening.now
         await snapshots.catch_up(self._pool, fleet, as_of, now)
-        fleet.listening.advance(now, now if monotonic is None else monotonic)
+        fleet.listening.advance(now, monotonic)
         if fleet.listening.jump:
             fleet.shift(fleet.listening.jump)
         if np.isnan(stopped_at) and fleet.rows:

@@ -13,14 +13,13 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from detectors import firmware, silence
 from detectors.silence import SilenceRule
+from gateway.channels import configured_channels
 from gateway.receive.pipeline import Committed
 from gateway.settings import Settings
 from gateway.watch.catalogue import read_catalogue
 from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
-from ticketing.channels.email import Mail, MailSettings
-from ticketing.channels.webhook import Webhook
 from ticketing.incidents import Incidents
 from ticketing.instance import instance_secret
 from ticketing.outbox import Channel, Outbox
@@ -33,16 +32,7 @@ KINDS = (silence.KIND, firmware.KIND)
 
 async def channels(settings: Settings, pool: AsyncConnectionPool, desk_url: str) -> list[Channel]:
     """The configured ways to tell people."""
-    found: list[Channel] = []
-    mail = settings.mail
-    if mail.host:
-        letters = MailSettings(
-            host=mail.host, port=mail.port, tls=mail.tls, user=mail.user, password_file=mail.password_file,
-            sender=mail.from_, to=tuple(mail.to), desk_url=desk_url,
-        )  # fmt: skip
-        found.append(Mail(letters, await instance_secret(pool)))
-    found += [Webhook(hook.url, hook.secret_file) for hook in settings.webhook]
-    return found
+    return configured_channels(settings, await instance_secret(pool), desk_url)
 
 
 class WatchRole:

@@ -372,7 +372,7 @@ def test_a_tick_over_a_million_terminals():
     """Arrays only: the database is touched by changed verdicts alone."""
     fleet = Fleet(Listening(), SilenceRule())
     patrol = Patrol(None, fleet, None, catalogue=CATALOGUE)
-    patrol.tick(MONDAY)
+    patrol.tick(MONDAY, 0.0)
     fleet.reserve(1_000_001)
     fleet.exists[1:] = True
     rng = np.random.default_rng(3)
@@ -388,7 +388,7 @@ def test_a_tick_over_a_million_terminals():
         at = np.full(len(rows), round(now * 1e6), np.int64)
         fleet.apply(rows, at, rows, at, at, np.full(len(rows), 6, np.int16))
         started = time.perf_counter()
-        patrol.tick(now)
+        patrol.tick(now, now - MONDAY)
         costs.append(time.perf_counter() - started)
     print(f"tick over a million terminals: {np.median(costs) * 1e3:.1f} ms (most {max(costs) * 1e3:.1f} ms)")
     assert patrol.counts()["silence"]["good"] == 1_000_000

@@ -43,7 +43,7 @@ class World:
         return self.clock.now
 
     async def start(self):
-        await self.patrol.start(self.now)
+        await self.patrol.start(self.now, self.now)
         return self
 
     async def restart(self, *, down=0.0, saved=True):
@@ -52,7 +52,7 @@ class World:
             await save(self.pool, self.patrol.fleet, self.now)
         self.clock.now += down
         self.patrol = self._new_patrol()
-        await self.patrol.start(self.now)
+        await self.patrol.start(self.now, self.now)
 
     def frame(self, *terminals, own_time=None, flags=ON):
         rows = np.array(terminals, np.int32)
@@ -66,7 +66,7 @@ class World:
             due = [terminal for terminal, every in self.reporting.items() if self.now % every == 0]
             if due and self.listening:
                 self.frame(*due)
-            self.patrol.tick(self.now, listening=self.listening)
+            self.patrol.tick(self.now, self.now, listening=self.listening)
             if self.listening:
                 await self.patrol.settle(self.now)
 
