@@ -39,6 +39,7 @@ BEAT = 2.0  # s between heartbeats: so much of our listening a kill -9 may cost
 REFRESH = 2.0  # s between looks at terminals whose firmware or model changed
 SNAPSHOT_SHARE = 20  # a snapshot that takes long (a large fleet) is made at most this share of the time
 AT_ONCE = 4  # transactions: a mass outage must not take the pool from the desk
+QUEUE = 2000  # decisions of one kind that wait for the store: some seconds of its work, and bounded
 BLOCKED = 60.0  # s before a row whose transaction the store refused is tried again
 
 
@@ -296,9 +297,10 @@ class Patrol:
         for row in decisions.turned_bad.tolist():
             good.pop(row, None)
             bad[row] = now
-        for row in decisions.raised.tolist():
+        # What does not fit now is decided again by the next tick.
+        for row in decisions.raised[:QUEUE].tolist():
             self._put(kind, row, partial(self._raise, kind, row))
-        for row in decisions.recovered.tolist():
+        for row in decisions.recovered[:QUEUE].tolist():
             self._put(kind, row, partial(self._recover, kind, row))
 
     def _put(self, kind: str, row: int, act: Callable[[float], Awaitable[None]]) -> None:
