@@ -52,10 +52,7 @@ class History:
         for name, value in facts.items():
             if value is None:
                 continue
-            if name == "model" and row in terminals.model_set:
-                known: dict[int, str] = {}
-            else:
-                known = getattr(terminals, name)
+            known: dict[int, str] = getattr(terminals, name)
             if known.get(row) != value:
                 known[row] = value
                 self._told.setdefault(row, {})[name] = value
