@@ -7,7 +7,6 @@ Needs playwright, and Chromium of the system's packages, which is fetched where 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 from urllib.parse import urljoin
@@ -84,7 +83,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="pixels per CSS pixel")
     args = parser.parse_args()
     password = sys.stdin.readline().rstrip("\n")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or str(parts.chromium())
+    chromium = parts.chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         if args.all:

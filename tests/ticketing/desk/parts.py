@@ -40,18 +40,20 @@ class Site:
         """A client that never signed in."""
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=base)
 
+    @asynccontextmanager
     async def signed_in(self, role, base="http://desk.test"):
         """A browser with a session of the user named like the role."""
-        client = self.stranger(base)
-        answer = await sign_in(client, role)
-        assert answer.status_code == 303, answer.text
-        return client
+        async with self.stranger(base) as client:
+            answer = await sign_in(client, role)
+            assert answer.status_code == 303, answer.text
+            yield client
 
+    @asynccontextmanager
     async def program(self, role, scope="full"):
         """A client with an API token."""
-        client = self.stranger()
-        client.headers["Authorization"] = f"Bearer {await self.users.token(role, scope)}"
-        return client
+        async with self.stranger() as client:
+            client.headers["Authorization"] = f"Bearer {await self.users.token(role, scope)}"
+            yield client
 
 
 @asynccontextmanager
