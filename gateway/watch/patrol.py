@@ -48,7 +48,7 @@ class Patrol:
 
     Attributes
     ----------
-    fleet : feed it with `fleet.apply` after each commit.
+    fleet : feed it with `fleet.note` after each commit.
     """
 
     def __init__(
@@ -168,6 +168,7 @@ class Patrol:
         listening : whether frames were accepted and committed since the last tick.
         """
         fleet = self.fleet
+        fleet.flush()  # before the clock may be found to have been set
         fleet.listening.advance(now, monotonic, listening=listening)
         jump = fleet.listening.jump
         if jump:
@@ -259,6 +260,7 @@ class Patrol:
 
     async def stop(self, now: float) -> None:
         """Save everything: to be called when no more frames are accepted and `run` has ended."""
+        self.fleet.flush()
         await snapshots.save(self._pool, self.fleet, now)
 
     async def _tick_for_ever(self, listening: Callable[[], bool]) -> None:
@@ -312,6 +314,7 @@ class Patrol:
 
     def _verdict_now(self, kind: str, row: int) -> Verdict:
         """Judged afresh: a frame may have been committed since the tick."""
+        self.fleet.flush()
         return self.explain(kind, row).verdict
 
     async def _raise(self, kind: str, row: int, now: float) -> None:
