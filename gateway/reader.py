@@ -114,7 +114,7 @@ class PostgresReader:
             )
             rows = await _rows(
                 connection,
-                SQL("""SELECT id, identity, protocol, coalesce(model_told, model) AS model, firmware, name, registered,
+                SQL("""SELECT id, identity, protocol, coalesce(model_told, model) AS model, firmware, name,
                            created_at
                     FROM terminal WHERE {match} AND identity > %(after)s ORDER BY identity LIMIT %(limit)s""").format(
                     match=match
@@ -129,7 +129,7 @@ class PostgresReader:
         async with self._reading() as connection:
             rows = await _rows(
                 connection,
-                """SELECT id, identity, protocol, coalesce(model_told, model) AS model, firmware, name, registered,
+                """SELECT id, identity, protocol, coalesce(model_told, model) AS model, firmware, name,
                           created_at
                    FROM terminal WHERE identity = %(identity)s""",
                 {"identity": identity},
@@ -305,7 +305,6 @@ class PostgresReader:
                     verdicts=live.verdicts,
                     reasons=live.reasons,
                     records=counts[row["id"]] if live.records is None else live.records,
-                    registered=row["registered"],
                     created_at=row["created_at"],
                 )
             )
