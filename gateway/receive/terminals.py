@@ -12,7 +12,8 @@ from psycopg_pool import AsyncConnectionPool
 Admission = Literal["accepted", "refused", "quarantined"]
 
 CHANNEL = "dozor_terminal"  # NOTIFY with an identity: registered or changed by a command
-NO_ROW = -1
+NO_ROW = -1  # unregistered
+PENDING = -2  # accepted while the store is away: its row is made when the spool is drained
 _BATCH = 2000  # identities registered in one statement
 
 
@@ -76,6 +77,11 @@ class Terminals:
         if row != NO_ROW:
             return "accepted", row
         return ("refused", NO_ROW) if self.policy == "known" else ("quarantined", NO_ROW)
+
+    async def resolve(self, identity: str, protocol: str) -> int:
+        """The row of a terminal whose frames were acknowledged already."""
+        row = self.rows.get(identity)
+        return row if row is not None else (await self.admit(identity, protocol))[1]
 
     async def _register(self, identity: str, protocol: str) -> int:
         """Register on first sight; logins that come together share a statement."""

@@ -75,6 +75,7 @@ CREATE TABLE message (
     protocol    text NOT NULL,
     kind        text NOT NULL,
     body        text,
+    digest      bytea NOT NULL UNIQUE,      -- of all of it: a transaction repeated after a lost answer adds nothing
     data        bytea NOT NULL
 );
 CREATE INDEX message_terminal ON message (terminal, id);
