@@ -39,7 +39,7 @@ class Demo:
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [DOZOR, "demo", *arguments],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=folder,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=folder, start_new_session=True,
                 env={**environment, "TMPDIR": str(self.temporary), **variables},
             )  # fmt: skip
 
@@ -145,7 +145,7 @@ def test_a_signal_ends_it_with_its_summary_and_nothing_left(tmp_path: Path, numb
         running.wait_for(" 5 s  ")
         children = running.of_ours() + psutil.Process(running.process.pid).children(recursive=True)
         assert len(children) > 3
-        running.process.send_signal(number)
+        os.killpg(running.process.pid, number)  # as a terminal and timeout(1) do it
         last = running.last(timeout=15)
         assert running.process.returncode == 0
         nothing_left(running, children, within=1.0)
