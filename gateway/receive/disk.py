@@ -44,7 +44,7 @@ class Directory:
             if not self._path.is_dir():
                 self._path.mkdir(parents=True, mode=0o700)
                 _sync_directory(self._path.parent)
-            return sorted(p.name for p in self._path.iterdir() if p.is_file())
+            return sorted(os.listdir(self._path))
 
         return await asyncio.to_thread(listed)
 
@@ -58,12 +58,13 @@ class Directory:
 
     def _append(self, name: str, data: bytes) -> None:
         path = self._path / name
-        fresh = not path.exists()
+        fresh = not path.is_file()
         system = os.statvfs(self._path)
         reserve = min(RESERVE, system.f_blocks * system.f_frsize // RESERVE_PART)
         if system.f_bavail * system.f_frsize - len(data) < reserve:
             raise OSError(errno.ENOSPC, "the rest of the disk is left to the store", str(path))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        make = os.O_CREAT | os.O_EXCL if fresh else 0
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | make, 0o600)
         try:
             rest = memoryview(data)
             while rest:
