@@ -83,7 +83,7 @@ KEYS: dict[str, Key] = {
     "mail.to": Key(values.listed(values.mailbox), ()),
     "webhook.url": Key(values.url),
     "webhook.secret_file": Key(values.file, ""),
-    "spool.max_size": Key(values.size, "4GiB"),
+    "spool.max_size": Key(values.bound, "4GiB"),
     "metrics.address": Key(values.address, "127.0.0.1:9105"),
 }
 REPEATED = ("listen", "webhook")  # [[…]]

@@ -156,6 +156,14 @@ def size(raw: object, _: Origin) -> int | None:
     return raw
 
 
+def bound(raw: object, origin: Origin) -> int:
+    """Bytes, at least 1, and never left empty."""
+    found = size(raw, origin)
+    if found is None:
+        raise WrongValueError("is empty", 'write bytes as a number, or text such as "4GiB"')
+    return found
+
+
 def choice(*allowed: str) -> Reader:
     def read(raw: object, _: Origin) -> str:
         if raw not in allowed:
