@@ -1,4 +1,4 @@
-"""Photograph the desk: `python -m tools.screenshot http://127.0.0.1:8080 --user NAME --password-stdin -o docs/desk.png`.
+"""Photograph the desk: `python -m tools.screenshot http://127.0.0.1:8080 --user NAME --password-stdin -o desk.png`.
 
 One page (`--page`, the queue unless told) into one file, or with `--all FOLDER` every page at desktop and phone width.
 Needs playwright, and Chromium of the system's packages, which is fetched where it is not installed.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gateway.metrics import ReceiveMetrics
 from gateway.receive.terminals import NO_ROW
 from gateway.store.copy import Rows
-from gateway.store.writer import Job, Kept, Outcome, Writer, no_rows
+from gateway.store.writer import Job, Kept, Outcome, Writer, is_away, no_rows
 from protocols.records import TIME_UNKNOWN, Batch, BatchBuilder, Decoded, Frame, Message, Quarantined, Reply
 from protocols.registry import WireProtocol
 
@@ -33,6 +33,8 @@ BATCH_RECORDS = 4000  # beyond it latency grows and throughput does not
 QUEUE_FRAMES = 20_000  # then sockets are read no more
 QUEUE_BYTES = 64 << 20
 ATTEMPT_TIMEOUT = 10.0  # s for one transaction before its answer counts as lost
+PROBE_PERIOD = 2.0  # s without a commit before the store is asked whether it is there
+PROBE_TIMEOUT = 5.0
 PATIENCE = 15.0  # s a batch is repeated before its connections are closed unacknowledged
 
 
@@ -292,18 +294,23 @@ class Pipeline:
                     _log.info("store is back")
                 self.store_up = True
                 return outcome
-            except (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError) as error:
+            except (psycopg.Error, OSError, TimeoutError) as error:
                 first = False
                 self._links[slot] = None
                 if link is not None:
                     await link.close()
-                if self.store_up:
-                    _log.warning("store does not answer", error=str(error).strip() or type(error).__name__)
-                self.store_up = False
+                if isinstance(error, psycopg.Error) and not is_away(error):
+                    raise
+                self._store_away(error)
                 if self.refusing or self._loop.time() > deadline:
                     self.refusing = True
                     return None
                 await asyncio.sleep(0.1)
+
+    def _store_away(self, error: Exception) -> None:
+        if self.store_up:
+            _log.warning("store does not answer", error=str(error).strip() or type(error).__name__)
+        self.store_up = False
 
     def _abandon(self, work: _Work) -> None:
         for source in {id(source): source for source, _, _ in work.items}.values():
@@ -346,26 +353,51 @@ class Pipeline:
     # -- the store coming back, and the end ---------------------------------------------------------------------
 
     async def watch_store(self) -> None:
-        """While refusing: look for the store, then read again. Ends by cancellation."""
+        """Look for the store: while refusing, to read again; while nothing comes in, to know. Ends by cancellation."""
+        looked = self._loop.time()
         while True:
             await asyncio.sleep(0.5)
-            if not self.refusing or self._in_flight:
+            if self._in_flight or (not self.refusing and self.store_up and self._loop.time() - looked < PROBE_PERIOD):
                 continue
-            pending, self._pending = self._pending, []
-            self._pending_records = self._bytes = 0
-            for source in {id(source): source for source, _, _ in pending}.values():
-                source.abandoned()
-            try:
-                async with asyncio.timeout(ATTEMPT_TIMEOUT):
-                    link = await self._open_store()
-            except (psycopg.Error, OSError, TimeoutError):
+            if self.refusing:
+                self._abandon_pending()
+            looked = self._loop.time()
+            if not await self._probe():
                 continue
-            self._links[0] = link
+            if not self.store_up:
+                _log.info("store is back")
             self.store_up, self.refusing = True, False
-            _log.info("store is back")
-            paused, self.paused = self.paused, set()
-            for connection in paused:
-                connection.resume_reading()
+            if self.paused and not self.full:
+                paused, self.paused = self.paused, set()
+                for connection in paused:
+                    connection.resume_reading()
+
+    def _abandon_pending(self) -> None:
+        pending, self._pending = self._pending, []
+        self._pending_records = self._bytes = 0
+        for source in {id(source): source for source, _, _ in pending}.values():
+            source.abandoned()
+
+    async def _probe(self) -> bool:
+        """Whether the store takes writes, asked over a connection that no batch uses meanwhile."""
+        slot = self._free.pop(0)
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                link = self._links[slot]
+                if link is None:
+                    link = self._links[slot] = await self._open_store()
+                await link.execute("SELECT 1")
+            return True
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            link, self._links[slot] = self._links[slot], None
+            if link is not None:
+                await link.close()
+            self._store_away(error)
+            return False
+        finally:
+            self._free.insert(0, slot)
+            if self._pending and not self.refusing:
+                self._launch()
 
     async def drain(self) -> None:
         """Wait until everything taken has been answered."""

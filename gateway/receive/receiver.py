@@ -26,6 +26,7 @@ _log = structlog.get_logger()
 
 DESCRIPTOR_RESERVE = 256  # for the store, the desk, logs and listeners
 BACKLOG = 4096  # a fleet reconnects at once
+STOP_TIMEOUT = 4.0  # s to answer what was taken before connections are cut
 _SWEEP = 1.0  # s between looks for timeouts
 _SLICE = 5000  # connections looked at before others get the loop
 
@@ -102,7 +103,7 @@ class Receiver:
             ).append(address)
             _log.info("listening", protocol=listen.protocol, transport=listen.transport, address=address)
 
-    async def stop(self, timeout: float = 10.0) -> None:
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Accept no more, answer what was taken, close."""
         self.stopping = True
         for server in self._servers:
