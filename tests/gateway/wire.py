@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
@@ -9,8 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.harness import ServiceProcess
-
-NA = "NA"
 
 
 class Link:
@@ -119,3 +118,16 @@ def wait_for(condition: Any, within: float = 10.0, every: float = 0.05) -> Any:
             return answer
         assert time.monotonic() < end, f"not within {within} s"
         time.sleep(every)
+
+
+def damage(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """What was counted between two looks."""
+    return {reason: after[reason] - before[reason] for reason in after if after[reason] != before[reason]}
+
+
+def no_exception(service: ServiceProcess) -> None:
+    """Nothing escaped into the log, and every line of it is JSON."""
+    log = service.log.read_text()
+    assert "Traceback" not in log, log[-4000:]
+    for line in log.splitlines():
+        assert isinstance(json.loads(line), dict)
