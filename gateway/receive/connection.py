@@ -32,8 +32,9 @@ class TerminalConnection(asyncio.Protocol):
     """One TCP connection of one terminal."""
 
     __slots__ = (
-        "_asked", "_closing", "_closing_since", "_frames", "_history", "_login_told", "_malformed", "_outstanding", "_paused", "_reason", "_receiver",
-        "_session", "_task", "_transport", "address", "last", "opened", "protocol", "row", "terminal",
+        "_asked", "_closing", "_closing_since", "_frames", "_history", "_login_told", "_malformed", "_outstanding",
+        "_paused", "_reason", "_receiver", "_session", "_task", "_transport", "address", "last", "opened", "protocol",
+        "row", "terminal",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, protocol: int, session: Session) -> None:
