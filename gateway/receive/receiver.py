@@ -26,6 +26,7 @@ _log = structlog.get_logger()
 
 DESCRIPTOR_RESERVE = 256  # for the store, the desk, logs and listeners
 BACKLOG = 4096  # a fleet reconnects at once
+STOP_TIMEOUT = 4.0  # s to answer what was taken before connections are cut
 _SWEEP = 1.0  # s between looks for timeouts
 _SLICE = 5000  # connections looked at before others get the loop
 
@@ -102,7 +103,7 @@ class Receiver:
             ).append(address)
             _log.info("listening", protocol=listen.protocol, transport=listen.transport, address=address)
 
-    async def stop(self, timeout: float = 10.0) -> None:
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Accept no more, answer what was taken, close."""
         self.stopping = True
         for server in self._servers:
@@ -129,8 +130,8 @@ class Receiver:
             self._set_offset()
             for place, connection in enumerate(list(self._connections)):
                 now = self.now()
-                if connection.waiting:
-                    pass  # it waits for us
+                if connection.waiting or connection.linger(now):
+                    pass  # it waits for us, or is on its way out
                 elif not connection.logged_in and now - connection.opened > login:
                     connection.expire("login timeout")
                 elif now - connection.last > idle:
@@ -225,15 +226,32 @@ class Receiver:
                     self._dsn, autocommit=True, application_name="dozor registry"
                 ) as link:
                     await link.execute(f"LISTEN {CHANNEL}")
+                    for name in [c.terminal for c in self._by_terminal.values() if c.row == NO_ROW]:
+                        await self._register(name)  # perhaps while nobody listened
                     await self._release(link, None)
                     async for notice in link.notifies():
-                        if await self.terminals.reload(notice.payload) != NO_ROW:
+                        if await self._register(notice.payload):
                             await self._release(link, notice.payload)
             except (psycopg.Error, OSError, TimeoutError):
                 await asyncio.sleep(1.0)
 
+    async def _register(self, name: str) -> bool:
+        """Read a terminal of the registry again; whether it is there."""
+        row = await self.terminals.reload(name)
+        connection = self._by_terminal.get(name)
+        if row != NO_ROW and connection is not None and connection.row == NO_ROW:
+            connection.registered(row)
+        return row != NO_ROW
+
+    async def _settle(self) -> None:
+        """Wait until every frame taken so far is committed, whatever it was taken for."""
+        barrier = _Replay(0, "", NO_ROW)
+        self.pipeline.put(barrier, Reply(b""), self.now())
+        await barrier.stored
+
     async def _release(self, link: psycopg.AsyncConnection, terminal: str | None) -> None:
         after = 0
+        settled = False
         while True:
             cursor = await link.execute(
                 "SELECT q.id, q.terminal, t.id, q.protocol, q.variant, q.data, extract(epoch FROM q.received)::float8 "
@@ -243,13 +261,13 @@ class Receiver:
             )
             rows = await cursor.fetchall()
             if not rows:
-                return
+                if settled:
+                    return
+                await self._settle()  # frames taken before the registration may be on their way into quarantine
+                settled = True
+                continue
             for identifier, name, row, protocol, variant, data, received in rows:
                 after = identifier
-                self.terminals.rows[name] = row
-                connection = self._by_terminal.get(name)
-                if connection is not None:
-                    connection.row = row  # from here on its frames are decoded as they come
                 number = next((n for n, p in enumerate(self.protocols) if p.name == protocol), None)
                 if number is None:
                     continue
