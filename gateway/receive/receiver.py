@@ -228,10 +228,10 @@ class Receiver:
                     await link.execute(f"LISTEN {CHANNEL}")
                     for name in [c.terminal for c in self._by_terminal.values() if c.row == NO_ROW]:
                         await self._register(name)  # perhaps while nobody listened
-                    await self._release(link, None)
-                    async for notice in link.notifies():
+                    await self._release(None)
+                    async for notice in link.notifies():  # which keeps `link` to itself
                         if await self._register(notice.payload):
-                            await self._release(link, notice.payload)
+                            await self._release(notice.payload)
             except (psycopg.Error, OSError, TimeoutError):
                 await asyncio.sleep(1.0)
 
@@ -249,7 +249,11 @@ class Receiver:
         self.pipeline.put(barrier, Reply(b""), self.now())
         await barrier.stored
 
-    async def _release(self, link: psycopg.AsyncConnection, terminal: str | None) -> None:
+    async def _release(self, terminal: str | None) -> None:
+        async with self.terminals.pool.connection() as link:
+            await self._replay(link, terminal)
+
+    async def _replay(self, link: psycopg.AsyncConnection, terminal: str | None) -> None:
         after = 0
         settled = False
         while True:

@@ -15,8 +15,10 @@ from tests.harness import ServiceProcess
 class Link:
     """A TCP connection to a listener; every wait has an end."""
 
-    def __init__(self, service: ServiceProcess, protocol: str, timeout: float = 10.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", service.ports[protocol]), timeout)
+    def __init__(
+        self, service: ServiceProcess, protocol: str, timeout: float = 10.0, source: str = "127.0.0.1"
+    ) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", service.ports[protocol]), timeout, (source, 0))
 
     def __enter__(self) -> Link:
         return self
