@@ -103,7 +103,7 @@ def _seconds(process: psutil.Process) -> float:
 
 def connect(args: argparse.Namespace, each: int) -> tuple[dict[int, Terminal], int]:
     """Terminals that are logged in and have had their first frame acknowledged; and the size of a frame."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     terminals: dict[int, Terminal] = {}
     size = 0
@@ -253,6 +253,7 @@ def paced(args: argparse.Namespace) -> dict[str, float]:
         "p99_ms": float(high),
         "cpu_us_per_frame": 1e6 * (after[0] - before[0]) / sent,
         "latest_ms": late * 1000,
+        "last_ms": args.start_ms + (connected[0].end // size + 1) * args.records,
     }
 
 

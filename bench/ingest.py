@@ -8,14 +8,13 @@ of records is emptied and PostgreSQL's dirty pages are written, so that every me
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bench import copyalone
 from bench.copyalone import Shape
-from bench.processes import Gateway, ask, bare, gateway
+from bench.processes import Gateway, ask, bare
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +29,24 @@ class Load:
 LOADS = (Load(1000, 1, 1), Load(200, 4, 1), Load(2000, 4, 1), Load(200, 4, 20))
 
 
-def measure(load: Load, *, rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(service: Gateway, load: Load, *, rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
     """One row of the contract's `ingest`, and what explains it."""
     mine: list[dict[str, Any]] = []
     theirs: list[dict[str, Any]] = []
     one: list[float] = []
     two: list[float] = []
     shape = Shape(load.terminals, load.records)
-    start_ms = int(time.time() * 1000) - 780_000  # records are live while they are younger than 15 minutes
-    with gateway() as service, bare() as (bare_port, bare_pid):
+    with bare() as (bare_port, bare_pid):
         for turn in range(rounds):
-            theirs.append(_load(load, bare_port, seconds, start_ms, server=bare_pid, wrap=True))
+            theirs.append(_load(load, bare_port, seconds, service.next_ms, server=bare_pid, wrap=True))
             _same_start(service)
             commits, took = service.metric("dozor_commit_seconds_count"), service.metric("dozor_commit_seconds_sum")
-            told = _load(load, service.port, seconds, start_ms, server=service.pid, store=service.store_pid)
+            told = _load(load, service.port, seconds, service.next_ms, server=service.pid, store=service.store_pid)
             commits = service.metric("dozor_commit_seconds_count") - commits
             told["commit_ms"] = 1000 * (service.metric("dozor_commit_seconds_sum") - took) / max(commits, 1)
             told["records_per_commit"] = told["frames"] * load.records / max(commits, 1)
             mine.append(told)
-            start_ms = int(told["last_ms"]) + 1
+            service.next_ms = int(told["last_ms"]) + 1
             for figures, connections, batch in ((one, 1, 2000), (two, 2, 20_000)):
                 _same_start(service)
                 figures.append(
@@ -80,13 +78,15 @@ def measure(load: Load, *, rounds: int, seconds: float, say: Callable[[str], Non
     }
 
 
-def latency(rate: float, *, terminals: int, seconds: float) -> dict[str, Any]:
+def latency(service: Gateway, rate: float, *, terminals: int, seconds: float) -> dict[str, Any]:
     """How long frames wait for their ack when `rate` of them come each second, evenly."""
-    with gateway() as service:
-        told = ask(
-            "bench.generator", "--port", str(service.port), "--terminals", str(terminals), "--rate", str(rate),
-            "--seconds", str(seconds), "--warm", "1", "--server", str(service.pid), timeout=seconds + 90,
-        )  # fmt: skip
+    _same_start(service)
+    told = ask(
+        "bench.generator", "--port", str(service.port), "--terminals", str(terminals), "--rate", str(rate),
+        "--seconds", str(seconds), "--warm", "1", "--server", str(service.pid), "--start-ms", str(service.next_ms),
+        timeout=seconds + 120,
+    )  # fmt: skip
+    service.next_ms = int(told["last_ms"]) + 1
     return {name: round(told[name], 2) for name in ("frames_per_s", "p50_ms", "p99_ms", "cpu_us_per_frame")}
 
 

@@ -117,6 +117,9 @@ class Gateway:
         }
         self._server = EmbeddedServer(data)
         self._process: subprocess.Popen[bytes] | None = None
+        # Time of the next record to send, ms: each run's are newer than the last one's, and younger than the 15
+        # minutes after which the gateway takes a record for one out of the black box.
+        self.next_ms = int(time.time() * 1000) - 780_000
 
     @property
     def dsn(self) -> str:
