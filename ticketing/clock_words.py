@@ -42,39 +42,61 @@ def moment_text(zone: Zone, at: int) -> str:
     return f"{day}, {_time(zone, at)} ({offset})"
 
 
-def explain(result: ClockResult, at: int | None = None) -> str:
-    """Several lines for a person; the last line has no break."""
-    rule, zone = result.rule, result.rule.zone
-    kind, amount = rule.budget.kind, rule.budget.amount
-    lines = [
-        f"{rule.policy}, clock {rule.clock}: {budget_text(kind, amount)}. {_measured(rule)}",
-        f"Start: {moment_text(zone, result.start_at)}",
-    ]
+def rule_text(rule: Rule) -> str:
+    """What is promised, and in which time it is measured."""
+    promised = budget_text(rule.budget.kind, rule.budget.amount)
+    return f"{rule.policy}, clock {rule.clock}: {promised}. {_measured(rule)}"
+
+
+def due_texts(result: ClockResult) -> list[str]:
+    """When it is due, then what that means; nothing but the pause where an open one holds the clock."""
+    zone = result.rule.zone
     if result.due_at is None:
         since = "" if result.paused_from is None else f" since {moment_text(zone, result.paused_from)}"
-        lines.append(f"Due:   not yet known, an open pause holds the clock{since}")
+        found = [f"not yet known, an open pause holds the clock{since}"]
     else:
-        lines.append(f"Due:   {moment_text(zone, result.due_at)}")
-        lines.append(
-            "       What is promised exists at that instant."
-            if rule.fires == "at"
-            else "       An event at that very instant is still in time; the clock is breached only after it."
-        )
+        found = [
+            moment_text(zone, result.due_at),
+            "What is promised exists at that instant."
+            if result.rule.fires == "at"
+            else "An event at that very instant is still in time; the clock is breached only after it.",
+        ]
     if result.provisional:
-        lines.append("       Provisional: part of this lies in a year whose moved days are not decreed yet.")
-    lines.append("")
-    spans = [(_span(zone, span.begin, span.end), span) for span in result.spans]
-    width = max((len(text) for text, _ in spans), default=0)
+        found.append("Provisional: part of this lies in a year whose moved days are not decreed yet.")
+    return found
+
+
+def span_texts(result: ClockResult) -> list[tuple[str, str]]:
+    """Each span of the walk: from when to when, and whether it counts, with the reason where there is one."""
+    zone, kind = result.rule.zone, result.rule.budget.kind
+    found: list[tuple[str, str]] = []
     used = 0
-    for text, span in spans:
+    for span in result.spans:
         if span.counted:
             used += span.counted
             note = f"  ({span.why})" if span.why else ""
-            lines.append(f"  {text:<{width}}  counts {_count(kind, span.counted)}, {_count(kind, used)} so far{note}")
+            said = f"counts {_count(kind, span.counted)}, {_count(kind, used)} so far{note}"
         else:
-            lines.append(f"  {text:<{width}}  does not count: {span.why}")
+            said = f"does not count: {span.why}"
+        found.append((_span(zone, span.begin, span.end), said))
+    return found
+
+
+def explain(result: ClockResult, at: int | None = None) -> str:
+    """Several lines for a person; the last line has no break."""
+    due, *meaning = due_texts(result)
+    lines = [
+        rule_text(result.rule),
+        f"Start: {moment_text(result.rule.zone, result.start_at)}",
+        f"Due:   {due}",
+        *(f"       {text}" for text in meaning),
+        "",
+    ]
+    spans = span_texts(result)
+    width = max((len(span) for span, _ in spans), default=0)
+    lines += [f"  {span:<{width}}  {said}" for span, said in spans]
     if at is not None:
-        lines += ["", _stand(result, at)]
+        lines += ["", stand_text(result, at)]
     return "\n".join(lines)
 
 
@@ -89,7 +111,8 @@ def _measured(rule: Rule) -> str:
     return f"Worked {days} {hours_text(work.hours)}, {calendar}, {rule.zone.key}."
 
 
-def _stand(result: ClockResult, at: int) -> str:
+def stand_text(result: ClockResult, at: int) -> str:
+    """What is used and left at an instant, and whether the clock is breached by then."""
     rule = result.rule
     used = result.used_at(at)
     said = f"At {moment_text(rule.zone, at)}: {_count(rule.budget.kind, used)} used, "
