@@ -92,7 +92,11 @@ class Terms:
 
 
 async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: datetime) -> TicketClock | None:
-    """The clock of a ticket as it stands at `now`; None: it has none, or is older than the records of clocks."""
+    """The clock of a ticket as it stands at `now`.
+
+    None: it has none, is older than the records of clocks, or what was stored cannot be read. That is logged: a ticket
+    can be worked on without its clock.
+    """
     rows = await connection.execute(
         "SELECT policy_version, calendar_version, zone FROM ticket WHERE id = %s AND policy_version IS NOT NULL",
         (ticket,),
@@ -101,7 +105,11 @@ async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: da
     if row is None:
         return None
     policy_version, calendar_version, zone = row
-    promise = await _promise(connection, policy_version, calendar_version)
+    try:
+        promise = await _promise(connection, policy_version, calendar_version)
+    except ClockError as error:
+        log.error("a ticket's clock cannot be read", ticket=ticket, error=str(error))
+        return None
     if promise is None:
         return None
     rows = await connection.execute("SELECT at, action, state FROM journal WHERE ticket = %s ORDER BY seq", (ticket,))
@@ -122,11 +130,7 @@ async def refresh(connection: AsyncConnection[TupleRow], ticket: int, at: dateti
 
     The watch looks at once: what was reached or broken until now is its to tell.
     """
-    try:
-        clock = await load_clock(connection, ticket, at)
-    except ClockError as error:  # the action itself must not fail because of its clock
-        log.error("a ticket's clock cannot be read", ticket=ticket, error=str(error))
-        return
+    clock = await load_clock(connection, ticket, at)
     if clock is None:
         return
     await connection.execute(

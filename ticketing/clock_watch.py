@@ -12,7 +12,6 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from ticketing.clock_errors import ClockError
 from ticketing.clock_history import Breach
 from ticketing.clock_records import load_clock
 from ticketing.clock_words import budget_text, moment_text
@@ -46,11 +45,7 @@ async def watch_clocks(pool: Pool, now: datetime) -> int:
 
 async def _tell(connection: AsyncConnection[TupleRow], ticket: int, number: str, state: str, now: datetime) -> int:
     told, following = 0, None
-    try:
-        clock = await load_clock(connection, ticket, now)
-    except ClockError as error:
-        log.error("a ticket's clock cannot be read", number=number, error=str(error))
-        clock = None
+    clock = await load_clock(connection, ticket, now)
     if clock is not None and clock.stands:
         for stand in clock.stands:
             told += await _tell_cycle(connection, ticket, number, state, now, stand)

@@ -121,7 +121,7 @@ def test_the_contracts_keys(postgres_dsn):
         summary = ["number", "kind", "state", "title", "zone", "priority", "terminal", "opened_at", "due_at"]
         assert list(listed["items"][0]) == summary
         ticket = (await client.get(f"/api/tickets/{numbers['recovered']}")).json()
-        assert list(ticket) == [*summary, "evidence", "journal"]
+        assert list(ticket) == [*summary, "evidence", "journal", "clocks"]
         assert [entry["action"] for entry in ticket["journal"]] == ["opened", "recovered"]
         assert all(list(entry) == ["at", "actor", "action", "text"] for entry in ticket["journal"])
         assert {entry["actor"] for entry in ticket["journal"]} == {"watch"}
