@@ -95,7 +95,10 @@ def description(version: str) -> dict[str, Any]:
         "info": {
             "title": "Dozor desk",
             "version": version or "0",
-            "description": "The desk's pages as JSON. Instants are UTC (a clock's have its zone's offset); lists are paged by cursor.",
+            "description": (
+                "The desk's pages as JSON. Instants are UTC, those of a clock have its zone's offset; lists are paged by "
+                "cursor."
+            ),
         },
         "security": [{"token": []}, {"session": []}],
         "paths": _paths(),

@@ -67,8 +67,8 @@ def clock_schemas() -> dict[str, Any]:
         optional=("provisional", "at", "problem", "earlier"),
     )
     clock["description"] = (
-        "A clock of a ticket: what `dozor clock --json` prints, how it stands now (or when it stopped), and the same in "
-        "words. `earlier` holds the cycles before a reopening."
+        "A clock of a ticket: what `dozor clock --json` prints, how it stands now (or when it stopped), and the same "
+        "in words. `earlier` holds the cycles before a reopening."
     )
     return {"Clock": clock}
 
