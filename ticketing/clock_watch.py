@@ -88,11 +88,13 @@ def _warning(stand: Stand, percent: int, reached: datetime) -> str:
     rule = stand.result.rule
     due = stand.result.due_at
     promised = budget_text(rule.budget.kind, rule.budget.amount)
-    ends = "" if due is None else f"; due {moment_text(rule.zone, due)}"
-    return f"{rule.clock}: {percent} % of {promised} used on {moment_text(rule.zone, instant(reached))}{ends}"
+    ends = "" if due is None else f"; due {moment_text(rule.zone, due, whole=True)}"
+    return (
+        f"{rule.clock}: {percent} % of {promised} used on {moment_text(rule.zone, instant(reached), whole=True)}{ends}"
+    )
 
 
 def _broken(stand: Stand, breach: Breach) -> str:
     zone = stand.result.rule.zone
-    stopped = "" if stand.stopped is None else f", stopped {moment_text(zone, instant(stand.stopped))}"
-    return f"{breach.clock}: broken, due was {moment_text(zone, instant(breach.due))}{stopped}"
+    stopped = "" if stand.stopped is None else f", stopped {moment_text(zone, instant(stand.stopped), whole=True)}"
+    return f"{breach.clock}: broken, due was {moment_text(zone, instant(breach.due), whole=True)}{stopped}"

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ticketing.clock_errors import ClockInputError
 from ticketing.clock_history import Breach, Event, Verdict, What, follow
 from ticketing.clock_words import due_texts, moment_text, rule_text, span_texts, stand_text
-from ticketing.clocks import ClockResult, Fires, Pause, Rule, run
+from ticketing.clocks import PAUSED, ClockResult, Fires, Pause, Rule, run
 from ticketing.policies.format import ClockTable
 from ticketing.tickets import Action, State
 from ticketing.zones import instant
@@ -67,8 +67,9 @@ class Stand:
         result, zone = self.result, self.result.rule.zone
         at = instant(now if self.stopped is None else min(now, self.stopped))
         found = result.as_json(at)
-        for interval, (span, said) in zip(found["intervals"], span_texts(result), strict=True):
-            interval["span"], interval["text"] = span, said
+        for interval, (span, said) in zip(found["intervals"], span_texts(result, whole=True), strict=True):
+            waited = ", waiting for the client" if interval.get("why") == PAUSED else ""
+            interval["span"], interval["text"] = span, said + waited
         return found | {
             "cycle": self.number,
             "verdict": str(self.verdict),
@@ -76,10 +77,10 @@ class Stand:
             "breaches": [breach.as_json() for breach in self.breaches],
             "texts": {
                 "rule": rule_text(result.rule),
-                "start": moment_text(zone, result.start_at),
-                "due": due_texts(result),
-                "stand": stand_text(result, at),
-                "stopped": None if self.stopped is None else moment_text(zone, instant(self.stopped)),
+                "start": moment_text(zone, result.start_at, whole=True),
+                "due": due_texts(result, whole=True),
+                "stand": stand_text(result, at, whole=True),
+                "stopped": None if self.stopped is None else moment_text(zone, instant(self.stopped), whole=True),
             },
         }
 
@@ -127,7 +128,7 @@ class TicketClock:
                 "problem": self.problem,
                 "texts": {
                     "rule": rule_text(self.rule),
-                    "start": moment_text(zone, instant(self.started)),
+                    "start": moment_text(zone, instant(self.started), whole=True),
                     "due": [f"not known. {self.problem}"],
                     "stand": "",
                     "stopped": None,

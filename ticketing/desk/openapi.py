@@ -96,8 +96,8 @@ def description(version: str) -> dict[str, Any]:
             "title": "Dozor desk",
             "version": version or "0",
             "description": (
-                "The desk's pages as JSON. Instants are UTC, those of a clock have its zone's offset; lists are paged by "
-                "cursor."
+                "The desk's pages as JSON. Instants are UTC, those of a clock have its zone's offset; lists are paged "
+                "by cursor."
             ),
         },
         "security": [{"token": []}, {"session": []}],
