@@ -24,6 +24,7 @@ from gateway.metrics import Callback, ReceiveMetrics, new_registry
 from gateway.receive.history import History
 from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
+from gateway.receive.spool import Directory, Spool
 from gateway.receive.terminals import Terminals
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
@@ -85,9 +86,15 @@ class Service:
         await self.history.end_open()
         self.writer = Writer(len(protocols))
         await self._prepare_writer()
-        self.pipeline = Pipeline(lambda: Writer.open(self.dsn), self.writer, protocols, self.metrics)
+        self.spool = Spool(Directory(settings.data_dir / "spool"), settings.spool.max_size)
+        await self.spool.open()
+        self.pipeline = Pipeline(
+            lambda: Writer.open(self.dsn), self.writer, self.spool, protocols, self.metrics, self.terminals.rows,
+            self.terminals.resolve,
+        )  # fmt: skip
         self._stack.push_async_callback(self.pipeline.close)
-        self.readiness.store_up = lambda: self.pipeline.store_up
+        self.readiness.spool = self.spool
+        self.readiness.refusing = lambda: self.pipeline.keeper.reason if self.pipeline.keeper.refusing else ""
         self._background("history", self.history.run())
         self.receiver = Receiver(
             settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self.dsn

@@ -30,6 +30,7 @@ from gateway.settings import (
     Metrics,
     Settings,
     Silence,
+    Spool,
     Store,
     Watch,
     Webhook,
@@ -82,6 +83,7 @@ KEYS: dict[str, Key] = {
     "mail.to": Key(values.listed(values.mailbox), ()),
     "webhook.url": Key(values.url),
     "webhook.secret_file": Key(values.file, ""),
+    "spool.max_size": Key(values.size, "4GiB"),
     "metrics.address": Key(values.address, "127.0.0.1:9105"),
 }
 REPEATED = ("listen", "webhook")  # [[…]]
@@ -93,7 +95,6 @@ NOT_YET = {
     "listen.proxy_protocol_from",
     "limits.logins_per_minute_per_address",
     "limits.records_per_second_per_terminal",
-    "spool",
     "mqtt",
 }
 
@@ -415,6 +416,7 @@ def _build(found: dict[str, Any], file: Path | None, configured: frozenset[str])
         mail=Mail(**section("mail")),
         webhook=[Webhook(**entry) for entry in repeated("webhook")],
         metrics=Metrics(**section("metrics")),
+        spool=Spool(**section("spool")),
         file=file,
         configured=configured,
     )

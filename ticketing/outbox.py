@@ -34,6 +34,7 @@ RETRY_AFTER = (1, 5, 30, 120, 600, 1800, 3600)
 GIVE_UP_AFTER = timedelta(hours=24)
 SEND_TIMEOUT = 30.0  # s, for one attempt whole
 LEASE = timedelta(seconds=60)  # longer than an attempt: a lease that ends belongs to a dead courier
+EXPIRE = 3600.0  # s between looks for what nobody will send
 POLL = 1.0  # s; `wake` makes it sooner
 CLAIM = 8  # messages a courier sends at once
 
@@ -153,6 +154,7 @@ class Outbox:
         """Deliver until cancelled. A store that is away is waited for."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._expire_for_ever())
                 for channel, wake in zip(self._channels, self._wakes, strict=True):
                     group.create_task(self._courier(channel, wake))
         finally:
@@ -167,11 +169,30 @@ class Outbox:
             )
             return {channel.name: 0 for channel in self._channels} | dict(await rows.fetchall())
 
+    async def expire(self) -> int:
+        """Give up what is owed, for a day by now, to targets that are no longer configured; returns how much."""
+        now = self._clock()
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                "UPDATE outbox SET state = 'failed', last_error = 'its target is no longer configured'"
+                " WHERE state = 'pending' AND created_at < %s AND NOT channel || ' ' || target = ANY(%s)",
+                (now - GIVE_UP_AFTER, [f"{channel.name} {channel.target}" for channel in self._channels]),
+            )
+            return rows.rowcount
+
     async def deliver(self, channel: Channel) -> int:
         """Send what is due on one channel; returns how many messages were tried."""
         due = await self._claim(channel)
         await asyncio.gather(*(self._attempt(channel, *claimed) for claimed in due))
         return len(due)
+
+    async def _expire_for_ever(self) -> None:
+        while True:
+            try:
+                await self.expire()
+            except (Error, PoolTimeout) as error:
+                log.warning("outbox waits for the store", error=str(error))
+            await asyncio.sleep(EXPIRE)
 
     async def _courier(self, channel: Channel, wake: asyncio.Event) -> None:
         while True:

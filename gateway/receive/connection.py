@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import psycopg
 import structlog
 
-from gateway.receive.terminals import NO_ROW
+from gateway.receive.terminals import NO_ROW, PENDING
 from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply, Session
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _log = structlog.get_logger()
 WINDOW_FRAMES = 1000  # unanswered frames of one connection before it is read no more
 WRITE_BUFFER = 64 << 10  # bytes a slow reader may leave unread before it is read no more
 MAX_IDENTITY = 64
+ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 
 
 class TerminalConnection(asyncio.Protocol):
@@ -69,7 +70,7 @@ class TerminalConnection(asyncio.Protocol):
             transport.abort()
             return
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        if self._receiver.pipeline.refusing:
+        if self._receiver.pipeline.keeper.refusing:
             self._pause()
             self._receiver.pipeline.pause(self)
 
@@ -171,6 +172,9 @@ class TerminalConnection(asyncio.Protocol):
         if row is not None:
             self._admitted(login, row)
             return
+        if receiver.deferring:
+            self._admitted(login, PENDING)
+            return
         self._pause()
         self._task = asyncio.get_running_loop().create_task(self._admit(login))
 
@@ -178,9 +182,13 @@ class TerminalConnection(asyncio.Protocol):
         receiver = self._receiver
         while True:
             try:
-                result, row = await receiver.terminals.admit(login.terminal, receiver.protocols[self.protocol].name)
+                async with asyncio.timeout(ADMISSION):
+                    result, row = await receiver.terminals.admit(login.terminal, receiver.protocols[self.protocol].name)
                 break
-            except (psycopg.Error, OSError, TimeoutError):  # no store: the login waits, its timeout ends it
+            except (psycopg.Error, OSError, TimeoutError):  # no store: deferred, or the login waits for its timeout
+                if receiver.deferring:
+                    result, row = "accepted", PENDING
+                    break
                 await asyncio.sleep(0.5)
         self._task = None
         if self._transport is None or self._closing:
@@ -241,7 +249,7 @@ class TerminalConnection(asyncio.Protocol):
     def _ask(self) -> None:
         """After the first data ack, with nothing unanswered: what firmware is it?"""
         receiver = self._receiver
-        if receiver.ask_version and self.row != NO_ROW and self.row not in receiver.terminals.firmware:
+        if receiver.ask_version and self.row >= 0 and self.row not in receiver.terminals.firmware:
             question = self._session.ask_version()
             if question:
                 self._write(question)

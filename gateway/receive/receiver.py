@@ -147,6 +147,11 @@ class Receiver:
         """A session of protocol number `protocol`, with the configured frame limit."""
         return self.protocols[protocol].new_session(transport=transport, max_frame=self.settings.limits.frame_bytes)
 
+    @property
+    def deferring(self) -> bool:
+        """Whether unknown terminals are accepted without a row: the policy lets them in and the store is away."""
+        return self.settings.login.policy == "accept" and not self.pipeline.keeper.store_up
+
     def connected(self, connection: TerminalConnection, host: str) -> str:
         """Count a new connection; the reason if it is refused."""
         self.metrics.connections[connection.protocol] += 1

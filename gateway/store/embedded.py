@@ -240,10 +240,14 @@ class EmbeddedServer:
                 copy.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
                 partial = copy.with_name(copy.name + ".new")
                 shutil.rmtree(partial, ignore_errors=True)
-                shutil.copytree(shipped, partial)
+                shutil.copytree(shipped, partial / shipped.parent.name / shipped.name)
+                # The binaries look for their libraries beside the package that they came in.
+                libraries = shipped.parent.with_name(shipped.parent.name + ".libs")
+                shutil.copytree(libraries, partial / libraries.name)
                 partial.rename(copy)
-            if _readable_by_others(copy / "bin" / "postgres"):
-                return str(copy / "bin" / name)
+            found = copy / shipped.parent.name / shipped.name / "bin" / name
+            if _readable_by_others(found):
+                return str(found)
         raise EmbeddedStoreError(
             f"user {self._user.pw_name} can read the PostgreSQL binaries nowhere: make {self.data_dir} reachable "
             f"for it (chmod o+x on its parents), or set store.dsn"

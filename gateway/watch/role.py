@@ -69,7 +69,7 @@ class WatchRole:
         """Take note of a committed batch; unregistered terminals have no state."""
         known = batch.frame_terminal >= 0
         rows = batch.rows
-        self.fleet.apply(
+        self.fleet.note(
             batch.frame_terminal[known], batch.frame_received[known], rows.terminal, rows.time, rows.received,
             rows.batch.flags,
         )  # fmt: skip

@@ -27,7 +27,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     """A page with what all pages need: who looks, and their forms' token."""
     who = visitor(request)
     return desk(request).rendering.page(
-        template, status=status, who=who, csrf=who.csrf, path=request.url.path, **values
+        template, status=status, who=who, csrf=who.csrf, path=request.scope["path"], **values
     )
 
 

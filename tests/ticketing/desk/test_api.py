@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from starlette.routing import Mount, Route
 
-from tests.ticketing.desk.parts import counted, live_of, site, small_fleet
+from tests.ticketing.desk.parts import add_records, counted, live_of, site, small_fleet
 from tests.ticketing.desk_parts import add_terminal, raise_one
 from ticketing.desk.app import routes
 from ticketing.desk.openapi import description
@@ -163,6 +163,30 @@ def test_the_contracts_keys(postgres_dsn):
         assert {item["ticket"] for item in incidents["items"]} == {numbers["new"], numbers["firmware"]}
 
     run(postgres_dsn, work, live=live_of(now))
+
+
+def test_long_integers_are_kept_exactly(postgres_dsn):
+    async def work(desk, client):
+        terminal = await add_terminal(desk.pool, "A")
+        long = '{"param.n": 123456789012345678901234567890, "param.x": 1e400, "param.y": 1e9999}'
+        await add_records(desk.pool, terminal, 1, extra=long)
+        answer = await client.get("/api/terminals/A")
+        assert answer.status_code == 200
+        assert answer.json()["last_record"]["measures"]["param.n"] == 123456789012345678901234567890
+        async with desk.signed_in("admin") as browser:
+            assert "123456789012345678901234567890" in (await browser.get("/terminals/A")).text
+
+    run(postgres_dsn, work)
+
+
+def test_an_odd_host_header_opens_nothing(postgres_dsn):
+    async def work(desk, client):
+        for host in ("desk.test/static/", "desk.test/api/", "x?", "x#", "[", "a:b"):
+            async with desk.stranger() as stranger:
+                assert (await stranger.get("/api/tickets", headers={"Host": host})).status_code == 401
+                assert (await stranger.get("/tickets", headers={"Host": host})).status_code == 303
+
+    run(postgres_dsn, work)
 
 
 @pytest.mark.parametrize(
