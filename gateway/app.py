@@ -15,6 +15,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from gateway.calendar_watch import calendar_metrics, watch_calendars
 from gateway.desk_role import DeskRole
 from gateway.errors import GatewayError
 from gateway.health import Readiness, health_app, host_metrics
@@ -111,6 +112,8 @@ class Service:
         desk = DeskRole(settings, self.pool, self.receiver, self.watch, url)
         self._stack.callback(desk.users.close)
         self.desk_server.start(desk.app)
+        self.registry.register(Callback(calendar_metrics))
+        self._background("calendars", watch_calendars())
         self._background("timeouts", self.receiver.sweep())
         self._background("registrations", self.receiver.release_quarantine())
         self._background("partitions", self._keep_partitions())

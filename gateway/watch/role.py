@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,6 +21,7 @@ from gateway.watch.catalogue import read_catalogue
 from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
+from ticketing.clock_watch import watch_clocks
 from ticketing.incidents import Incidents
 from ticketing.instance import instance_secret
 from ticketing.outbox import Channel, Outbox
@@ -27,6 +29,7 @@ from ticketing.store import Counts, TicketStore
 
 _log = structlog.get_logger()
 _COUNT_PERIOD = 5.0  # s between counts of tickets for the metrics
+_CLOCK_PERIOD = 2.0  # s between looks at the clocks of tickets; a round with nothing due reads one index
 KINDS = (silence.KIND, firmware.KIND)
 
 
@@ -46,6 +49,7 @@ class WatchRole:
             ceiling=watch.silence.ceiling,
             learn=watch.silence.learn,
         )
+        self._pool = pool
         self.fleet = Fleet(Listening(), rule)
         self.outbox = Outbox(pool, owed)
         self.tickets = TicketStore(pool)
@@ -80,6 +84,7 @@ class WatchRole:
             group.create_task(self.patrol.run(listening))
             group.create_task(self.outbox.run())
             group.create_task(self._count())
+            group.create_task(self._watch_clocks())
 
     async def stop(self) -> None:
         """Keep what was learned; when no more frames are accepted."""
@@ -93,6 +98,14 @@ class WatchRole:
             except (Error, PoolTimeout, OSError) as error:
                 _log.warning("tickets not counted", error=str(error).strip())
             await asyncio.sleep(_COUNT_PERIOD)
+
+    async def _watch_clocks(self) -> None:
+        while True:
+            try:
+                await watch_clocks(self._pool, datetime.now(UTC))
+            except (Error, PoolTimeout, OSError) as error:
+                _log.warning("clocks not looked at", error=str(error).strip())
+            await asyncio.sleep(_CLOCK_PERIOD)
 
     def metrics(self) -> Iterator[Metric]:
         """Verdicts, incidents, tickets and what is owed."""
