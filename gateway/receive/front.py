@@ -88,6 +88,11 @@ class Acceptor:
         self._opening: set[asyncio.Task[None]] = set()
         self._accepting = [self._loop.create_task(self._accept(sock)) for sock in sockets]
 
+    @property
+    def busy(self) -> bool:
+        """Whether connections are on their way to their session."""
+        return bool(self._opening)
+
     def close(self) -> None:
         """Accept no more; those on their way go on."""
         for task in self._accepting:

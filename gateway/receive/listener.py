@@ -69,10 +69,6 @@ class Listener:
         if listen.transport == "udp":
             transport, _ = await loop.create_datagram_endpoint(lambda: DatagramEndpoint(receiver, number), sock=sock)
             return transport
-        try:
-            sock.listen(BACKLOG)
-        except OSError as error:
-            raise _taken(listen, error) from error
         if context is not None or listen.proxy_protocol_from:
             return Acceptor(receiver, number, [sock], context=context, proxies=listen.proxy_protocol_from)
         return await loop.create_server(
@@ -84,8 +80,8 @@ class Listener:
     def _stop(self, servers: Sequence[asyncio.Server | Acceptor | asyncio.DatagramTransport]) -> None:
         for server in servers:
             server.close()
-            if isinstance(server, Acceptor):
-                self._left.append(server)
+        left = self._left + [server for server in servers if isinstance(server, Acceptor)]
+        self._left = [acceptor for acceptor in left if acceptor.busy]
 
     def stop_accepting(self) -> None:
         """Take no more connections; datagrams are still received, and answered to, until `close`."""
@@ -101,6 +97,11 @@ class Listener:
         self._servers = []
         for sock in self._sockets:
             sock.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether connections of what was stopped are still on their way to their session."""
+        return any(acceptor.busy for acceptor in self._left)
 
     def abort(self) -> None:
         """Drop connections that have no session yet."""
@@ -168,7 +169,6 @@ class Listeners:
     async def apply(self, change: Change) -> None:
         """Serve as prepared."""
         self._all = [listener for listener, _, _ in change.served]
-        self._removed += change.removed
         for listener, entry, context in change.served:
             new = listener in change.added
             if new or context is not None or entry != listener.listen:
@@ -180,6 +180,8 @@ class Listeners:
             listener.close()
             for address in listener.bound:
                 _log.info("no longer listening", protocol=listener.listen.protocol, address=address)
+
+        self._removed = [listener for listener in (*self._removed, *change.removed) if listener.busy]
 
     def stop_accepting(self) -> None:
         """Take no more connections."""
@@ -233,6 +235,8 @@ async def _bind(listen: Listen) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)
+            if kind == socket.SOCK_STREAM:
+                sock.listen(BACKLOG)  # only now is the address surely ours; who comes already waits a moment
     except OSError as error:
         for sock in sockets:
             sock.close()
