@@ -26,6 +26,7 @@ from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
 from gateway.receive.spool import Directory, Spool
 from gateway.receive.terminals import Terminals
+from gateway.reload import apply
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
@@ -106,6 +107,7 @@ class Service:
         self.desk_server = WebServer(settings.desk.address)
         self._stack.push_async_callback(self.desk_server.stop)
         url = settings.desk.url or f"http://{self.desk_server.address}"
+        self.desk_url = url
         await self._start_watch(url)
         await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
@@ -205,6 +207,11 @@ class Service:
     def _raise_descriptor_limit() -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    async def reload(self, settings: Settings) -> None:
+        """Take over other settings without dropping a connection; see `gateway.reload`."""
+        if not self._stopping:
+            await apply(self, settings)
 
     # -- end ----------------------------------------------------------------------------------------------------
 

@@ -63,13 +63,16 @@ class TerminalConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or refuse it with a reason."""
-        self._transport = transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
-        self.opened = self.last = self._receiver.now()
-        reason = self._receiver.connected(self, peer[0] if peer else "")
-        if reason:
-            self._reason = reason
+        self.opened = self._receiver.now()
+        self._begin(transport, self._receiver.connected(self))
+
+    def _begin(self, transport: asyncio.BaseTransport, refused: str) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.last = self._receiver.now()
+        if refused:
+            self._reason = refused
             self._closing = True
             transport.abort()
             return
@@ -171,6 +174,9 @@ class TerminalConnection(asyncio.Protocol):
             receiver.malformed(self.protocol, Malformed("login"))
             self._refuse()
             return
+        if not receiver.may_log_in(self):
+            self._close("too many logins from its address")
+            return
         self.terminal = login.terminal
         row = receiver.terminals.rows.get(login.terminal)
         if row is not None:
@@ -241,6 +247,8 @@ class TerminalConnection(asyncio.Protocol):
         self._frames += len(items)
         if self._transport is None:
             return
+        if self._receiver.pace is not None:
+            self._receiver.pace.took(self, items)
         acknowledge = self._session.acknowledge
         if len(items) == 1:
             item = items[0]
@@ -277,9 +285,9 @@ class TerminalConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def supersede(self) -> None:
+    def supersede(self, reason: str) -> None:
         """The same terminal has connected anew: answer what was taken, then close."""
-        self._close("replaced by a newer connection")
+        self._close(reason)
 
     def expire(self, reason: str) -> None:
         """A timeout ended it."""
@@ -291,6 +299,11 @@ class TerminalConnection(asyncio.Protocol):
     def stop(self) -> None:
         """The service stops: take no more, answer what was taken, close."""
         self._close("service stopped")
+
+    @property
+    def host(self) -> str:
+        """The address it came from, without the port."""
+        return self.address.rpartition(":")[0]
 
     @property
     def waiting(self) -> bool:
@@ -308,8 +321,12 @@ class TerminalConnection(asyncio.Protocol):
         """Whether its login was accepted."""
         return self._history != 0
 
+    def hold(self) -> None:
+        """Read no more until `resume_reading`; what was taken is answered as ever."""
+        self._pause()
+
     def resume_reading(self) -> None:
-        """The pipeline has room again."""
+        """There is room again, or it was held long enough."""
         self._resume()
 
     def _close(self, reason: str) -> None:
