@@ -20,7 +20,7 @@ import structlog
 
 from gateway.receive.batch import Batcher, Item, Pending, Work
 from gateway.receive.spool import Entry, Spool, SpoolFullError
-from gateway.store.writer import Kept, Outcome, Writer
+from gateway.store.writer import Kept, Outcome, Writer, is_away
 from protocols.records import Frame, Message, Quarantined
 from protocols.registry import WireProtocol
 
@@ -31,7 +31,8 @@ PROBE = 0.5  # s between looks at a store that is away
 DRAIN_FRAMES = 1000  # per transaction: short ones, so that live batches wait little
 GREETING = 10.0  # s to connect and have an answer from a store that was away
 DRAIN_TIMEOUT = 30.0  # s; nobody waits for a drain
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
+LOOK = 2.0  # s between looks at a store that nothing is written to
+_AWAY = (psycopg.Error, OSError, TimeoutError)
 LIVE = (0, 1)  # slots of live batches
 DRAIN = -1  # the drain's own
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -84,11 +85,11 @@ class Keeper:
                     SLOW, slot, lambda link: self._writer.write(link, job, self._now())
                 )
                 return outcome
-            except (*AWAY, psycopg.Error) as error:  # also one that refuses for reasons of its own: read-only, say
+            except _AWAY as error:
                 await self._lose(slot)
-                if self.store_up:
-                    _log.warning("store does not answer: spooling", error=str(error).strip() or type(error).__name__)
-                self.store_up = False
+                if isinstance(error, psycopg.Error) and not is_away(error):
+                    raise
+                self._away(error)
         if self.refusing:
             return None
         try:
@@ -106,13 +107,15 @@ class Keeper:
 
         `resumed` is called when something is taken again, `busy` tells whether live batches wait for the store.
         """
+        looked = self._loop.time()
         while True:
             if self.refusing and await self.spool.has_room():
                 self._resume(resumed)
             if self.store_up and not self.spool.frames:
                 await asyncio.sleep(PROBE)
-                continue
-            begun = self._loop.time()
+                if busy() or self._loop.time() - looked < LOOK:
+                    continue
+            begun = looked = self._loop.time()
             if not await self._drain_some():
                 await asyncio.sleep(PROBE)
                 continue
@@ -137,7 +140,11 @@ class Keeper:
         try:
             if not self.store_up:
                 await self._greet()
-        except AWAY:
+            elif not self.spool.frames:
+                await self._within(SLOW, DRAIN, lambda link: link.execute("SELECT 1"))
+        except _AWAY as error:
+            await self._lose(DRAIN)
+            self._away(error)
             return False
         try:
             entries = await self.spool.oldest(DRAIN_FRAMES)
@@ -152,13 +159,11 @@ class Keeper:
                 outcome = await self._within(
                     DRAIN_TIMEOUT, DRAIN, lambda link: self._writer.rewrite(link, work.job, self._now())
                 )
-            except (*AWAY, psycopg.Error) as error:
+            except Exception as error:
                 await self._lose(DRAIN)
                 self._interrupted("drain interrupted", error)
-                return False
-            except Exception as error:  # a bug: what waits stays on disk, live batches go to the store
-                self._interrupted("drain failed", error)
-                self._back()
+                if not isinstance(error, _AWAY) or (isinstance(error, psycopg.Error) and not is_away(error)):
+                    self._back()  # it is about what waits on disk and stays there: live batches go to the store
                 return False
         self._back()
         self._told = ""
@@ -175,9 +180,14 @@ class Keeper:
         for slot in (DRAIN, *LIVE):
             try:
                 await self._within(GREETING, slot, lambda link: link.execute("SELECT 1"))
-            except AWAY:
+            except _AWAY:
                 await self._lose(slot)  # it may only be a connection that did not outlive the server
                 raise
+
+    def _away(self, error: Exception) -> None:
+        if self.store_up:
+            _log.warning("store does not answer: spooling", error=_words(error))
+            self.store_up = False
 
     def _back(self) -> None:
         if not self.store_up:
@@ -186,10 +196,10 @@ class Keeper:
 
     def _interrupted(self, event: str, error: Exception) -> None:
         """Told once, not at each attempt."""
-        told = f"{event}: {str(error).strip() or type(error).__name__}"
+        told = f"{event}: {_words(error)}"
         if told != self._told:
             self._told = told
-            _log.warning(event, error=str(error).strip() or type(error).__name__)
+            _log.warning(event, error=_words(error), exc_info=not isinstance(error, _AWAY))
 
     async def _rebuild(self, entries: list[Entry]) -> Work:
         """Spooled entries as an ordinary batch; terminals without a row get theirs now."""
@@ -297,3 +307,7 @@ class Drained:
 
     def abandoned(self) -> None:
         """It stays in the spool."""
+
+
+def _words(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__
