@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import ConfigError, load
-from gateway.receive.tls import CertificateError, server_context
+from gateway.receive.tls import server_context
 from tests.gateway.receive.outside import make_certificate
 
 LISTENER = '[[listen]]\nprotocol = "omnicomm"\ntls = {cert = "gateway.crt", key = "gateway.key"}\n'
@@ -74,12 +74,9 @@ def test_a_weak_certificate(folder: Path) -> None:
     command = ["openssl", "req", "-x509", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=weak", "-days", "2"]
     files = ["-keyout", folder / "gateway.key", "-out", folder / "gateway.crt"]
     subprocess.run([*command, *files], check=True, capture_output=True)
-    try:
-        server_context(folder / "gateway.crt", folder / "gateway.key")
-    except CertificateError as error:
-        assert error.what == f"cert {folder}/gateway.crt is too weak (EE_KEY_TOO_SMALL)"
-    else:
-        assert ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).security_level < 2
+    if ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).security_level < 2:
+        pytest.skip("this machine's OpenSSL takes short keys")
+    assert " is too weak (EE_KEY_TOO_SMALL): make one with a longer key" in problem(folder)
 
 
 def test_udp_has_no_tls(folder: Path) -> None:
