@@ -15,6 +15,8 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from gateway.calendar_watch import calendar_metrics, watch_calendars
+from gateway.channels import configured_channels
 from gateway.desk_role import DeskRole
 from gateway.errors import GatewayError
 from gateway.health import Readiness, health_app, host_metrics
@@ -23,18 +25,21 @@ from gateway.metrics import Callback, ReceiveMetrics, new_registry
 from gateway.receive.history import History
 from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
+from gateway.receive.spool import Directory, Spool
 from gateway.receive.terminals import Terminals
 from gateway.reload import apply
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
 from gateway.store.writer import Writer
-from gateway.watch.role import WatchRole, channels
+from gateway.watch.role import WatchRole
 from gateway.web import WebServer
 from protocols.registry import PROTOCOLS, protocol
+from ticketing.instance import instance_secret
 
 _log = structlog.get_logger()
 _RETENTION_PERIOD = 3600.0  # s between looks for partitions to drop
+_FAREWELL = 2.0  # s for what a part writes at the end: the whole stop takes less than 15, whatever the store does
 
 
 class Service:
@@ -47,6 +52,7 @@ class Service:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
+        self._server: EmbeddedServer | None = None
 
     # -- start --------------------------------------------------------------------------------------------------
 
@@ -74,7 +80,7 @@ class Service:
             self.dsn, min_size=1, max_size=8, open=False, kwargs={"application_name": "dozor", "autocommit": True}
         )
         await self.pool.open(wait=True, timeout=30)
-        self._stack.push_async_callback(self.pool.close)
+        self._stack.push_async_callback(self.pool.close, 1.0)
 
         protocols = [protocol(name) for name in PROTOCOLS]
         self.metrics = ReceiveMetrics([p.name for p in protocols])
@@ -85,9 +91,16 @@ class Service:
         await self.history.end_open()
         self.writer = Writer(len(protocols))
         await self._prepare_writer()
-        self.pipeline = Pipeline(lambda: Writer.open(self.dsn), self.writer, protocols, self.metrics)
+        self.spool = Spool(Directory(settings.data_dir / "spool"), settings.spool.max_size)
+        await self.spool.open()
+        self.pipeline = Pipeline(
+            lambda: Writer.open(self.dsn), self.writer, self.spool, protocols, self.metrics, self.terminals.rows,
+            self.terminals.resolve,
+        )  # fmt: skip
         self._stack.push_async_callback(self.pipeline.close)
-        self.readiness.store_up = lambda: self.pipeline.store_up
+        self.readiness.spool = self.spool
+        self.readiness.store_up = lambda: self.pipeline.keeper.store_up
+        self.readiness.refusing = lambda: self.pipeline.keeper.reason if self.pipeline.keeper.refusing else ""
         self._background("history", self.history.run())
         self.receiver = Receiver(
             settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self.dsn
@@ -103,6 +116,8 @@ class Service:
         desk = DeskRole(settings, self.pool, self.receiver, self.watch, url)
         self._stack.callback(desk.users.close)
         self.desk_server.start(desk.app)
+        self.registry.register(Callback(calendar_metrics))
+        self._background("calendars", watch_calendars())
         self._background("timeouts", self.receiver.sweep())
         self._background("registrations", self.receiver.release_quarantine())
         self._background("partitions", self._keep_partitions())
@@ -112,7 +127,8 @@ class Service:
         _log.info("ready", pid=os.getpid(), data_dir=str(settings.data_dir))
 
     async def _start_watch(self, url: str) -> None:
-        self.watch = WatchRole(self.settings, self.pool, await channels(self.settings, self.pool, url))
+        self.secret = await instance_secret(self.pool)
+        self.watch = WatchRole(self.settings, self.pool, configured_channels(self.settings, self.secret, url))
         await self.watch.start()
         self._stack.push_async_callback(self._keep_watch)
         self.registry.register(Callback(self.watch.metrics))
@@ -123,8 +139,10 @@ class Service:
         await self.watch.run(lambda: not self.readiness.reasons())
 
     async def _keep_watch(self) -> None:
-        with contextlib.suppress(psycopg.Error, PoolTimeout):  # no store: the next start reads the records instead
-            await self.watch.stop()
+        # No store: the next start reads the records instead.
+        with contextlib.suppress(psycopg.Error, PoolTimeout, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await self.watch.stop()
 
     async def _run_again(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """A part that data does not need: when it fails, terminals are served on and it is started again."""
@@ -138,7 +156,7 @@ class Service:
     async def _start_store(self) -> str:
         if self.settings.store.dsn:
             return self.settings.store.dsn
-        server = EmbeddedServer(self.settings.data_dir)
+        server = self._server = EmbeddedServer(self.settings.data_dir)
         await asyncio.to_thread(server.ensure_running)
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
         self._background("embedded store", keep_running(server))
@@ -205,6 +223,9 @@ class Service:
         self._stopping = True
         self.readiness.stopping = True
         _notify("STOPPING=1")
+        if self._server is not None and not self.readiness.store_up():
+            # It does not answer: nothing more can be committed, and whoever waits for it need not wait longer.
+            await asyncio.to_thread(self._server.stop, at_once=True)
         await self._stack.aclose()
 
 

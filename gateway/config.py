@@ -30,6 +30,7 @@ from gateway.settings import (
     Metrics,
     Settings,
     Silence,
+    Spool,
     Store,
     Watch,
     Webhook,
@@ -86,13 +87,14 @@ KEYS: dict[str, Key] = {
     "mail.to": Key(values.listed(values.mailbox), ()),
     "webhook.url": Key(values.url),
     "webhook.secret_file": Key(values.file, ""),
+    "spool.max_size": Key(values.bound, "4GiB"),
     "metrics.address": Key(values.address, "127.0.0.1:9105"),
 }
 REPEATED = ("listen", "webhook")  # [[…]]
 TABLES = {key.rsplit(".", depth)[0] for key in KEYS for depth in range(1, key.count(".") + 1)}
 
 # Announced, but not in this version: refused rather than silently ignored.
-NOT_YET = {"spool", "mqtt"}
+NOT_YET = {"mqtt"}
 
 # Variables with our prefix that are not settings: where the file is; the test run's cache of parts, its long form, and
 # whatever else it is told.
@@ -421,6 +423,7 @@ def _build(found: dict[str, Any], file: Path | None, configured: frozenset[str])
         mail=Mail(**section("mail")),
         webhook=[Webhook(**entry) for entry in repeated("webhook")],
         metrics=Metrics(**section("metrics")),
+        spool=Spool(**section("spool")),
         file=file,
         configured=configured,
     )

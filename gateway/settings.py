@@ -90,6 +90,10 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     secret_file: Path | None
 
 
+class Spool(msgspec.Struct, frozen=True, kw_only=True):
+    max_size: int  # bytes
+
+
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     address: Address
 
@@ -114,5 +118,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail: Mail
     webhook: list[Webhook]
     metrics: Metrics
+    spool: Spool
     file: Path | None
     configured: frozenset[str]

@@ -35,6 +35,7 @@ RETRY_AFTER = (1, 5, 30, 120, 600, 1800, 3600)
 GIVE_UP_AFTER = timedelta(hours=24)
 SEND_TIMEOUT = 30.0  # s, for one attempt whole
 LEASE = timedelta(seconds=60)  # longer than an attempt: a lease that ends belongs to a dead courier
+EXPIRE = 3600.0  # s between looks for what nobody will send
 POLL = 1.0  # s; `wake` makes it sooner
 CLAIM = 8  # messages a courier sends at once
 
@@ -164,6 +165,7 @@ class Outbox:
         """Deliver until cancelled. A store that is away is waited for."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._expire_for_ever())
                 while True:
                     self._changed.clear()
                     for target in self._channels:
@@ -182,11 +184,30 @@ class Outbox:
             )
             return {target.channel: 0 for target in self._channels} | dict(await rows.fetchall())
 
+    async def expire(self) -> int:
+        """Give up what is owed, for a day by now, to targets that are no longer configured; returns how much."""
+        now = self._clock()
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                "UPDATE outbox SET state = 'failed', last_error = 'its target is no longer configured'"
+                " WHERE state = 'pending' AND created_at < %s AND NOT channel || ' ' || target = ANY(%s)",
+                (now - GIVE_UP_AFTER, [f"{target.channel} {target.target}" for target in self._channels]),
+            )
+            return rows.rowcount
+
     async def deliver(self, channel: Channel) -> int:
         """Send what is due on one channel; returns how many messages were tried."""
         due = await self._claim(channel)
         await asyncio.gather(*(self._attempt(channel, *claimed) for claimed in due))
         return len(due)
+
+    async def _expire_for_ever(self) -> None:
+        while True:
+            try:
+                await self.expire()
+            except (Error, PoolTimeout) as error:
+                log.warning("outbox waits for the store", error=str(error))
+            await asyncio.sleep(EXPIRE)
 
     async def _courier(self, target: Target) -> None:
         """Carry what is owed to `target`, by the channel that it has at the time; ends when it has none."""

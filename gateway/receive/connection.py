@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import psycopg
 import structlog
 
-from gateway.receive.terminals import NO_ROW
+from gateway.receive.terminals import NO_ROW, PENDING
 from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply, Session
 
 if TYPE_CHECKING:
@@ -25,14 +25,17 @@ _log = structlog.get_logger()
 WINDOW_FRAMES = 1000  # unanswered frames of one connection before it is read no more
 WRITE_BUFFER = 64 << 10  # bytes a slow reader may leave unread before it is read no more
 MAX_IDENTITY = 64
+ADMISSION = 2.0  # s for the registry's answer before another way is looked for
+LINGER = 10.0  # s for the peer to take its last answers
 
 
 class TerminalConnection(asyncio.Protocol):
     """One TCP connection of one terminal."""
 
     __slots__ = (
-        "_asked", "_closing", "_frames", "_history", "_malformed", "_outstanding", "_paused", "_reason", "_receiver",
-        "_session", "_task", "_transport", "address", "last", "opened", "protocol", "row", "terminal",
+        "_asked", "_closing", "_closing_since", "_frames", "_history", "_login_told", "_malformed", "_outstanding",
+        "_paused", "_reason", "_receiver", "_session", "_task", "_transport", "address", "last", "opened", "protocol",
+        "row", "terminal",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, protocol: int, session: Session) -> None:
@@ -45,6 +48,8 @@ class TerminalConnection(asyncio.Protocol):
         self._malformed = 0
         self._history = 0
         self._closing = False
+        self._closing_since = 0.0
+        self._login_told: Login | None = None  # of an unregistered terminal: kept until it is registered
         self._paused = 0  # reasons not to read: admission, pipeline, slow reader
         self._asked = False
         self._reason = ""
@@ -72,7 +77,7 @@ class TerminalConnection(asyncio.Protocol):
             transport.abort()
             return
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        if self._receiver.pipeline.refusing:
+        if self._receiver.pipeline.keeper.refusing:
             self._pause()
             self._receiver.pipeline.pause(self)
 
@@ -177,6 +182,9 @@ class TerminalConnection(asyncio.Protocol):
         if row is not None:
             self._admitted(login, row)
             return
+        if receiver.deferring:
+            self._admitted(login, PENDING)
+            return
         self._pause()
         self._task = asyncio.get_running_loop().create_task(self._admit(login))
 
@@ -184,9 +192,13 @@ class TerminalConnection(asyncio.Protocol):
         receiver = self._receiver
         while True:
             try:
-                result, row = await receiver.terminals.admit(login.terminal, receiver.protocols[self.protocol].name)
+                async with asyncio.timeout(ADMISSION):
+                    result, row = await receiver.terminals.admit(login.terminal, receiver.protocols[self.protocol].name)
                 break
-            except (psycopg.Error, OSError, TimeoutError):  # no store: the login waits, its timeout ends it
+            except (psycopg.Error, OSError, TimeoutError):  # no store: deferred, or the login waits for its timeout
+                if receiver.deferring:
+                    result, row = "accepted", PENDING
+                    break
                 await asyncio.sleep(0.5)
         self._task = None
         if self._transport is None or self._closing:
@@ -200,7 +212,11 @@ class TerminalConnection(asyncio.Protocol):
 
     def _admitted(self, login: Login, row: int) -> None:
         receiver = self._receiver
+        if row == NO_ROW:  # unless it was registered while that was found out
+            row = receiver.terminals.rows.get(login.terminal, NO_ROW)
         self.row = row
+        if row == NO_ROW:
+            self._login_told = login
         receiver.metrics.logins["accepted" if row != NO_ROW else "quarantined"][self.protocol] += 1
         name = receiver.protocols[self.protocol].name
         self._history = receiver.history.opened(self.terminal, name, self.address, self.opened + receiver.offset)
@@ -208,6 +224,14 @@ class TerminalConnection(asyncio.Protocol):
         receiver.logged_in(self)
         for event in self._session.accept(self.last + receiver.offset):
             self._handle(event, self.last)
+
+    def registered(self, row: int) -> None:
+        """The terminal is in the registry now: from here on its frames are decoded as they come."""
+        self.row = row
+        login, self._login_told = self._login_told, None
+        if login is not None:
+            name = self._receiver.protocols[self.protocol].name
+            self._receiver.history.told(row, firmware=login.firmware, model=login.model, protocol=name)
 
     def _refuse(self) -> None:
         self._reason = "login refused"
@@ -249,7 +273,7 @@ class TerminalConnection(asyncio.Protocol):
     def _ask(self) -> None:
         """After the first data ack, with nothing unanswered: what firmware is it?"""
         receiver = self._receiver
-        if receiver.ask_version and self.row != NO_ROW and self.row not in receiver.terminals.firmware:
+        if receiver.ask_version and self.row >= 0 and self.row not in receiver.terminals.firmware:
             question = self._session.ask_version()
             if question:
                 self._write(question)
@@ -286,6 +310,12 @@ class TerminalConnection(asyncio.Protocol):
         """Whether frames of it are unanswered."""
         return self._outstanding > 0
 
+    def linger(self, now: float) -> bool:
+        """Whether it is closing; a peer that does not take its last answers is cut off after a while."""
+        if self._closing and self._transport is not None and now - self._closing_since > LINGER:
+            self._transport.abort()
+        return self._closing
+
     @property
     def logged_in(self) -> bool:
         """Whether its login was accepted."""
@@ -303,6 +333,8 @@ class TerminalConnection(asyncio.Protocol):
         self._reason = self._reason or reason
         if self._closing and self._transport is None:
             return
+        if not self._closing:
+            self._closing_since = self._receiver.now()
         self._closing = True
         if self._transport is not None:
             if self._outstanding == 0:

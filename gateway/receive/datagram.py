@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 
 from gateway.receive.connection import MAX_IDENTITY
-from gateway.receive.terminals import NO_ROW
+from gateway.receive.terminals import NO_ROW, PENDING
 from protocols.records import Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply, Session
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class _Datagram:
         row = receiver.terminals.rows.get(login.terminal)
         if row is not None:
             self._admitted(login, row)
+        elif receiver.deferring:
+            self._admitted(login, PENDING)
         elif len(self._endpoint.tasks) < _ADMISSIONS:
             task = asyncio.get_running_loop().create_task(self._admit(login))
             self._endpoint.tasks.add(task)

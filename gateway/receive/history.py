@@ -6,6 +6,7 @@ They are evidence, not data a terminal was told to forget: losing the last secon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from typing import Any
@@ -14,10 +15,11 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from gateway.receive.terminals import NO_ROW, Terminals
+from gateway.receive.terminals import Terminals
 
 _log = structlog.get_logger()
 _PERIOD = 1.0  # s
+_FAREWELL = 1.0  # s for the last flush
 _BOUND = 100_000  # facts kept while the store is away; older ones go
 
 
@@ -46,16 +48,13 @@ class History:
 
     def told(self, row: int, **facts: str | None) -> None:
         """What a terminal told of itself: `firmware`, `model`, `protocol`."""
-        if row == NO_ROW:
+        if row < 0:
             return
         terminals = self._terminals
         for name, value in facts.items():
             if value is None:
                 continue
-            if name == "model" and row in terminals.model_set:
-                known: dict[int, str] = {}
-            else:
-                known = getattr(terminals, name)
+            known: dict[int, str] = getattr(terminals, name)
             if known.get(row) != value:
                 known[row] = value
                 self._told.setdefault(row, {})[name] = value
@@ -113,4 +112,6 @@ class History:
                 await asyncio.sleep(_PERIOD)
                 await self.flush()
         finally:
-            await self.flush()
+            with contextlib.suppress(TimeoutError):  # no store: evidence may be lost, the end may not be late
+                async with asyncio.timeout(_FAREWELL):
+                    await self.flush()

@@ -23,6 +23,7 @@ from protocols.registry import WireProtocol
 
 _log = structlog.get_logger()
 
+STOP_TIMEOUT = 4.0  # s to answer what was taken before connections are cut
 _SWEEP = 1.0  # s between looks for timeouts
 _SLICE = 5000  # connections looked at before others get the loop
 
@@ -80,10 +81,6 @@ class Receiver:
         """Bind and read what other settings need; see `Listeners.prepare`."""
         return await self._listeners.prepare(settings.listen)
 
-    def discard(self, change: Change) -> None:
-        """The other settings are not to be."""
-        self._listeners.discard(change)
-
     async def reconfigure(self, settings: Settings, change: Change) -> None:
         """Take over other settings; connections that are open stay open."""
         before, self.settings = self.settings, settings
@@ -102,7 +99,7 @@ class Receiver:
                 self.pace.release_all()
             self.pace = Pace(records, self.now) if records else None
 
-    async def stop(self, timeout: float = 10.0) -> None:
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Accept no more, answer what was taken, close."""
         self.stopping = True
         self._listeners.stop_accepting()
@@ -127,8 +124,12 @@ class Receiver:
             login, idle = self.settings.login.timeout, self.settings.login.idle_timeout
             for place, connection in enumerate(list(self._connections)):
                 now = self.now()
-                if connection.waiting or (self.pace is not None and self.pace.holds(connection)):
-                    pass  # it waits for us
+                if (
+                    connection.waiting
+                    or connection.linger(now)
+                    or (self.pace is not None and self.pace.holds(connection))
+                ):
+                    pass  # it waits for us, or is on its way out
                 elif not connection.logged_in and now - connection.opened > login:
                     connection.expire("login timeout")
                 elif now - connection.last > idle:
@@ -144,6 +145,11 @@ class Receiver:
     def new_session(self, protocol: int, transport: str) -> Session:
         """A session of protocol number `protocol`, with the configured frame limit."""
         return self.protocols[protocol].new_session(transport=transport, max_frame=self.settings.limits.frame_bytes)
+
+    @property
+    def deferring(self) -> bool:
+        """Whether unknown terminals are accepted without a row: the policy lets them in and the store is away."""
+        return self.settings.login.policy == "accept" and not self.pipeline.keeper.store_up
 
     def connected(self, connection: TerminalConnection) -> str:
         """Count a new connection; the reason if it is refused."""
@@ -236,15 +242,36 @@ class Receiver:
                     self._dsn, autocommit=True, application_name="dozor registry"
                 ) as link:
                     await link.execute(f"LISTEN {CHANNEL}")
-                    await self._release(link, None)
-                    async for notice in link.notifies():
-                        if await self.terminals.reload(notice.payload) != NO_ROW:
-                            await self._release(link, notice.payload)
+                    for name in [c.terminal for c in self._by_terminal.values() if c.row == NO_ROW]:
+                        await self._look_up(name)  # perhaps while nobody listened
+                    await self._release(None)
+                    async for notice in link.notifies():  # which keeps `link` to itself
+                        if await self._look_up(notice.payload):
+                            await self._release(notice.payload)
             except (psycopg.Error, OSError, TimeoutError):
                 await asyncio.sleep(1.0)
 
-    async def _release(self, link: psycopg.AsyncConnection, terminal: str | None) -> None:
+    async def _look_up(self, name: str) -> bool:
+        """Read a terminal of the registry again; whether it is there."""
+        row = await self.terminals.reload(name)
+        connection = self._by_terminal.get(name)
+        if row != NO_ROW and connection is not None and connection.row == NO_ROW:
+            connection.registered(row)
+        return row != NO_ROW
+
+    async def _settle(self) -> None:
+        """Wait until every frame taken so far is committed, whatever it was taken for."""
+        barrier = _Replay(0, "", NO_ROW)
+        self.pipeline.put(barrier, Reply(b""), self.now())
+        await barrier.stored
+
+    async def _release(self, terminal: str | None) -> None:
+        async with self.terminals.pool.connection() as link:
+            await self._replay(link, terminal)
+
+    async def _replay(self, link: psycopg.AsyncConnection, terminal: str | None) -> None:
         after = 0
+        settled = False
         while True:
             cursor = await link.execute(
                 "SELECT q.id, q.terminal, t.id, q.protocol, q.variant, q.data, extract(epoch FROM q.received)::float8 "
@@ -254,13 +281,13 @@ class Receiver:
             )
             rows = await cursor.fetchall()
             if not rows:
-                return
+                if settled:
+                    return
+                await self._settle()  # frames taken before the registration may be on their way into quarantine
+                settled = True
+                continue
             for identifier, name, row, protocol, variant, data, received in rows:
                 after = identifier
-                self.terminals.rows[name] = row
-                connection = self._by_terminal.get(name)
-                if connection is not None:
-                    connection.row = row  # from here on its frames are decoded as they come
                 number = next((n for n, p in enumerate(self.protocols) if p.name == protocol), None)
                 if number is None:
                     continue

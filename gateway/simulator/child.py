@@ -74,6 +74,7 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches the whole foreground group: it is the parent that ends the run then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals may reach the whole group (Ctrl-C, timeout): the parent ends the run then, by a word or its death.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     uvloop.run(_main())

@@ -50,11 +50,12 @@ class Job:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a job: records per protocol number, and frames that the store refused."""
+    """What became of a job: records per protocol number, frames that the store refused; `kept`: it is in the store."""
 
     stored: NDArray[np.int64]
     duplicate: NDArray[np.int64]
     refused: list[int] = field(default_factory=list)
+    kept: bool = True
 
     def __iadd__(self, other: Outcome) -> Outcome:
         self.stored += other.stored
@@ -105,9 +106,9 @@ class Writer:
             return await self._careful(link, job, np.zeros(len(job.rows), np.bool_), outside)
         except psycopg.errors.DeadlockDetected:
             return await self._careful(link, job, np.zeros(len(job.rows), np.bool_), outside)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if is_away(error):
+                raise
             return await self._split(link, job, now)
 
     async def rewrite(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
@@ -122,9 +123,9 @@ class Writer:
             return await self._transact(link, job, plain, outside)
         except psycopg.errors.DeadlockDetected:  # the other side won; its rows are there now
             return await self._transact(link, job, plain, outside)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if is_away(error):
+                raise
             return await self._split(link, job, clock.time_ns() // 1000)
 
     async def _divide(
@@ -240,8 +241,8 @@ class Writer:
                 )
             if job.messages:
                 await cursor.executemany(
-                    "INSERT INTO message (received, terminal, protocol, kind, body, data) "
-                    "VALUES (to_timestamp(%s), %s, %s, %s, %s, %s)",
+                    "INSERT INTO message (received, terminal, protocol, kind, body, digest, data) "
+                    "VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
                     [
                         (
                             k.received / 1e6,
@@ -249,6 +250,7 @@ class Writer:
                             k.protocol,
                             k.reason,
                             k.text and k.text.replace("\0", ""),
+                            _digest(k, k.received),
                             k.data,
                         )
                         for k in job.messages
@@ -275,9 +277,21 @@ class Writer:
         return outcome
 
 
-def _digest(kept: Kept) -> bytes:
-    """Tells a resend: the same bytes of the same terminal are kept once."""
-    head = f"{kept.terminal}\0{kept.protocol}\0{kept.reason}\0".encode()
+def is_away(error: psycopg.Error) -> bool:
+    """Whether the store, not the contents, is the reason: repeating the job may help.
+
+    psycopg counts class 54, a limit that the contents exceed, among the operational errors. A server that takes no
+    writes (a standby, say) is no operational error, but no frame is to blame for it either.
+    """
+    state = error.sqlstate or ""
+    if isinstance(error, psycopg.OperationalError):
+        return not state.startswith("54")
+    return state.startswith(("25", "42"))
+
+
+def _digest(kept: Kept, received: int = 0) -> bytes:
+    """Tells a resend: the same bytes of the same terminal are kept once (messages: once for each arrival)."""
+    head = f"{kept.terminal}\0{kept.protocol}\0{kept.reason}\0{received}\0".encode()
     return hashlib.blake2b(head + kept.data, digest_size=16).digest()
 
 

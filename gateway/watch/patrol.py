@@ -39,6 +39,7 @@ BEAT = 2.0  # s between heartbeats: so much of our listening a kill -9 may cost
 REFRESH = 2.0  # s between looks at terminals whose firmware or model changed
 SNAPSHOT_SHARE = 20  # a snapshot that takes long (a large fleet) is made at most this share of the time
 AT_ONCE = 4  # transactions: a mass outage must not take the pool from the desk
+QUEUE = 2000  # decisions of one kind that wait for the store: some seconds of its work, and bounded
 BLOCKED = 60.0  # s before a row whose transaction the store refused is tried again
 
 
@@ -47,7 +48,7 @@ class Patrol:
 
     Attributes
     ----------
-    fleet : feed it with `fleet.apply` after each commit.
+    fleet : feed it with `fleet.note` after each commit.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class Patrol:
         listening : whether frames were accepted and committed since the last tick.
         """
         fleet = self.fleet
+        fleet.flush()  # before the clock may be found to have been set
         fleet.listening.advance(now, monotonic, listening=listening)
         jump = fleet.listening.jump
         if jump:
@@ -258,6 +260,7 @@ class Patrol:
 
     async def stop(self, now: float) -> None:
         """Save everything: to be called when no more frames are accepted and `run` has ended."""
+        self.fleet.flush()
         await snapshots.save(self._pool, self.fleet, now)
 
     async def _tick_for_ever(self, listening: Callable[[], bool]) -> None:
@@ -296,9 +299,10 @@ class Patrol:
         for row in decisions.turned_bad.tolist():
             good.pop(row, None)
             bad[row] = now
-        for row in decisions.raised.tolist():
+        # What does not fit now is decided again by the next tick.
+        for row in decisions.raised[:QUEUE].tolist():
             self._put(kind, row, partial(self._raise, kind, row))
-        for row in decisions.recovered.tolist():
+        for row in decisions.recovered[:QUEUE].tolist():
             self._put(kind, row, partial(self._recover, kind, row))
 
     def _put(self, kind: str, row: int, act: Callable[[float], Awaitable[None]]) -> None:
@@ -310,6 +314,7 @@ class Patrol:
 
     def _verdict_now(self, kind: str, row: int) -> Verdict:
         """Judged afresh: a frame may have been committed since the tick."""
+        self.fleet.flush()
         return self.explain(kind, row).verdict
 
     async def _raise(self, kind: str, row: int, now: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,26 +15,21 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from detectors import firmware, silence
 from detectors.firmware import Catalogue
 from detectors.silence import SilenceRule
-from gateway.channels import configured_channels
 from gateway.receive.pipeline import Committed
 from gateway.settings import Settings
 from gateway.watch.catalogue import read_catalogue
 from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
+from ticketing.clock_watch import watch_clocks
 from ticketing.incidents import Incidents
-from ticketing.instance import instance_secret
 from ticketing.outbox import Channel, Outbox
 from ticketing.store import Counts, TicketStore
 
 _log = structlog.get_logger()
 _COUNT_PERIOD = 5.0  # s between counts of tickets for the metrics
+_CLOCK_PERIOD = 2.0  # s between looks at the clocks of tickets; a round with nothing due reads one index
 KINDS = (silence.KIND, firmware.KIND)
-
-
-async def channels(settings: Settings, pool: AsyncConnectionPool, desk_url: str) -> list[Channel]:
-    """The configured ways to tell people."""
-    return configured_channels(settings, await instance_secret(pool), desk_url)
 
 
 def silence_rule(settings: Settings) -> SilenceRule:
@@ -53,6 +49,7 @@ class WatchRole:
 
     def __init__(self, settings: Settings, pool: AsyncConnectionPool, owed: list[Channel]) -> None:
         watch = settings.watch
+        self._pool = pool
         self.fleet = Fleet(Listening(), silence_rule(settings))
         self.outbox = Outbox(pool, owed)
         self.tickets = TicketStore(pool)
@@ -73,7 +70,7 @@ class WatchRole:
         """Take note of a committed batch; unregistered terminals have no state."""
         known = batch.frame_terminal >= 0
         rows = batch.rows
-        self.fleet.apply(
+        self.fleet.note(
             batch.frame_terminal[known], batch.frame_received[known], rows.terminal, rows.time, rows.received,
             rows.batch.flags,
         )  # fmt: skip
@@ -97,6 +94,7 @@ class WatchRole:
             group.create_task(self.patrol.run(listening))
             group.create_task(self.outbox.run())
             group.create_task(self._count())
+            group.create_task(self._watch_clocks())
 
     async def stop(self) -> None:
         """Keep what was learned; when no more frames are accepted."""
@@ -110,6 +108,14 @@ class WatchRole:
             except (Error, PoolTimeout, OSError) as error:
                 _log.warning("tickets not counted", error=str(error).strip())
             await asyncio.sleep(_COUNT_PERIOD)
+
+    async def _watch_clocks(self) -> None:
+        while True:
+            try:
+                await watch_clocks(self._pool, datetime.now(UTC))
+            except (Error, PoolTimeout, OSError) as error:
+                _log.warning("clocks not looked at", error=str(error).strip())
+            await asyncio.sleep(_CLOCK_PERIOD)
 
     def metrics(self) -> Iterator[Metric]:
         """Verdicts, incidents, tickets and what is owed."""

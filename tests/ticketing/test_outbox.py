@@ -181,3 +181,16 @@ def test_a_store_that_is_away_is_waited_for(postgres_dsn):
                 await running
 
     asyncio.run(scenario())
+
+
+def test_what_is_owed_to_a_removed_target_is_given_up_after_a_day(postgres_dsn):
+    async def scenario():
+        kept, removed = Probe("kept"), Probe("removed")
+        async with owed(postgres_dsn, kept, removed) as (pool, clock, _):
+            outbox = Outbox(pool, [kept], clock=clock)
+            clock.now += GIVE_UP_AFTER.total_seconds()
+            early = await outbox.expire()
+            clock.now += 1
+            return early, await outbox.expire(), await fetch(pool, "SELECT target, state FROM outbox ORDER BY target")
+
+    assert asyncio.run(scenario()) == (0, 1, [("kept", "pending"), ("removed", "failed")])

@@ -336,6 +336,24 @@ def test_a_mass_outage_is_ticketed_row_by_row_once(postgres_dsn):
     assert tickets == [("awaiting_consent", "silence", ["opened", "recovered"])] * 61
 
 
+def test_a_store_that_refuses_or_is_away_delays_tickets_and_nothing_else(postgres_dsn):
+    async def scenario(world, terminal):
+        world.reporting = {terminal: 10}
+        await world.pass_time(100)
+        world.reporting = {}
+        await execute(world.pool, "ALTER TABLE journal RENAME TO journal_away")
+        await world.pass_time(130)
+        assert world.verdict(terminal) == "fail"
+        refused = await fetch(world.pool, "SELECT count(*) FROM ticket")
+        await execute(world.pool, "ALTER TABLE journal_away RENAME TO journal")
+        await world.pass_time(61)
+        return refused, await world.tickets()
+
+    refused, tickets = play(postgres_dsn, scenario)
+    assert refused == [(0,)]
+    assert tickets == [("new", "silence", ["opened"])]
+
+
 def test_a_clock_that_is_set_back_confuses_nobody(postgres_dsn):
     async def scenario(world, terminal):
         world.reporting = {terminal: 10}
