@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import resource
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 import psycopg
 import structlog
 
+from gateway.errors import GatewayError
 from gateway.metrics import ReceiveMetrics
 from gateway.receive.connection import TerminalConnection
 from gateway.receive.datagram import DatagramEndpoint
@@ -75,7 +77,12 @@ class Receiver:
         """Bind every listener."""
         _log.info("connection limit", connections=self._limit)
         for listen in self.settings.listen:
-            await self._bind(listen)
+            try:
+                await self._bind(listen)
+            except OSError as error:
+                where = f"{listen.protocol} on {listen.host}:{listen.port} ({listen.transport})"
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise GatewayError(f"cannot listen for {where}: {reason}; choose another address") from error
 
     async def _bind(self, listen: Listen) -> None:
         number = next(n for n, p in enumerate(self.protocols) if p.name == listen.protocol)
