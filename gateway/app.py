@@ -26,6 +26,7 @@ from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
 from gateway.receive.spool import Directory, Spool
 from gateway.receive.terminals import Terminals
+from gateway.reload import apply
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
@@ -36,6 +37,7 @@ from protocols.registry import PROTOCOLS, protocol
 
 _log = structlog.get_logger()
 _RETENTION_PERIOD = 3600.0  # s between looks for partitions to drop
+_FAREWELL = 2.0  # s for what a part writes at the end: the whole stop takes less than 15, whatever the store does
 
 
 class Service:
@@ -48,6 +50,7 @@ class Service:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
+        self._server: EmbeddedServer | None = None
 
     # -- start --------------------------------------------------------------------------------------------------
 
@@ -75,7 +78,7 @@ class Service:
             self.dsn, min_size=1, max_size=8, open=False, kwargs={"application_name": "dozor", "autocommit": True}
         )
         await self.pool.open(wait=True, timeout=30)
-        self._stack.push_async_callback(self.pool.close)
+        self._stack.push_async_callback(self.pool.close, 1.0)
 
         protocols = [protocol(name) for name in PROTOCOLS]
         self.metrics = ReceiveMetrics([p.name for p in protocols])
@@ -94,6 +97,7 @@ class Service:
         )  # fmt: skip
         self._stack.push_async_callback(self.pipeline.close)
         self.readiness.spool = self.spool
+        self.readiness.store_up = lambda: self.pipeline.keeper.store_up
         self.readiness.refusing = lambda: self.pipeline.keeper.reason if self.pipeline.keeper.refusing else ""
         self._background("history", self.history.run())
         self.receiver = Receiver(
@@ -103,6 +107,7 @@ class Service:
         self.desk_server = WebServer(settings.desk.address)
         self._stack.push_async_callback(self.desk_server.stop)
         url = settings.desk.url or f"http://{self.desk_server.address}"
+        self.desk_url = url
         await self._start_watch(url)
         await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
@@ -131,8 +136,10 @@ class Service:
         await self.watch.run(lambda: not self.readiness.reasons())
 
     async def _keep_watch(self) -> None:
-        with contextlib.suppress(psycopg.Error, PoolTimeout):  # no store: the next start reads the records instead
-            await self.watch.stop()
+        # No store: the next start reads the records instead.
+        with contextlib.suppress(psycopg.Error, PoolTimeout, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await self.watch.stop()
 
     async def _run_again(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """A part that data does not need: when it fails, terminals are served on and it is started again."""
@@ -146,7 +153,7 @@ class Service:
     async def _start_store(self) -> str:
         if self.settings.store.dsn:
             return self.settings.store.dsn
-        server = EmbeddedServer(self.settings.data_dir)
+        server = self._server = EmbeddedServer(self.settings.data_dir)
         await asyncio.to_thread(server.ensure_running)
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
         self._background("embedded store", keep_running(server))
@@ -201,6 +208,11 @@ class Service:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
+    async def reload(self, settings: Settings) -> None:
+        """Take over other settings without dropping a connection; see `gateway.reload`."""
+        if not self._stopping:
+            await apply(self, settings)
+
     # -- end ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
@@ -208,6 +220,9 @@ class Service:
         self._stopping = True
         self.readiness.stopping = True
         _notify("STOPPING=1")
+        if self._server is not None and not self.readiness.store_up():
+            # It does not answer: nothing more can be committed, and whoever waits for it need not wait longer.
+            await asyncio.to_thread(self._server.stop, at_once=True)
         await self._stack.aclose()
 
 

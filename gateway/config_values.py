@@ -36,6 +36,13 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Tls(msgspec.Struct, frozen=True):
+    """Where a listener's certificate and its key are."""
+
+    cert: Path
+    key: Path
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a value was read: relative paths start at `base`; `text` is true where everything is text (environment)."""
@@ -158,6 +165,14 @@ def size(raw: object, _: Origin) -> int | None:
     return raw
 
 
+def bound(raw: object, origin: Origin) -> int:
+    """Bytes, at least 1, and never left empty."""
+    found = size(raw, origin)
+    if found is None:
+        raise WrongValueError("is empty", 'write bytes as a number, or text such as "4GiB"')
+    return found
+
+
 def choice(*allowed: str) -> Reader:
     def read(raw: object, _: Origin) -> str:
         if raw not in allowed:
@@ -191,6 +206,20 @@ def file(raw: object, origin: Origin) -> Path | None:
     found = path(raw, origin)
     if not os.path.isfile(found):
         raise WrongValueError(f"{found} is no file, or cannot be reached", "create it, or correct the path")
+    return found
+
+
+def tls(raw: object, origin: Origin) -> Tls:
+    """Certificate and key, tried together."""
+    from gateway.receive.tls import CertificateError, server_context
+
+    if not isinstance(raw, dict) or set(raw) != {"cert", "key"}:
+        raise WrongValueError("is not a certificate with its key", 'write {cert = "cert.pem", key = "key.pem"}')
+    found = Tls(path(raw["cert"], origin), path(raw["key"], origin))
+    try:
+        server_context(found.cert, found.key)
+    except CertificateError as error:
+        raise WrongValueError(error.what, error.remedy) from None
     return found
 
 

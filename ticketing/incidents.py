@@ -93,6 +93,10 @@ class Incidents:
         self._terms = Terms.of(policies.resolve(policy))
         self._targets = tuple(targets)
 
+    def tell(self, targets: Sequence[Target]) -> None:
+        """Tell others of new tickets from now on."""
+        self._targets = tuple(targets)
+
     async def open_incidents(self) -> list[OpenIncident]:
         """All that are open."""
         async with self._pool.connection() as connection:

@@ -13,6 +13,7 @@ from psycopg import Error
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from detectors import firmware, silence
+from detectors.firmware import Catalogue
 from detectors.silence import SilenceRule
 from gateway.channels import configured_channels
 from gateway.receive.pipeline import Committed
@@ -38,28 +39,35 @@ async def channels(settings: Settings, pool: AsyncConnectionPool, desk_url: str)
     return configured_channels(settings, await instance_secret(pool), desk_url)
 
 
+def silence_rule(settings: Settings) -> SilenceRule:
+    """When a terminal counts as silent."""
+    silent = settings.watch.silence
+    return SilenceRule(after=silent.after, floor=silent.floor, ceiling=silent.ceiling, learn=silent.learn)
+
+
+def catalogue(settings: Settings) -> Catalogue | None:
+    """The releases that firmware is judged by, if any."""
+    file = settings.watch.firmware.catalogue
+    return read_catalogue(file) if file else None
+
+
 class WatchRole:
     """Everything behind the commit."""
 
     def __init__(self, settings: Settings, pool: AsyncConnectionPool, owed: list[Channel]) -> None:
         watch = settings.watch
-        rule = SilenceRule(
-            after=watch.silence.after,
-            floor=watch.silence.floor,
-            ceiling=watch.silence.ceiling,
-            learn=watch.silence.learn,
-        )
         self._pool = pool
-        self.fleet = Fleet(Listening(), rule)
+        self.fleet = Fleet(Listening(), silence_rule(settings))
         self.outbox = Outbox(pool, owed)
         self.tickets = TicketStore(pool)
+        self.incidents = Incidents(pool, policy=settings.desk.policy, targets=self.outbox.targets)
         self.patrol = Patrol(
             pool,
             self.fleet,
-            Incidents(pool, policy=settings.desk.policy, targets=self.outbox.targets),
+            self.incidents,
             hold=watch.incidents.hold,
             recovery=watch.incidents.recovery,
-            catalogue=read_catalogue(watch.firmware.catalogue) if watch.firmware.catalogue else None,
+            catalogue=catalogue(settings),
             on_opened=self.outbox.wake,
         )
         self._counts = Counts({}, {}, {})
@@ -73,6 +81,15 @@ class WatchRole:
             batch.frame_terminal[known], batch.frame_received[known], rows.terminal, rows.time, rows.received,
             rows.batch.flags,
         )  # fmt: skip
+
+    def reconfigure(self, settings: Settings, releases: Catalogue | None, owed: list[Channel]) -> None:
+        """Take over changed thresholds, catalogue and channels; nothing learned is forgotten."""
+        incidents = settings.watch.incidents
+        self.patrol.reconfigure(
+            rule=silence_rule(settings), hold=incidents.hold, recovery=incidents.recovery, catalogue=releases
+        )
+        self.outbox.replace(owed)
+        self.incidents.tell(self.outbox.targets)
 
     async def start(self) -> None:
         """Restore; before the first frame is accepted."""
