@@ -201,7 +201,7 @@ def test_the_queue_runs_its_clocks_and_pages(postgres_dsn):
 def test_the_ticket_page_explains_its_clock(postgres_dsn):
     async def work(desk):
         numbers = await small_fleet(desk.pool)
-        async with desk.signed_in("engineer") as browser:
+        async with desk.signed_in("admin") as browser:
 
             async def page(number):
                 answer = await browser.get(f"/tickets/{number}")
@@ -216,12 +216,12 @@ def test_the_ticket_page_explains_its_clock(postgres_dsn):
             assert clock["intervals"]
             for step in clock["intervals"]:
                 assert f'<span class="from">{step["span"]}</span> <span>{step["text"]}</span>' in fresh
-            await desk.tickets.act(Action.ASK, numbers["new"], "engineer", "in the workshop?")
+            await desk.tickets.act(Action.ASK, numbers["new"], "admin", "in the workshop?")
             asked = await page(numbers["new"])
             assert "Reaction in time" in asked
             assert "Waiting for the client holds the due time" in asked
             assert "an open pause holds the clock since" in asked
-            await desk.tickets.act(Action.TAKE, numbers["new"], "engineer")
+            await desk.tickets.act(Action.TAKE, numbers["new"], "admin")
             assert "does not count: pause, waiting for the client" in await page(numbers["new"])
             queue = html.unescape((await browser.get("/tickets")).text)
             assert "held" not in queue
@@ -229,7 +229,7 @@ def test_the_ticket_page_explains_its_clock(postgres_dsn):
             # A year ago: broken by now, whatever the calendar says.
             old = await add_terminal(desk.pool, "old")
             raised = await raise_one(desk.pool, old, datetime(2025, 10, 31, 14, tzinfo=UTC).timestamp())
-            await desk.tickets.act(Action.TAKE, raised.number, "engineer")
+            await desk.tickets.act(Action.TAKE, raised.number, "admin")
             broken = await page(raised.number)
             assert re.search(r"Reaction \d+ d late", broken)
             assert "Breached" in broken
