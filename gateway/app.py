@@ -49,6 +49,7 @@ class Service:
         self.settings = settings
         self.readiness = Readiness()
         self.registry = new_registry()
+        self.dsn = ""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
@@ -223,10 +224,25 @@ class Service:
         self._stopping = True
         self.readiness.stopping = True
         _notify("STOPPING=1")
-        if self._server is not None and not self.readiness.store_up():
-            # It does not answer: nothing more can be committed, and whoever waits for it need not wait longer.
+        if self._server is not None and not await self._store_answers():
+            # Nothing more can be committed, and whoever waits for it need not wait longer.
             await asyncio.to_thread(self._server.stop, at_once=True)
         await self._stack.aclose()
+
+    async def _store_answers(self) -> bool:
+        if not self.readiness.store_up():
+            return False
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await (await psycopg.AsyncConnection.connect(self.dsn)).close()
+        except (psycopg.Error, OSError, TimeoutError):
+            return False
+        return True
+
+    def cut(self) -> None:
+        """The end at once: what was acknowledged is durable, so nothing is lost. Blocking."""
+        if self._server is not None:
+            self._server.stop(at_once=True)
 
 
 def _notify(state: str) -> None:

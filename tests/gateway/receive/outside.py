@@ -24,7 +24,7 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 class Configured:
-    """A running service whose file can be rewritten; ``<<name>>`` in the text is a free port, always the same."""
+    """A running service whose file can be rewritten. ``<<name>>`` in it is a free port, always the same."""
 
     def __init__(self, service: ServiceProcess, file: Path) -> None:
         self.service = service
