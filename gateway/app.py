@@ -15,6 +15,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from gateway.calendar_watch import calendar_metrics, watch_calendars
 from gateway.desk_role import DeskRole
 from gateway.errors import GatewayError
 from gateway.health import Readiness, health_app, host_metrics
@@ -23,7 +24,9 @@ from gateway.metrics import Callback, ReceiveMetrics, new_registry
 from gateway.receive.history import History
 from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
+from gateway.receive.spool import Directory, Spool
 from gateway.receive.terminals import Terminals
+from gateway.reload import apply
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
@@ -87,9 +90,16 @@ class Service:
         await self.history.end_open()
         self.writer = Writer(len(protocols))
         await self._prepare_writer()
-        self.pipeline = Pipeline(lambda: Writer.open(self.dsn), self.writer, protocols, self.metrics)
+        self.spool = Spool(Directory(settings.data_dir / "spool"), settings.spool.max_size)
+        await self.spool.open()
+        self.pipeline = Pipeline(
+            lambda: Writer.open(self.dsn), self.writer, self.spool, protocols, self.metrics, self.terminals.rows,
+            self.terminals.resolve,
+        )  # fmt: skip
         self._stack.push_async_callback(self.pipeline.close)
-        self.readiness.store_up = lambda: self.pipeline.store_up
+        self.readiness.spool = self.spool
+        self.readiness.store_up = lambda: self.pipeline.keeper.store_up
+        self.readiness.refusing = lambda: self.pipeline.keeper.reason if self.pipeline.keeper.refusing else ""
         self._background("history", self.history.run())
         self.receiver = Receiver(
             settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self.dsn
@@ -98,12 +108,15 @@ class Service:
         self.desk_server = WebServer(settings.desk.address)
         self._stack.push_async_callback(self.desk_server.stop)
         url = settings.desk.url or f"http://{self.desk_server.address}"
+        self.desk_url = url
         await self._start_watch(url)
         await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
         desk = DeskRole(settings, self.pool, self.receiver, self.watch, url)
         self._stack.callback(desk.users.close)
         self.desk_server.start(desk.app)
+        self.registry.register(Callback(calendar_metrics))
+        self._background("calendars", watch_calendars())
         self._background("timeouts", self.receiver.sweep())
         self._background("registrations", self.receiver.release_quarantine())
         self._background("partitions", self._keep_partitions())
@@ -195,6 +208,11 @@ class Service:
     def _raise_descriptor_limit() -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    async def reload(self, settings: Settings) -> None:
+        """Take over other settings without dropping a connection; see `gateway.reload`."""
+        if not self._stopping:
+            await apply(self, settings)
 
     # -- end ----------------------------------------------------------------------------------------------------
 

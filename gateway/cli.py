@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "check-config": ("check_config", "run", "add_arguments", "is the configuration right"),
     "user": ("user", "run", "add_arguments", "people and tokens of the desk"),
     "terminal": ("terminal", "run", "add_arguments", "the registry of terminals"),
+    "clock": ("clock", "run", "add_arguments", "when is it due, and why"),
+    "policy": ("policy", "run", "add_arguments", "the support rules"),
     "notify": ("notify", "run", "add_arguments", "try the channels"),
     "version": ("version", "run", "add_arguments", "which version this is"),
 }

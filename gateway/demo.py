@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ SEED = 2026
 FLOOR, HOLD = 8.0, 3.0
 DEFAULTS: dict[str, object] = {
     "listen": "teltonika=127.0.0.1:0,omnicomm=127.0.0.1:0,wialon-ips=127.0.0.1:0",
+    "desk.address": "127.0.0.1:0",
     "metrics.address": "127.0.0.1:0",
     "watch.silence.floor": FLOOR,
     "watch.silence.ceiling": "5m",
@@ -61,18 +61,10 @@ def demo_settings(path: Path | None, folder: Path) -> Settings:
     defaults = {
         **DEFAULTS,
         "data_dir": str(folder / "data"),
-        "desk.address": f"127.0.0.1:{_free_port()}",
         "watch.firmware.catalogue": str(releases),
     }
     settings = config.load(path, implicit=False, defaults=defaults)
     return msgspec.structs.replace(settings, store=Store(dsn="", retention=settings.store.retention))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def demo_scenario(settings: Settings, terminals: int, duration: float | None) -> Scenario:
@@ -110,9 +102,13 @@ def _silence(count: int, at: float, spread: float, until: float) -> FaultPlan:
 
 
 class FleetProcess:
-    """The simulated fleet in a child process, so that it does not share the gateway's loop; it dies with us."""
+    """The simulated fleet in a child process, so that it does not share the gateway's loop.
 
-    def __init__(self, on_event: Callable[[dict[str, Any]], None]) -> None:
+    It dies with us and, should we be killed, removes `folder` with the store in it.
+    """
+
+    def __init__(self, on_event: Callable[[dict[str, Any]], None], folder: Path) -> None:
+        self._folder = folder
         self._on_event = on_event
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -124,7 +120,12 @@ class FleetProcess:
             sys.executable, "-m", "gateway.simulator.child",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LINE,
         )  # fmt: skip
-        order = {"scenario": msgspec.to_builtins(scenario), "targets": targets, "exclude": exclude}
+        order = {
+            "scenario": msgspec.to_builtins(scenario),
+            "targets": targets,
+            "exclude": exclude,
+            "folder": str(self._folder),
+        }
         await self._say(json.dumps(order).encode() + b"\n")
         self._reading = asyncio.create_task(self._read())
 

@@ -38,6 +38,7 @@ class DeskRole:
     def _live(self, identities: Sequence[str]) -> Mapping[str, Live]:
         found = {}
         fleet, patrol = self._watch.fleet, self._watch.patrol
+        fleet.flush()
         for identity in identities:
             row = self._receiver.terminals.rows.get(identity)
             if row is None:

@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-REASONS = ("starting", "store", "stopping")
+from gateway.receive.spool import Spool
+
+REASONS = ("starting", "store", "spool_full", "spool_error", "stopping")
 
 
 class Readiness:
@@ -24,12 +26,17 @@ class Readiness:
         self.starting = True
         self.stopping = False
         self.store_up: Callable[[], bool] = lambda: True
+        self.refusing: Callable[[], str] = lambda: ""  # why the spool does not take what the store does not
+        self.spool: Spool | None = None
 
     def reasons(self) -> list[str]:
-        """What stands in the way; empty when ready."""
+        """What stands in the way; empty when ready. A store that is away is none while the spool takes its place."""
+        why = self.refusing()
         holds = {
             "starting": self.starting,
-            "store": not self.starting and not self.store_up(),
+            "store": bool(why),
+            "spool_full": why == "spool_full",
+            "spool_error": why == "spool_error",
             "stopping": self.stopping,
         }
         return [reason for reason in REASONS if holds[reason]]
@@ -52,7 +59,7 @@ def health_app(registry: CollectorRegistry, readiness: Readiness) -> Starlette:
 
 
 def host_metrics(readiness: Readiness, data_dir: Path) -> Iterator[Metric]:
-    """Readiness by reason, free disk space, and the spool, which holds nothing until there is one."""
+    """Readiness by reason, free disk space, and what waits in the spool."""
     held = set(readiness.reasons())
     not_ready = GaugeMetricFamily("dozor_not_ready", "1 while the reason holds", labels=["reason"])
     for reason in REASONS:
@@ -61,5 +68,6 @@ def host_metrics(readiness: Readiness, data_dir: Path) -> Iterator[Metric]:
     free = GaugeMetricFamily("dozor_disk_free_bytes", "Free space where the directory lies", labels=["directory"])
     free.add_metric(["data_dir"], float(shutil.disk_usage(data_dir).free))
     yield free
-    yield GaugeMetricFamily("dozor_spool_bytes", "Bytes in the spool", 0.0)
-    yield GaugeMetricFamily("dozor_spool_frames", "Frames in the spool", 0.0)
+    spool = readiness.spool
+    yield GaugeMetricFamily("dozor_spool_bytes", "Bytes in the spool", float(spool.bytes if spool else 0))
+    yield GaugeMetricFamily("dozor_spool_frames", "Frames in the spool", float(spool.frames if spool else 0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ PAST, FUTURE = timedelta(days=3 * 366), timedelta(days=2)  # what `record` can h
 MAX_ROWS = 200_000  # records a series is computed from, the newest ones
 LAYOUT_ROWS = 2_000  # records whose layouts name the measures
 SHOWN_BYTES = 256  # of a quarantined frame
+MAX_DIGITS = 4000  # Python reads 4300
 GROUPS = 50  # rows of each table of the fleet overview
 RECOUNT_FACTOR = 20  # a count that took one second is believed for twenty
 
@@ -112,7 +114,7 @@ class PostgresReader:
             )
             rows = await _rows(
                 connection,
-                SQL("""SELECT id, identity, protocol, coalesce(model_told, model) AS model, firmware, name, registered,
+                SQL("""SELECT id, identity, protocol, coalesce(model_told, model) AS model, firmware, name,
                            created_at
                     FROM terminal WHERE {match} AND identity > %(after)s ORDER BY identity LIMIT %(limit)s""").format(
                     match=match
@@ -127,7 +129,7 @@ class PostgresReader:
         async with self._reading() as connection:
             rows = await _rows(
                 connection,
-                """SELECT id, identity, protocol, coalesce(model_told, model) AS model, firmware, name, registered,
+                """SELECT id, identity, protocol, coalesce(model_told, model) AS model, firmware, name,
                           created_at
                    FROM terminal WHERE identity = %(identity)s""",
                 {"identity": identity},
@@ -140,7 +142,9 @@ class PostgresReader:
         now = self._now()
         for since, until in ((now - RECENT, now + FUTURE), (None, None)):
             rows = await self._records(
-                SQL("""SELECT r.*, l.names FROM (SELECT * FROM {records} r ORDER BY time DESC LIMIT 1) r
+                SQL("""SELECT r.time, r.received, r.lat, r.lon, r.altitude, r.speed, r.course, r.satellites, r.flags,
+                              r.measures, r.extra::text AS extra, l.names
+                    FROM (SELECT * FROM {records} r ORDER BY time DESC LIMIT 1) r
                     JOIN layout l ON l.id = r.layout""").format(records=RECORDS),
                 identity,
                 since or datetime.min.replace(tzinfo=UTC),
@@ -301,7 +305,6 @@ class PostgresReader:
                     verdicts=live.verdicts,
                     reasons=live.reasons,
                     records=counts[row["id"]] if live.records is None else live.records,
-                    registered=row["registered"],
                     created_at=row["created_at"],
                 )
             )
@@ -440,8 +443,13 @@ def _record(row: DictRow) -> Record:
         satellites=row["satellites"] if row["satellites"] >= 0 else None,
         valid=bool(row["flags"] & 1),
         archive=bool(row["flags"] & 16),
-        measures=measures | (row["extra"] or {}),
+        measures=measures | json.loads(row["extra"] or "{}", parse_int=_integer),
     )
+
+
+def _integer(digits: str) -> int | str:
+    """Exact; one that Python refuses to read, lest it takes all day, stays text."""
+    return int(digits) if len(digits) <= MAX_DIGITS else digits
 
 
 def _told(value: float) -> float | None:

@@ -203,6 +203,7 @@ class Tracker:
     acked: set[int] = field(default_factory=set)
     connects: int = 0
     wrong: list[str] = field(default_factory=list)
+    waits: list[tuple[float, float]] = field(default_factory=list)  # when acknowledged (monotonic), after how many s
 
     async def run(self, until: asyncio.Event) -> None:
         """Send until told to stop, then until everything is acknowledged."""
@@ -228,9 +229,11 @@ class Tracker:
                     moment = pending[0]
                     lat, lon = self.sent[moment]
                     record = avl_record(timestamp=moment, latitude=int(lat), longitude=int(lon), satellites=9)
+                    begun = time.monotonic()
                     writer.write(avl_frame(CODEC_8, [record]))
                     answer = await asyncio.wait_for(self._answer(reader), 20)
                     if answer == 1:
+                        self.waits.append((time.monotonic(), time.monotonic() - begun))
                         self.acked.add(pending.pop(0))
                     else:
                         self.wrong.append(f"ack {answer}")

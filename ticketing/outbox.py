@@ -8,6 +8,7 @@ an unknown outcome the same message goes out again under the same identity; the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 import structlog
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout
 
@@ -34,6 +35,7 @@ RETRY_AFTER = (1, 5, 30, 120, 600, 1800, 3600)
 GIVE_UP_AFTER = timedelta(hours=24)
 SEND_TIMEOUT = 30.0  # s, for one attempt whole
 LEASE = timedelta(seconds=60)  # longer than an attempt: a lease that ends belongs to a dead courier
+EXPIRE = 3600.0  # s between looks for what nobody will send
 POLL = 1.0  # s; `wake` makes it sooner
 CLAIM = 8  # messages a courier sends at once
 
@@ -63,6 +65,10 @@ class Channel(Protocol):
     @property
     def target(self) -> str: ...
 
+    @property
+    def shown(self) -> str:
+        """The target as people may see it: without credentials."""
+
     async def send(self, message: Outgoing) -> str:
         """Hand the message over; returns the receiver's identity for it, if any.
 
@@ -71,6 +77,9 @@ class Channel(Protocol):
         DeliveryError
             If it was not taken, or nobody knows. `UndeliverableError` if trying again is pointless.
         """
+
+    async def close(self) -> None:
+        """Give back what is held open between messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ class Target:
     target: str
 
 
-def test_message() -> Outgoing:
+def trial() -> Outgoing:
     """A message that says only that the channel works."""
     identity = str(uuid.uuid4())
     body = msgspec.json.encode({"event": "notify.test", "id": identity, "ticket": None}).decode()
@@ -127,26 +136,45 @@ class Outbox:
 
     def __init__(self, pool: Pool, channels: Sequence[Channel], *, clock: Callable[[], datetime] = utc_now) -> None:
         self._pool = pool
-        self._channels = list(channels)
         self._clock = clock
-        self._wakes = [asyncio.Event() for _ in channels]
-        self.failed: Counter[str] = Counter({channel.name: 0 for channel in channels})
+        self._channels: dict[Target, Channel] = {}
+        self._wakes: dict[Target, asyncio.Event] = {}
+        self._changed = asyncio.Event()
+        self.failed: Counter[str] = Counter()
+        self.replace(channels)
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """What `enqueue` is to be given."""
-        return tuple(Target(channel.name, channel.target) for channel in self._channels)
+        return tuple(self._channels)
+
+    def replace(self, channels: Sequence[Channel]) -> None:
+        """Deliver over other channels from the next message on. What is owed to one that is gone stays owed."""
+        self._channels = {Target(channel.name, channel.target): channel for channel in channels}
+        for channel in channels:
+            self.failed[channel.name] += 0
+        self._changed.set()
+        self.wake()
 
     def wake(self) -> None:
         """Something new is owed: do not wait for the next look."""
-        for event in self._wakes:
+        for event in self._wakes.values():
             event.set()
 
     async def run(self) -> None:
         """Deliver until cancelled. A store that is away is waited for."""
-        async with asyncio.TaskGroup() as group:
-            for channel, wake in zip(self._channels, self._wakes, strict=True):
-                group.create_task(self._courier(channel, wake))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._expire_for_ever())
+                while True:
+                    self._changed.clear()
+                    for target in self._channels:
+                        if target not in self._wakes:
+                            self._wakes[target] = asyncio.Event()
+                            group.create_task(self._courier(target))
+                    await self._changed.wait()
+        finally:
+            self._wakes.clear()
 
     async def pending(self) -> dict[str, int]:
         """Messages not yet delivered, by channel name."""
@@ -154,7 +182,18 @@ class Outbox:
             rows = await connection.execute(
                 "SELECT channel, count(*) FROM outbox WHERE state = 'pending' GROUP BY channel"
             )
-            return {channel.name: 0 for channel in self._channels} | dict(await rows.fetchall())
+            return {target.channel: 0 for target in self._channels} | dict(await rows.fetchall())
+
+    async def expire(self) -> int:
+        """Give up what is owed, for a day by now, to targets that are no longer configured; returns how much."""
+        now = self._clock()
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                "UPDATE outbox SET state = 'failed', last_error = 'its target is no longer configured'"
+                " WHERE state = 'pending' AND created_at < %s AND NOT channel || ' ' || target = ANY(%s)",
+                (now - GIVE_UP_AFTER, [f"{target.channel} {target.target}" for target in self._channels]),
+            )
+            return rows.rowcount
 
     async def deliver(self, channel: Channel) -> int:
         """Send what is due on one channel; returns how many messages were tried."""
@@ -162,20 +201,40 @@ class Outbox:
         await asyncio.gather(*(self._attempt(channel, *claimed) for claimed in due))
         return len(due)
 
-    async def _courier(self, channel: Channel, wake: asyncio.Event) -> None:
+    async def _expire_for_ever(self) -> None:
         while True:
-            wake.clear()
             try:
-                tried = await self.deliver(channel)
-            except (OperationalError, PoolTimeout) as error:
-                log.warning("outbox waits for the store", channel=channel.name, error=type(error).__name__)
-                tried = 0
-            if tried < CLAIM:
-                try:
-                    async with asyncio.timeout(POLL):
-                        await wake.wait()
-                except TimeoutError:
-                    continue
+                await self.expire()
+            except (Error, PoolTimeout) as error:
+                log.warning("outbox waits for the store", error=str(error))
+            await asyncio.sleep(EXPIRE)
+
+    async def _courier(self, target: Target) -> None:
+        """Carry what is owed to `target`, by the channel that it has at the time; ends when it has none."""
+        wake = self._wakes[target]
+        used: Channel | None = None
+        try:
+            while (channel := self._channels.get(target)) is not None:
+                if used is not None and used is not channel:
+                    await used.close()
+                used = channel
+                wake.clear()
+                await self._round(channel, wake)
+        finally:
+            self._wakes.pop(target, None)
+            if used is not None:
+                await used.close()
+
+    async def _round(self, channel: Channel, wake: asyncio.Event) -> None:
+        try:
+            tried = await self.deliver(channel)
+        except (Error, PoolTimeout) as error:
+            log.warning("outbox waits for the store", channel=channel.name, error=str(error))
+            tried = 0
+        if tried < CLAIM:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await wake.wait()
 
     async def _claim(self, channel: Channel) -> list[tuple[Outgoing, int, datetime]]:
         now = self._clock()

@@ -1,4 +1,4 @@
-"""Photograph the desk: `python -m tools.screenshot http://127.0.0.1:8080 --user NAME --password-stdin -o desk.png`.
+"""Photograph the desk: `python -m tools.screenshot URL --user NAME --password-stdin -o docs/desk.png`.
 
 One page (`--page`, the queue unless told) into one file, or with `--all FOLDER` every page at desktop and phone width.
 Needs playwright, and Chromium of the system's packages, which is fetched where it is not installed.
@@ -7,7 +7,6 @@ Needs playwright, and Chromium of the system's packages, which is fetched where 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 from urllib.parse import urljoin
@@ -84,7 +83,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="pixels per CSS pixel")
     args = parser.parse_args()
     password = sys.stdin.readline().rstrip("\n")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or str(parts.chromium())
+    chromium = parts.chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         if args.all:

@@ -82,6 +82,7 @@ class _Held:
 
 def run(args: argparse.Namespace) -> int:
     """0 also after Ctrl-C; 1 where the fleet ended by itself."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the loop takes over: leave no folder behind
     held = _Held(sys.stderr)
     before, sys.stderr = sys.stderr, cast("TextIO", held)
     folder = Path(tempfile.mkdtemp(prefix="dozor-demo-"))
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         log.configure(quiet=True)
         settings = demo_settings(args.config, folder)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_Demo(args, settings, held).run())
+            return runner.run(_Demo(args, settings, held, folder).run())
     finally:
         held.release()
         sys.stderr = before
@@ -98,10 +99,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Demo:
-    def __init__(self, args: argparse.Namespace, settings: Settings, held: _Held) -> None:
+    def __init__(self, args: argparse.Namespace, settings: Settings, held: _Held, folder: Path) -> None:
         self.args = args
         self.settings = settings
         self.held = held
+        self.folder = folder
         self.outcome = Outcome()
         self.stop = asyncio.Event()
         self.console = Console(file=cast("TextIO", held), highlight=False, soft_wrap=True)
@@ -134,7 +136,7 @@ class _Demo:
         return 0
 
     def _introduce(self, service: Service, username: str, password: str) -> None:
-        self.desk_url = self.settings.desk.url or f"http://{self.settings.desk.address}"
+        self.desk_url = self.settings.desk.url or f"http://{service.desk_server.address}"
         first = {
             "data_dir": str(self.settings.data_dir),
             "listen": {protocol: found[0] for protocol, found in service.receiver.addresses.items()},
@@ -156,7 +158,7 @@ class _Demo:
         with_tickets = await view.begin()
         targets = {name: found[0] for name, found in service.receiver.addresses.items() if "/" not in name}
         scenario = demo_scenario(self.settings, args.terminals, args.duration)
-        fleet = FleetProcess(self._event)
+        fleet = FleetProcess(self._event, self.folder)
         ends = time.monotonic() + args.duration if args.duration is not None else None
         started = shown = time.monotonic()
         try:
@@ -186,7 +188,7 @@ class _Demo:
         await self._new_tickets(view)
         faults, false_tickets = outcome.matched()
         kinds = ("silence", "firmware")
-        truth = fleet.summary or {}
+        truth = fleet.summary or self.outcome.progress  # a fleet that had to be killed has told its counts so far
         return {
             "terminals": args.terminals,
             "frames": truth.get("frames_acked"),

@@ -117,7 +117,7 @@ async def _tell(cursor: Any, rows: Sequence[dict[str, str | None]]) -> None:
 async def _list(pool: AsyncConnectionPool, as_json: bool) -> int:
     async with pool.connection() as link:
         cursor = await link.execute(
-            "SELECT identity, protocol, coalesce(model, model_told), name, firmware FROM terminal ORDER BY identity"
+            "SELECT identity, protocol, coalesce(model_told, model), name, firmware FROM terminal ORDER BY identity"
         )
         while rows := await cursor.fetchmany(1000):
             for identity, spoken, model, name, firmware in rows:

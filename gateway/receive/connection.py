@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import psycopg
 import structlog
 
-from gateway.receive.terminals import NO_ROW
+from gateway.receive.terminals import NO_ROW, PENDING
 from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply, Session
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _log = structlog.get_logger()
 WINDOW_FRAMES = 1000  # unanswered frames of one connection before it is read no more
 WRITE_BUFFER = 64 << 10  # bytes a slow reader may leave unread before it is read no more
 MAX_IDENTITY = 64
+ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 LINGER = 10.0  # s for the peer to take its last answers
 
 
@@ -62,18 +63,21 @@ class TerminalConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or refuse it with a reason."""
-        self._transport = transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
-        self.opened = self.last = self._receiver.now()
-        reason = self._receiver.connected(self, peer[0] if peer else "")
-        if reason:
-            self._reason = reason
+        self.opened = self._receiver.now()
+        self._begin(transport, self._receiver.connected(self))
+
+    def _begin(self, transport: asyncio.BaseTransport, refused: str) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.last = self._receiver.now()
+        if refused:
+            self._reason = refused
             self._closing = True
             transport.abort()
             return
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        if self._receiver.pipeline.refusing:
+        if self._receiver.pipeline.keeper.refusing:
             self._pause()
             self._receiver.pipeline.pause(self)
 
@@ -170,10 +174,16 @@ class TerminalConnection(asyncio.Protocol):
             receiver.malformed(self.protocol, Malformed("login"))
             self._refuse()
             return
+        if not receiver.may_log_in(self):
+            self._close("too many logins from its address")
+            return
         self.terminal = login.terminal
         row = receiver.terminals.rows.get(login.terminal)
         if row is not None:
             self._admitted(login, row)
+            return
+        if receiver.deferring:
+            self._admitted(login, PENDING)
             return
         self._pause()
         self._task = asyncio.get_running_loop().create_task(self._admit(login))
@@ -182,9 +192,13 @@ class TerminalConnection(asyncio.Protocol):
         receiver = self._receiver
         while True:
             try:
-                result, row = await receiver.terminals.admit(login.terminal, receiver.protocols[self.protocol].name)
+                async with asyncio.timeout(ADMISSION):
+                    result, row = await receiver.terminals.admit(login.terminal, receiver.protocols[self.protocol].name)
                 break
-            except (psycopg.Error, OSError, TimeoutError):  # no store: the login waits, its timeout ends it
+            except (psycopg.Error, OSError, TimeoutError):  # no store: deferred, or the login waits for its timeout
+                if receiver.deferring:
+                    result, row = "accepted", PENDING
+                    break
                 await asyncio.sleep(0.5)
         self._task = None
         if self._transport is None or self._closing:
@@ -233,6 +247,8 @@ class TerminalConnection(asyncio.Protocol):
         self._frames += len(items)
         if self._transport is None:
             return
+        if self._receiver.pace is not None:
+            self._receiver.pace.took(self, items)
         acknowledge = self._session.acknowledge
         if len(items) == 1:
             item = items[0]
@@ -257,7 +273,7 @@ class TerminalConnection(asyncio.Protocol):
     def _ask(self) -> None:
         """After the first data ack, with nothing unanswered: what firmware is it?"""
         receiver = self._receiver
-        if receiver.ask_version and self.row != NO_ROW and self.row not in receiver.terminals.firmware:
+        if receiver.ask_version and self.row >= 0 and self.row not in receiver.terminals.firmware:
             question = self._session.ask_version()
             if question:
                 self._write(question)
@@ -269,9 +285,9 @@ class TerminalConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def supersede(self) -> None:
+    def supersede(self, reason: str) -> None:
         """The same terminal has connected anew: answer what was taken, then close."""
-        self._close("replaced by a newer connection")
+        self._close(reason)
 
     def expire(self, reason: str) -> None:
         """A timeout ended it."""
@@ -283,6 +299,11 @@ class TerminalConnection(asyncio.Protocol):
     def stop(self) -> None:
         """The service stops: take no more, answer what was taken, close."""
         self._close("service stopped")
+
+    @property
+    def host(self) -> str:
+        """The address it came from, without the port."""
+        return self.address.rpartition(":")[0]
 
     @property
     def waiting(self) -> bool:
@@ -300,8 +321,12 @@ class TerminalConnection(asyncio.Protocol):
         """Whether its login was accepted."""
         return self._history != 0
 
+    def hold(self) -> None:
+        """Read no more until `resume_reading`; what was taken is answered as ever."""
+        self._pause()
+
     def resume_reading(self) -> None:
-        """The pipeline has room again."""
+        """There is room again, or it was held long enough."""
         self._resume()
 
     def _close(self, reason: str) -> None:

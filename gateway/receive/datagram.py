@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 
 from gateway.receive.connection import MAX_IDENTITY
-from gateway.receive.terminals import NO_ROW
+from gateway.receive.terminals import NO_ROW, PENDING
 from protocols.records import Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply, Session
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class _Datagram:
         row = receiver.terminals.rows.get(login.terminal)
         if row is not None:
             self._admitted(login, row)
+        elif receiver.deferring:
+            self._admitted(login, PENDING)
         elif len(self._endpoint.tasks) < _ADMISSIONS:
             task = asyncio.get_running_loop().create_task(self._admit(login))
             self._endpoint.tasks.add(task)
@@ -112,6 +114,9 @@ class _Datagram:
 
     def _admitted(self, login: Login, row: int) -> None:
         receiver = self._endpoint.receiver
+        if receiver.pace is not None and receiver.pace.over(self.terminal):
+            receiver.metrics.refused["record_rate"] += 1
+            return  # unanswered, it is sent again
         self.row = row
         receiver.metrics.logins["accepted" if row != NO_ROW else "quarantined"][self.protocol] += 1
         name = receiver.protocols[self.protocol].name
@@ -121,6 +126,9 @@ class _Datagram:
     def committed(self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]]) -> None:
         """Answer, one datagram each."""
         self._outstanding -= len(items)
+        pace = self._endpoint.receiver.pace
+        if pace is not None:
+            pace.took_datagram(self.terminal, items)
         for item, bad in zip(items, refused, strict=True):
             self._send(item.data if isinstance(item, Reply) else self.session.acknowledge(item, bad))
 

@@ -15,7 +15,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from gateway.receive.terminals import NO_ROW, Terminals
+from gateway.receive.terminals import Terminals
 
 _log = structlog.get_logger()
 _PERIOD = 1.0  # s
@@ -48,16 +48,13 @@ class History:
 
     def told(self, row: int, **facts: str | None) -> None:
         """What a terminal told of itself: `firmware`, `model`, `protocol`."""
-        if row == NO_ROW:
+        if row < 0:
             return
         terminals = self._terminals
         for name, value in facts.items():
             if value is None:
                 continue
-            if name == "model" and row in terminals.model_set:
-                known: dict[int, str] = {}
-            else:
-                known = getattr(terminals, name)
+            known: dict[int, str] = getattr(terminals, name)
             if known.get(row) != value:
                 known[row] = value
                 self._told.setdefault(row, {})[name] = value

@@ -12,7 +12,8 @@ from psycopg_pool import AsyncConnectionPool
 Admission = Literal["accepted", "refused", "quarantined"]
 
 CHANNEL = "dozor_terminal"  # NOTIFY with an identity: registered or changed by a command
-NO_ROW = -1
+NO_ROW = -1  # unregistered
+PENDING = -2  # accepted while the store is away: its row is made when the spool is drained
 _BATCH = 2000  # identities registered in one statement
 
 
@@ -24,8 +25,7 @@ class Terminals:
     policy: str
     rows: dict[str, int] = field(default_factory=dict)
     firmware: dict[int, str] = field(default_factory=dict)
-    model: dict[int, str] = field(default_factory=dict)  # told or set; the one set by people wins
-    model_set: set[int] = field(default_factory=set)
+    model: dict[int, str] = field(default_factory=dict)  # as told by the terminal
     protocol: dict[int, str] = field(default_factory=dict)
     _wanted: dict[str, tuple[str, asyncio.Future[int]]] = field(default_factory=dict)
     _worker: asyncio.Task[None] | None = None
@@ -33,7 +33,7 @@ class Terminals:
     async def load(self) -> None:
         """Read all there are."""
         async with self.pool.connection() as link:
-            cursor = await link.execute("SELECT id, identity, protocol, firmware, model, model_told FROM terminal")
+            cursor = await link.execute("SELECT id, identity, protocol, firmware, model_told FROM terminal")
             while rows := await cursor.fetchmany(10_000):
                 for row in rows:
                     self._learn(*row)
@@ -42,7 +42,7 @@ class Terminals:
         """Read one again; `NO_ROW` if it is not there."""
         async with self.pool.connection() as link:
             cursor = await link.execute(
-                "SELECT id, identity, protocol, firmware, model, model_told FROM terminal WHERE identity = %s",
+                "SELECT id, identity, protocol, firmware, model_told FROM terminal WHERE identity = %s",
                 (identity,),
             )
             row = await cursor.fetchone()
@@ -52,21 +52,11 @@ class Terminals:
         self._learn(*row)
         return int(row[0])
 
-    def _learn(
-        self, row: int, identity: str, protocol: str | None, firmware: str | None, model: str | None, told: str | None
-    ) -> None:
+    def _learn(self, row: int, identity: str, protocol: str | None, firmware: str | None, model: str | None) -> None:
         self.rows[identity] = row
-        if protocol is not None:
-            self.protocol[row] = protocol
-        if firmware is not None:
-            self.firmware[row] = firmware
-        if model is not None:
-            self.model[row] = model
-            self.model_set.add(row)
-        else:
-            self.model_set.discard(row)
-            if told is not None:
-                self.model[row] = told
+        for known, value in ((self.protocol, protocol), (self.firmware, firmware), (self.model, model)):
+            if value is not None:
+                known[row] = value
 
     async def admit(self, identity: str, protocol: str) -> tuple[Admission, int]:
         """Decide on a login whose identity is not in memory: who it is, and its row."""
@@ -76,6 +66,11 @@ class Terminals:
         if row != NO_ROW:
             return "accepted", row
         return ("refused", NO_ROW) if self.policy == "known" else ("quarantined", NO_ROW)
+
+    async def resolve(self, identity: str, protocol: str) -> int:
+        """The row of a terminal whose frames were acknowledged already."""
+        row = self.rows.get(identity)
+        return row if row is not None else (await self.admit(identity, protocol))[1]
 
     async def _register(self, identity: str, protocol: str) -> int:
         """Register on first sight; logins that come together share a statement."""
@@ -94,7 +89,7 @@ class Terminals:
                     cursor = await link.execute(
                         "INSERT INTO terminal (identity, protocol) SELECT * FROM unnest(%s::text[], %s::text[]) "
                         "ON CONFLICT (identity) DO UPDATE SET protocol = excluded.protocol "
-                        "RETURNING id, identity, protocol, firmware, model, model_told",
+                        "RETURNING id, identity, protocol, firmware, model_told",
                         (list(wanted), [protocol for protocol, _ in wanted.values()]),
                     )
                     for row in await cursor.fetchall():

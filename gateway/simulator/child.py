@@ -1,9 +1,11 @@
 """A fleet in a process of its own, for a parent that also runs the gateway.
 
-    stdin   first line: {"scenario": {…}, "targets": {…}, "exclude": […]}; then "stop" ends the run with its summary
+    stdin   first line: {"scenario": {…}, "targets": {…}, "exclude": […], "folder": "…"}; then "stop" ends the run with
+            its summary
     stdout  one JSON object a line: {"event": "fault" | "progress" | "end", …}
 
-The end of stdin, also by the parent's death, ends the process at once.
+The end of stdin ends the process at once. It means that the parent was killed: then `folder`, the parent's temporary
+one, is removed with the embedded store in it, since nobody else is left to do it.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +25,7 @@ import uvloop
 from gateway.simulator.run import FleetRun
 from gateway.simulator.scenario import Scenario
 from gateway.simulator.truth import Fault, Truth
+from gateway.store.embedded import EmbeddedServer
 
 _LINE = 1 << 20  # of the parent: a scenario and its targets
 
@@ -30,7 +35,13 @@ def _tell(event: str, content: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps({"event": event, **content}, separators=(",", ":")) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        os._exit(1)  # the parent is gone, and the end of stdin is about to say so too
+        return  # the parent is gone: the end of stdin says so too, and what to do then
+
+
+def _clean_up(folder: str) -> None:
+    if folder:
+        EmbeddedServer(Path(folder) / "data").stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _main() -> None:
@@ -56,12 +67,14 @@ async def _main() -> None:
             {name: truth.total(name) for name in ("logins", "frames_acked", "records_sent", "records_acked")},
         )
     if word.result().strip() != b"stop":
+        _clean_up(order.get("folder", ""))
         os._exit(1)  # nobody is there to be told; sockets close with the process
     await run.stop(drain=2.0)
     _tell("end", {"terminals": len(run.fleet), **truth.summary()})
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches the whole foreground group: it is the parent that ends the run then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals may reach the whole group (Ctrl-C, timeout): the parent ends the run then, by a word or its death.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     uvloop.run(_main())

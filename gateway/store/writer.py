@@ -50,11 +50,12 @@ class Job:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a job: records per protocol number, and frames that the store refused."""
+    """What became of a job: records per protocol number, frames that the store refused; `kept`: it is in the store."""
 
     stored: NDArray[np.int64]
     duplicate: NDArray[np.int64]
     refused: list[int] = field(default_factory=list)
+    kept: bool = True
 
     def __iadd__(self, other: Outcome) -> Outcome:
         self.stored += other.stored
@@ -240,8 +241,8 @@ class Writer:
                 )
             if job.messages:
                 await cursor.executemany(
-                    "INSERT INTO message (received, terminal, protocol, kind, body, data) "
-                    "VALUES (to_timestamp(%s), %s, %s, %s, %s, %s)",
+                    "INSERT INTO message (received, terminal, protocol, kind, body, digest, data) "
+                    "VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
                     [
                         (
                             k.received / 1e6,
@@ -249,6 +250,7 @@ class Writer:
                             k.protocol,
                             k.reason,
                             k.text and k.text.replace("\0", ""),
+                            _digest(k, k.received),
                             k.data,
                         )
                         for k in job.messages
@@ -287,9 +289,9 @@ def is_away(error: psycopg.Error) -> bool:
     return state.startswith(("25", "42"))
 
 
-def _digest(kept: Kept) -> bytes:
-    """Tells a resend: the same bytes of the same terminal are kept once."""
-    head = f"{kept.terminal}\0{kept.protocol}\0{kept.reason}\0".encode()
+def _digest(kept: Kept, received: int = 0) -> bytes:
+    """Tells a resend: the same bytes of the same terminal are kept once (messages: once for each arrival)."""
+    head = f"{kept.terminal}\0{kept.protocol}\0{kept.reason}\0{received}\0".encode()
     return hashlib.blake2b(head + kept.data, digest_size=16).digest()
 
 

@@ -68,14 +68,14 @@ class Listening:
         elif np.isnan(self._monotonic):  # resumed: the beat's wall time is all we know
             if now < self._now:
                 self._shift(now - self._now)
-            self._absent(self._now, now)
+            self.absent(self._now, now)
         else:
             passed = monotonic - self._monotonic
             jump = now - self._now - passed
             if abs(jump) > JUMP:
                 self._shift(jump)
             if abs(jump) > JUMP or passed > STALL or not listening:
-                self._absent(self._now, now)
+                self.absent(self._now, now)
         self.trusted = listening and (np.isnan(self._now) or self.undisturbed_since < now)
         self._now, self._monotonic = now, monotonic
 
@@ -105,7 +105,8 @@ class Listening:
         self.undisturbed_since = self._outages[-1][1] if self._outages else -np.inf
         self._index()
 
-    def _absent(self, start: float, end: float) -> None:
+    def absent(self, start: float, end: float) -> None:
+        """Between these instants of wall time nobody listened; the end is not before that of the last absence."""
         if end > start:
             if self._outages and self._outages[-1][1] >= start:
                 start = self._outages.pop()[0]

@@ -39,6 +39,7 @@ BEAT = 2.0  # s between heartbeats: so much of our listening a kill -9 may cost
 REFRESH = 2.0  # s between looks at terminals whose firmware or model changed
 SNAPSHOT_SHARE = 20  # a snapshot that takes long (a large fleet) is made at most this share of the time
 AT_ONCE = 4  # transactions: a mass outage must not take the pool from the desk
+QUEUE = 2000  # decisions of one kind that wait for the store: some seconds of its work, and bounded
 BLOCKED = 60.0  # s before a row whose transaction the store refused is tried again
 
 
@@ -47,7 +48,7 @@ class Patrol:
 
     Attributes
     ----------
-    fleet : feed it with `fleet.apply` after each commit.
+    fleet : feed it with `fleet.note` after each commit.
     """
 
     def __init__(
@@ -157,17 +158,18 @@ class Patrol:
             watched.hold, watched.recovery = hold, recovery
         self._releases.replace(catalogue)
 
-    def tick(self, now: float, monotonic: float | None = None, *, listening: bool = True) -> None:
+    def tick(self, now: float, monotonic: float, *, listening: bool = True) -> None:
         """Judge the fleet.
 
         Parameters
         ----------
         now : Unix seconds.
-        monotonic : a clock that is never set, in seconds; left out, `now` is taken for one.
+        monotonic : seconds of a clock that is never set, the same as at `start`.
         listening : whether frames were accepted and committed since the last tick.
         """
         fleet = self.fleet
-        fleet.listening.advance(now, now if monotonic is None else monotonic, listening=listening)
+        fleet.flush()  # before the clock may be found to have been set
+        fleet.listening.advance(now, monotonic, listening=listening)
         jump = fleet.listening.jump
         if jump:
             self._clock_set = True
@@ -217,14 +219,18 @@ class Patrol:
                 done += 1
         return done
 
-    async def start(self, now: float, monotonic: float | None = None) -> None:
+    async def start(self, now: float, monotonic: float) -> None:
         """Restore the fleet, the incidents and the clock. To be called before the first frame is accepted."""
-        as_of = await snapshots.load(self._pool, self.fleet)
-        stopped_at = self.fleet.listening.now
-        self.fleet.listening.advance(now, now if monotonic is None else monotonic)
-        if self.fleet.listening.jump:
-            self.fleet.shift(self.fleet.listening.jump)
-        await snapshots.catch_up(self._pool, self.fleet, as_of, now)
+        fleet = self.fleet
+        as_of = await snapshots.load(self._pool, fleet)
+        stopped_at = fleet.listening.now
+        await snapshots.catch_up(self._pool, fleet, as_of, now)
+        fleet.listening.advance(now, monotonic)
+        if fleet.listening.jump:
+            fleet.shift(fleet.listening.jump)
+        if np.isnan(stopped_at) and fleet.rows:
+            # Records, but no heartbeat: the last record is the last we know of ourselves.
+            fleet.listening.absent(min(float(fleet.received.max()) / 1e6, now), now)
         await self._releases.refresh(self._pool, self.fleet)
         for incident in await self._incidents.open_incidents():
             watched = self._watched.get(incident.kind)
@@ -254,6 +260,7 @@ class Patrol:
 
     async def stop(self, now: float) -> None:
         """Save everything: to be called when no more frames are accepted and `run` has ended."""
+        self.fleet.flush()
         await snapshots.save(self._pool, self.fleet, now)
 
     async def _tick_for_ever(self, listening: Callable[[], bool]) -> None:
@@ -292,9 +299,10 @@ class Patrol:
         for row in decisions.turned_bad.tolist():
             good.pop(row, None)
             bad[row] = now
-        for row in decisions.raised.tolist():
+        # What does not fit now is decided again by the next tick.
+        for row in decisions.raised[:QUEUE].tolist():
             self._put(kind, row, partial(self._raise, kind, row))
-        for row in decisions.recovered.tolist():
+        for row in decisions.recovered[:QUEUE].tolist():
             self._put(kind, row, partial(self._recover, kind, row))
 
     def _put(self, kind: str, row: int, act: Callable[[float], Awaitable[None]]) -> None:
@@ -306,6 +314,7 @@ class Patrol:
 
     def _verdict_now(self, kind: str, row: int) -> Verdict:
         """Judged afresh: a frame may have been committed since the tick."""
+        self.fleet.flush()
         return self.explain(kind, row).verdict
 
     async def _raise(self, kind: str, row: int, now: float) -> None:

@@ -66,12 +66,13 @@ class Releases:
 
     def judge(self, release: NDArray[np.int32], now: float) -> Verdicts:
         """Verdicts by release number, shape (n,); each release is judged once in `JUDGED_FOR`."""
+        if self._since is None:  # the fleet's numbers are those of another catalogue
+            return np.zeros(len(release), np.int8)
         if self._catalogue is not None and not 0 <= now - self._judged_at < JUDGED_FOR:
             for number, (model, version) in enumerate(self._pairs, 1):
                 self._verdicts[number] = judge_firmware(model, version, self._catalogue, now).verdict
             self._judged_at = now
-        # A catalogue just replaced may be shorter than the numbers given under the old one.
-        verdicts: Verdicts = self._verdicts[np.minimum(release, len(self._verdicts) - 1)]
+        verdicts: Verdicts = self._verdicts[release]
         return verdicts
 
     def explain(self, release: int, now: float) -> Explanation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,15 +13,16 @@ from psycopg import Error
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from detectors import firmware, silence
+from detectors.firmware import Catalogue
 from detectors.silence import SilenceRule
+from gateway.channels import configured_channels
 from gateway.receive.pipeline import Committed
 from gateway.settings import Settings
 from gateway.watch.catalogue import read_catalogue
 from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
-from ticketing.channels.email import Mail, MailSettings
-from ticketing.channels.webhook import Webhook
+from ticketing.clock_watch import watch_clocks
 from ticketing.incidents import Incidents
 from ticketing.instance import instance_secret
 from ticketing.outbox import Channel, Outbox
@@ -28,21 +30,25 @@ from ticketing.store import Counts, TicketStore
 
 _log = structlog.get_logger()
 _COUNT_PERIOD = 5.0  # s between counts of tickets for the metrics
+_CLOCK_PERIOD = 2.0  # s between looks at the clocks of tickets; a round with nothing due reads one index
 KINDS = (silence.KIND, firmware.KIND)
 
 
 async def channels(settings: Settings, pool: AsyncConnectionPool, desk_url: str) -> list[Channel]:
     """The configured ways to tell people."""
-    found: list[Channel] = []
-    mail = settings.mail
-    if mail.host:
-        letters = MailSettings(
-            host=mail.host, port=mail.port, tls=mail.tls, user=mail.user, password_file=mail.password_file,
-            sender=mail.from_, to=tuple(mail.to), desk_url=desk_url,
-        )  # fmt: skip
-        found.append(Mail(letters, await instance_secret(pool)))
-    found += [Webhook(hook.url, hook.secret_file) for hook in settings.webhook]
-    return found
+    return configured_channels(settings, await instance_secret(pool), desk_url)
+
+
+def silence_rule(settings: Settings) -> SilenceRule:
+    """When a terminal counts as silent."""
+    silent = settings.watch.silence
+    return SilenceRule(after=silent.after, floor=silent.floor, ceiling=silent.ceiling, learn=silent.learn)
+
+
+def catalogue(settings: Settings) -> Catalogue | None:
+    """The releases that firmware is judged by, if any."""
+    file = settings.watch.firmware.catalogue
+    return read_catalogue(file) if file else None
 
 
 class WatchRole:
@@ -50,22 +56,18 @@ class WatchRole:
 
     def __init__(self, settings: Settings, pool: AsyncConnectionPool, owed: list[Channel]) -> None:
         watch = settings.watch
-        rule = SilenceRule(
-            after=watch.silence.after,
-            floor=watch.silence.floor,
-            ceiling=watch.silence.ceiling,
-            learn=watch.silence.learn,
-        )
-        self.fleet = Fleet(Listening(), rule)
+        self._pool = pool
+        self.fleet = Fleet(Listening(), silence_rule(settings))
         self.outbox = Outbox(pool, owed)
         self.tickets = TicketStore(pool)
+        self.incidents = Incidents(pool, policy=settings.desk.policy, targets=self.outbox.targets)
         self.patrol = Patrol(
             pool,
             self.fleet,
-            Incidents(pool, policy=settings.desk.policy, targets=self.outbox.targets),
+            self.incidents,
             hold=watch.incidents.hold,
             recovery=watch.incidents.recovery,
-            catalogue=read_catalogue(watch.firmware.catalogue) if watch.firmware.catalogue else None,
+            catalogue=catalogue(settings),
             on_opened=self.outbox.wake,
         )
         self._counts = Counts({}, {}, {})
@@ -75,10 +77,19 @@ class WatchRole:
         """Take note of a committed batch; unregistered terminals have no state."""
         known = batch.frame_terminal >= 0
         rows = batch.rows
-        self.fleet.apply(
+        self.fleet.note(
             batch.frame_terminal[known], batch.frame_received[known], rows.terminal, rows.time, rows.received,
             rows.batch.flags,
         )  # fmt: skip
+
+    def reconfigure(self, settings: Settings, releases: Catalogue | None, owed: list[Channel]) -> None:
+        """Take over changed thresholds, catalogue and channels; nothing learned is forgotten."""
+        incidents = settings.watch.incidents
+        self.patrol.reconfigure(
+            rule=silence_rule(settings), hold=incidents.hold, recovery=incidents.recovery, catalogue=releases
+        )
+        self.outbox.replace(owed)
+        self.incidents.tell(self.outbox.targets)
 
     async def start(self) -> None:
         """Restore; before the first frame is accepted."""
@@ -90,6 +101,7 @@ class WatchRole:
             group.create_task(self.patrol.run(listening))
             group.create_task(self.outbox.run())
             group.create_task(self._count())
+            group.create_task(self._watch_clocks())
 
     async def stop(self) -> None:
         """Keep what was learned; when no more frames are accepted."""
@@ -103,6 +115,14 @@ class WatchRole:
             except (Error, PoolTimeout, OSError) as error:
                 _log.warning("tickets not counted", error=str(error).strip())
             await asyncio.sleep(_COUNT_PERIOD)
+
+    async def _watch_clocks(self) -> None:
+        while True:
+            try:
+                await watch_clocks(self._pool, datetime.now(UTC))
+            except (Error, PoolTimeout, OSError) as error:
+                _log.warning("clocks not looked at", error=str(error).strip())
+            await asyncio.sleep(_CLOCK_PERIOD)
 
     def metrics(self) -> Iterator[Metric]:
         """Verdicts, incidents, tickets and what is owed."""

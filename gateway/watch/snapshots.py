@@ -4,7 +4,8 @@
                   'fleet'         how the pieces are laid out, and up to when they know
                   'fleet.N'       rows N × CHUNK and on; only those that changed are written
 
-What was committed after the snapshot is read back from the records themselves.
+What was committed after the snapshot is read back from the records themselves, before the listening clock learns of
+the time in which the service was down.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ HEADER = "fleet"
 VERSION = 1
 MARGIN = 5.0  # s before a snapshot that are read again: a commit may be noted a moment after it
 CAUGHT_UP_AT_ONCE = 1000  # terminals a query
+CATCH_UP_SECONDS = 10.0  # the start must not wait longer; the rest is heard of with its next frame
 RECORDS_EACH = 64  # records of one terminal that catching up reads: four rings of gaps
 
 
@@ -126,6 +128,9 @@ async def catch_up(pool: Pool, fleet: Fleet, as_of: float | None, now: float) ->
         if found:
             read += len(found)
             _apply(fleet, found)
+        if time.monotonic() - started > CATCH_UP_SECONDS:
+            log.warning("fleet not wholly caught up", terminals=first + CAUGHT_UP_AT_ONCE - 1, of=highest)
+            break
         await asyncio.sleep(0)
     log.info("fleet caught up", records=read, terminals=highest, seconds=round(time.monotonic() - started, 3))
     return read

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 
+import psutil
 import pytest
 
 from tests.harness import ServiceProcess, Tracker, check_store, data_directory, running_service
@@ -95,3 +96,48 @@ def test_store_killed_and_stopped_under_load() -> None:
         trackers = asyncio.run(scenario(service))
         assert check_store(service, trackers) > RATE
         assert service.stop() == 0
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """The postmaster and its backends."""
+    postmaster = psutil.Process(pid)
+    return [postmaster, *postmaster.children(recursive=True)]
+
+
+@pytest.mark.slow
+def test_store_that_hangs_is_replaced_by_the_spool_and_drained() -> None:
+    """Acks go on while the store hangs; nothing is lost when gateway and store are killed with a full spool."""
+    seen: dict[str, float] = {}
+
+    async def disturb(service: ServiceProcess) -> None:
+        await asyncio.sleep(1.5)
+        stopped = _family(service.postgres_pid())
+        for process in stopped:
+            process.suspend()
+        await asyncio.sleep(5)
+        seen["spooled"] = service.metric("dozor_spool_frames")
+        seen["ready"] = service.get("/readyz")[0]
+        seen["acked"] = service.metric("dozor_frames_total")
+        service.kill()
+        for process in stopped:
+            process.kill()
+        service.start(wait=False)
+        await asyncio.to_thread(service.wait_ready)
+        for _ in range(300):
+            if not service.metric("dozor_spool_frames"):
+                break
+            await asyncio.sleep(0.1)
+        seen["left"] = service.metric("dozor_spool_frames")
+
+    async def scenario(service: ServiceProcess) -> list[Tracker]:
+        return await _load(service, 1.0, asyncio.ensure_future(disturb(service)))
+
+    with running_service() as service:
+        trackers = asyncio.run(scenario(service))
+        acked = check_store(service, trackers)
+        assert acked > RATE
+        assert seen["spooled"] > 500, seen
+        assert seen["ready"] == 200
+        assert seen["left"] == 0
+        assert service.stop() == 0
+        assert "Traceback" not in service.log.read_text()

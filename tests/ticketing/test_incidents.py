@@ -1,13 +1,15 @@
 import asyncio
+import itertools
 
 import pytest
 
 from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
+from ticketing.clock_errors import ClockInputError
+from ticketing.errors import ConflictError
 from ticketing.incidents import Incidents, Outcome
 from ticketing.outbox import Target
-from ticketing.reaction import UnknownPolicyError
 from ticketing.store import TicketStore
-from ticketing.tickets import State
+from ticketing.tickets import PEOPLE, TRANSITIONS, Action, State
 
 DAY = 86_400
 
@@ -102,5 +104,47 @@ def test_relapse_returns_the_same_number_within_seven_days(postgres_dsn, closed_
 
 
 def test_an_unknown_policy_is_refused_at_the_start():
-    with pytest.raises(UnknownPolicyError):
-        Incidents(None, policy="after-sales")
+    with pytest.raises(ClockInputError, match="unknown policy 'gold'"):
+        Incidents(None, policy="gold")
+    with pytest.raises(ClockInputError, match="no version"):
+        Incidents(None, policy="after-sales@9")
+
+
+def test_raising_recovering_and_people_at_once_leave_one_consistent_ticket(postgres_dsn):
+    async def scenario():
+        async with pool_of(postgres_dsn, size=16) as pool:
+            store = TicketStore(pool)
+            terminal = await add_terminal(pool, "t")
+            number = (await raise_one(pool, terminal)).number
+
+            async def person(i):
+                try:
+                    await store.act(list(PEOPLE)[i % len(PEOPLE)], number, f"user{i}", "text")
+                except ConflictError:
+                    return
+
+            for step in range(1, 9):
+                at = MONDAY + 1000 * step
+                await asyncio.gather(
+                    *(raise_one(pool, terminal, at + i) for i in range(4)),
+                    *(recover_one(pool, terminal, at + i) for i in range(4)),
+                    *(person(step + i) for i in range(8)),
+                )
+            ticket = await store.get(number)
+            chain = await fetch(
+                pool,
+                "SELECT count(*) FILTER (WHERE prev_hash IS DISTINCT FROM before AND seq > 1), count(*), max(seq)"
+                " FROM (SELECT *, lag(hash) OVER (ORDER BY seq) AS before FROM journal) j",
+            )
+            states = await fetch(pool, "SELECT action, state FROM journal ORDER BY seq")
+            incidents = await fetch(pool, "SELECT state FROM incident")
+            return ticket, chain, states, incidents
+
+    ticket, chain, states, incidents = asyncio.run(scenario())
+    assert chain == [(0, len(states), len(states))]
+    assert len(incidents) == 1
+    # Every entry is a step of the table from the state before, and the last one is the ticket's.
+    for (_, before), (action, after) in itertools.pairwise(states):
+        assert TRANSITIONS[Action(action)][State(before)] == after
+    assert states[-1][1] == ticket.state
+    assert (ticket.state in (State.AWAITING_CONSENT, State.CLOSED)) == (incidents[0][0] == "closed")

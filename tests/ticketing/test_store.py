@@ -6,7 +6,7 @@ import msgspec
 import psycopg
 import pytest
 
-from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
+from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, execute, fetch, pool_of, raise_one, recover_one
 from ticketing.errors import ConflictError, InvalidTextError, NotFoundError
 from ticketing.store import TicketStore
 from ticketing.tickets import TEXT_LIMIT, TRANSITIONS, Action, State
@@ -17,7 +17,7 @@ def test_the_ticket_has_the_contracts_keys(postgres_dsn):
         async with pool_of(postgres_dsn) as pool:
             terminal = await add_terminal(pool, "860000000000001")
             raised = await raise_one(pool, terminal)
-            store = TicketStore(pool)
+            store = TicketStore(pool, clock=Clock(MONDAY + 3600))
             page = await store.list()
             return raised, page, await store.get(raised.number), await store.get("DZ-99"), await store.get("a\x00b")
 
@@ -42,6 +42,7 @@ def test_the_ticket_has_the_contracts_keys(postgres_dsn):
         "next": None,
     }
     whole = msgspec.json.decode(msgspec.json.encode(ticket))
+    (clock,) = whole.pop("clocks")
     assert whole == listed["items"][0] | {
         "evidence": {"verdict": {"age_s": 360.0}},
         "journal": [
@@ -53,6 +54,9 @@ def test_the_ticket_has_the_contracts_keys(postgres_dsn):
             }
         ],
     }
+    assert (clock["policy"], clock["clock"], clock["calendar"]) == ("integrator-standard", "reaction-remote", "RU")
+    assert (clock["start"], clock["due"]) == ("2026-11-16T13:00:00+03:00", "2026-11-16T17:00:00+03:00")
+    assert clock["at"] == {"instant": "2026-11-16T14:00:00+03:00", "counted_minutes": 60, "fired": False}
 
 
 def test_a_ticket_is_worked_to_its_closing(postgres_dsn):
@@ -111,7 +115,7 @@ def test_what_the_table_does_not_have_is_a_conflict(postgres_dsn):
             number = (await raise_one(pool, await add_terminal(pool, "t"))).number
             refused = []
             for state in State:
-                await fetch_nothing(
+                await execute(
                     pool,
                     "UPDATE ticket SET state = %s, closed_at = CASE WHEN %s = 'closed' THEN now() END",
                     state,
@@ -130,11 +134,6 @@ def test_what_the_table_does_not_have_is_a_conflict(postgres_dsn):
     assert ("closed", "ask") in refused
     assert len(refused) == 13
     assert entries == [(1,)]  # a refused action leaves no trace
-
-
-async def fetch_nothing(pool, statement, *values):
-    async with pool.connection() as connection:
-        await connection.execute(statement, values)
 
 
 def test_texts_are_checked(postgres_dsn):
@@ -161,7 +160,7 @@ def test_the_journal_is_append_only_and_chained(postgres_dsn):
             await asyncio.gather(*(store.note(number, "anna", f"note {i}, длиннее") for i in range(10)))
             for statement in ("UPDATE journal SET text = 'x'", "DELETE FROM journal", "TRUNCATE journal"):
                 with pytest.raises(psycopg.errors.RestrictViolation):
-                    await fetch_nothing(pool, statement)
+                    await execute(pool, statement)
             return number, await fetch(
                 pool,
                 "SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, actor, action, text, state, prev_hash, hash"

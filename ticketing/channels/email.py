@@ -53,6 +53,7 @@ class Mail:
     def __init__(self, settings: MailSettings, key: bytes) -> None:
         self._settings = settings
         self._key = key
+        self.shown = f"{settings.host}:{settings.port}"
         self._sender = settings.sender or f"dozor@{socket.getfqdn()}"
 
     async def send(self, message: Outgoing) -> str:
@@ -83,6 +84,9 @@ class Mail:
         identity = str(letter["Message-ID"])
         # Those who took it must not get it twice: what was refused is recorded, not repeated.
         return f"{identity} refused by {', '.join(sorted(refused))}" if refused else identity
+
+    async def close(self) -> None:
+        """Nothing is held: each letter has its own connection."""
 
     def letter(self, message: Outgoing) -> EmailMessage:
         """Compose the letter; the same message gives the same Message-ID."""

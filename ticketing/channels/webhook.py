@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -35,6 +36,8 @@ class Webhook:
 
     def __init__(self, url: str, secret_file: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.target = url
+        parts = urlsplit(url)
+        self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # path and query may hold tokens
         self._secret_file = secret_file
         self._clock = clock
         self._client: httpx.AsyncClient | None = None

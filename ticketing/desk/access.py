@@ -115,7 +115,7 @@ class Gate:
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             if who.user.scope == "read":
                 refusal: Response | None = JSONResponse({"error": "this token may only read"}, 403)
-            elif who.session is not None and request.url.path.startswith("/api/") and not _own_request(request, who):
+            elif who.session is not None and scope["path"].startswith("/api/") and not _own_request(request, who):
                 refusal = JSONResponse({"error": "send X-CSRF-Token, or JSON from the desk's own origin"}, 403)
             else:
                 refusal = None
@@ -141,14 +141,15 @@ def _is_open(path: str) -> bool:
 
 
 def _stranger(request: Request) -> Response:
-    path = request.url.path
+    path = request.scope["path"]  # not request.url: that is built from what the Host header says
     if path == "/api" or path.startswith("/api/"):
         return JSONResponse(
             {"error": "sign in, or send Authorization: Bearer TOKEN"}, 401, {"WWW-Authenticate": 'Bearer realm="dozor"'}
         )
     target = "/login"
     if request.method in ("GET", "HEAD") and path != "/":
-        asked = path + ("?" + request.url.query if request.url.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        asked = path + ("?" + query if query else "")
         target += "?next=" + quote(asked, safe="")
     return RedirectResponse(target, 303)
 

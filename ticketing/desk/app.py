@@ -128,7 +128,7 @@ def _action(path: str, action: Action, handler: Callable[[Request, Action], Awai
 
 
 def _problem(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    if request.url.path.startswith("/api/"):
+    if request.scope["path"].startswith("/api/"):
         response = api.answer(api.Problem(detail), status)
     else:
         who: Visitor | None = getattr(request.state, "visitor", None)
@@ -138,7 +138,7 @@ def _problem(request: Request, status: int, detail: str, headers: dict[str, str]
             status=status,
             who=who,
             csrf=who.csrf if who else "",
-            path=request.url.path,
+            path=request.scope["path"],
             title=title,
             detail=detail,
         )

@@ -190,10 +190,10 @@ def _runs(points: Sequence[Point]) -> list[list[Point]]:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Three to seven round values that enclose both."""
-    if not high - low > abs(high) * 1e-9:
+    if not high - low > max(abs(high) * 1e-9, 1e-9):
         pad = max(abs(high) * 0.05, 0.5)
         low, high = low - pad, high + pad
-    step = _nice((high - low) / 4)
+    step = _nice((high - low) / 5 * 2.5)  # at least a fifth of the range: seven ticks at most
     first, last = math.floor(low / step), math.ceil(high / step)
     return [round(n * step, 10) for n in range(first, last + 1)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -21,6 +22,7 @@ from ticketing.desk.queries import desk
 from ticketing.passwords import BusyError
 
 FORM_FIELDS = 20
+_log = structlog.get_logger()
 
 
 async def form(request: Request) -> dict[str, str]:
@@ -80,8 +82,10 @@ async def sign_in(request: Request) -> Response:
             retry=2,
         )
     if signed_in is None:
+        _log.warning("sign-in refused", address=address)  # without the name: it may be a password in the wrong field
         return _page(request, target=target, name=name, error="Wrong name or password.", status=401)
     here.throttle.succeeded(name, address)
+    _log.info("signed in", user=signed_in[0].name, address=address)
     before = request.cookies.get(SESSION_COOKIE)
     if before:
         await here.users.sign_out(before)

@@ -46,7 +46,6 @@ class Terminal:
     verdicts: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     records: int = 0
-    registered: bool = False
     created_at: datetime | None = None
 
 

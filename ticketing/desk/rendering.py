@@ -34,6 +34,8 @@ ACTIONS = {
     "opened": "opened the ticket",
     "recovered": "saw recovery",
     "relapsed": "saw a relapse",
+    "warned": "warned",
+    "breached": "recorded a breach",
 }
 # A measure's unit goes by its name; the longest matching beginning wins.
 UNITS = {
@@ -49,6 +51,23 @@ UNITS = {
 }
 
 
+# Of evidence: first what is wrong, then what it was judged by, the raw rows last. Within rows, times first.
+READING_ORDER = (
+    *(
+        "verdict",
+        "reason",
+        "zone",
+        "confidence",
+        "terminal",
+        "firmware",
+        "rhythm",
+        "connections",
+        "records",
+        "relapses",
+    ),
+    *("identity", "name", "protocol", "model", "version", "recommended", "mark"),
+    *("at", "time", "received", "opened_at", "closed_at", "address", "lat", "lon", "speed", "satellites"),
+)
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -77,6 +96,8 @@ class Rendering:
             grouped=lambda n: f"{n:,}".replace(",", " "),
             label=label,
             told=told,
+            moment=datetime.fromisoformat,
+            ordered=ordered,
         )
 
     def page(
@@ -111,6 +132,12 @@ def label(key: Any) -> str:
     return words[:1].upper() + words[1:]
 
 
+def ordered(keys: Mapping[str, Any]) -> list[str]:
+    """Keys of evidence in the order people read them; the store keeps none."""
+    rank = {key: n for n, key in enumerate(READING_ORDER)}
+    return sorted(keys, key=lambda key: (rank.get(key, len(rank)), key))
+
+
 def told(text: str, stamp: Callable[[datetime], str]) -> str:
     """A text of evidence; an instant becomes readable."""
     if not INSTANT.fullmatch(text):
@@ -125,8 +152,10 @@ def number(value: Any) -> str:
     """A measure's value for people."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) or value == int(value):
-        return f"{int(value):,}".replace(",", " ") if abs(value) < 1e15 else str(value)
+    if not -1e15 < value < 1e15:  # infinite, or too long to be read in groups
+        return str(value)[:100]
+    if value == int(value):
+        return f"{int(value):,}".replace(",", " ")
     return f"{value:.9g}"
 
 

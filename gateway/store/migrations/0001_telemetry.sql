@@ -4,11 +4,10 @@ CREATE TABLE terminal (
     id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     identity    text NOT NULL UNIQUE CHECK (char_length(identity) BETWEEN 1 AND 64),
     protocol    text,                       -- the last one it spoke, or the registered one
-    model       text,                       -- set by people: wins over the told one
+    model       text,                       -- set by people: counts where the terminal tells none
     model_told  text,                       -- told by the terminal
     firmware    text,
     name        text,
-    registered  boolean NOT NULL DEFAULT false,  -- by people (`dozor terminal add`), not by policy "accept"
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 
@@ -75,6 +74,7 @@ CREATE TABLE message (
     protocol    text NOT NULL,
     kind        text NOT NULL,
     body        text,
+    digest      bytea NOT NULL UNIQUE,      -- of all of it: a transaction repeated after a lost answer adds nothing
     data        bytea NOT NULL
 );
 CREATE INDEX message_terminal ON message (terminal, id);

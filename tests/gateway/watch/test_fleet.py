@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detectors.silence import SilenceRule
-from gateway.watch.fleet import CHUNK, Fleet
+from gateway.watch.fleet import CHUNK, NOTED, Fleet
 from gateway.watch.gaps import RING, decode_gaps, encode_gaps, medians
 from gateway.watch.listening import Listening
 from protocols.records import IGNITION_KNOWN, IGNITION_ON, TIME_UNKNOWN
@@ -84,6 +84,23 @@ def test_one_batch_learns_as_many_batches_do():
         for other in fleets[1:]:
             np.testing.assert_array_equal(first, getattr(other, name)[:6], err_msg=name)
     assert fleets[0].learned.sum() > 300
+
+
+def test_batches_noted_one_by_one_are_applied_together(fleet):
+    apply(fleet, [(1, 10.0 * i) for i in range(10)])
+    noting = Fleet(fleet.listening, RULE)
+    for i in range(10):
+        at = np.array([round((T + 10.0 * i) * 1e6)])
+        row = np.array([1], np.int32)
+        noting.note(row, at, row, at, at, np.array([UNTOLD], np.int16))
+    assert noting.rows == 0
+    noting.flush()
+    noting.flush()
+    for name in ("heard", "received", "live", "learned", "interval", "limit"):
+        np.testing.assert_array_equal(getattr(fleet, name)[:2], getattr(noting, name)[:2], err_msg=name)
+    many = np.ones(NOTED, np.int32)
+    noting.note(many, at.repeat(NOTED) + 5, many[:0], at[:0], at[:0], many[:0].astype(np.int16))
+    assert noting.received[1] == at[0] + 5  # enough to be applied at once
 
 
 def test_the_rhythm_is_learned_apart_for_ignition_off(fleet):

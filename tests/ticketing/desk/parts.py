@@ -40,18 +40,20 @@ class Site:
         """A client that never signed in."""
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=base)
 
+    @asynccontextmanager
     async def signed_in(self, role, base="http://desk.test"):
         """A browser with a session of the user named like the role."""
-        client = self.stranger(base)
-        answer = await sign_in(client, role)
-        assert answer.status_code == 303, answer.text
-        return client
+        async with self.stranger(base) as client:
+            answer = await sign_in(client, role)
+            assert answer.status_code == 303, answer.text
+            yield client
 
+    @asynccontextmanager
     async def program(self, role, scope="full"):
         """A client with an API token."""
-        client = self.stranger()
-        client.headers["Authorization"] = f"Bearer {await self.users.token(role, scope)}"
-        return client
+        async with self.stranger() as client:
+            client.headers["Authorization"] = f"Bearer {await self.users.token(role, scope)}"
+            yield client
 
 
 @asynccontextmanager
@@ -103,7 +105,7 @@ async def add_records(
         await connection.set_autocommit(False)
         rows = await connection.execute(
             """INSERT INTO layout (names, terminal) VALUES (%s, %s)
-               ON CONFLICT (names) DO UPDATE SET names = layout.names RETURNING id""",
+               ON CONFLICT (layout_digest(names)) DO UPDATE SET names = layout.names RETURNING id""",
             (list(layout), terminal),
         )
         (layout_id,) = await rows.fetchone()
@@ -165,9 +167,9 @@ async def add_message(pool, identity, text, data=b"\x00"):
     """One message."""
     async with pool.connection() as connection:
         await connection.execute(
-            """INSERT INTO message (received, terminal, protocol, kind, body, data)
-               VALUES (now(), %s, 'wialon-ips', 'driver', %s, %s)""",
-            (identity, text, data),
+            """INSERT INTO message (received, terminal, protocol, kind, body, digest, data)
+               VALUES (now(), %s, 'wialon-ips', 'driver', %s, sha256(%s || random()::text::bytea), %s)""",
+            (identity, text, data, data),
         )
 
 

@@ -1,0 +1,160 @@
+"""A batch: items in arrival order, decoded by columns into what one transaction stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway.metrics import ReceiveMetrics
+from gateway.receive.terminals import NO_ROW, PENDING
+from gateway.store.copy import Rows
+from gateway.store.writer import Job, Kept, Outcome, no_rows
+from protocols.records import TIME_UNKNOWN, Batch, BatchBuilder, Decoded, Frame, Int64s, Message, Quarantined, Reply
+from protocols.registry import WireProtocol
+
+_log = structlog.get_logger()
+
+
+class Source(Protocol):
+    """Where frames come from: a connection, a datagram, a replay."""
+
+    protocol: int  # number in the pipeline's list
+    terminal: str
+    row: int  # of the terminal table; NO_ROW: unregistered, kept raw; PENDING: not known while the store is away
+
+    def committed(self, items: Sequence[Item], refused: Sequence[Sequence[Quarantined]]) -> None:
+        """`items` are durable (or need not be): acknowledge them, in this order."""
+
+    def abandoned(self) -> None:
+        """Its frames were not stored and will not be: never a positive word, close."""
+
+
+Item = Frame | Message | Reply
+Pending = tuple[Source, Item, float]
+
+
+@dataclass(slots=True)
+class Work:
+    """A batch on its way: `frames` are the places of frames among `items`; arrays are per frame but `received_all`."""
+
+    items: list[Pending]
+    job: Job
+    refused: dict[int, list[Quarantined]]
+    frames: NDArray[np.intp]
+    protocol: NDArray[np.int8]
+    terminal: NDArray[np.int32]
+    received: Int64s
+    received_all: Int64s
+    pending: bool  # some terminal has no row yet: only the spool can take this
+    outcome: Outcome | None = None
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Batcher:
+    """Turns items into work."""
+
+    def __init__(self, protocols: Sequence[WireProtocol], metrics: ReceiveMetrics, rows: dict[str, int]) -> None:
+        self._protocols = protocols
+        self._metrics = metrics
+        self._rows = rows
+
+    def prepare(self, items: list[Pending], received_all: Int64s) -> Work:
+        """Decode: frames of each protocol together; raw those that are unregistered."""
+        sources, things, _ = zip(*items, strict=True) if items else ((), (), ())
+        protocol_all = np.array([source.protocol for source in sources], np.int8)
+        terminal_all = np.array([source.row for source in sources], np.int32)
+        is_frame = np.array([type(thing) is Frame for thing in things], np.bool_)
+        pending = terminal_all == PENDING
+        if pending.any():
+            for place in np.flatnonzero(pending).tolist():
+                row = self._rows.get(sources[place].terminal)
+                if row is not None:
+                    sources[place].row = terminal_all[place] = row
+            pending = terminal_all == PENDING
+        frames = np.flatnonzero(is_frame)
+        job = Job(no_rows())
+        refused: dict[int, list[Quarantined]] = {}
+        decodable = is_frame & (terminal_all != NO_ROW)
+        batches: list[Batch] = []
+        owners: list[NDArray[np.intp]] = []
+        for number in np.unique(protocol_all[decodable]).tolist():
+            index = np.flatnonzero(decodable & (protocol_all == number))
+            decoded = self._decode(number, [things[i] for i in index.tolist()])
+            if len(decoded.batch):
+                batches.append(decoded.batch)
+                owners.append(index[decoded.batch.frame])
+            for bad in decoded.quarantined:
+                place = int(index[bad.frame])
+                refused.setdefault(place, []).append(bad)
+                job.quarantined.append(self.kept(items[place], int(received_all[place]), bad.reason, bad.data))
+        for place in np.flatnonzero(is_frame & (terminal_all == NO_ROW)).tolist():
+            job.quarantined.append(self.kept(items[place], int(received_all[place]), "unregistered", None))
+        for place in np.flatnonzero(~is_frame).tolist():
+            thing = things[place]
+            if type(thing) is Message:
+                job.messages.append(self.kept(items[place], int(received_all[place]), thing.kind, None))
+        if batches:
+            batch = Batch.concatenate(batches)
+            batch.frame = np.concatenate(owners).astype(np.int32)
+            received = received_all[batch.frame]
+            told = np.where(batch.time == TIME_UNKNOWN, received, batch.time)
+            job.rows = Rows(batch, terminal_all[batch.frame], received, told, protocol_all[batch.frame], [])
+            job.sources = _Sources(self, items, received_all)
+        return Work(
+            items, job, refused, frames, protocol_all[frames], terminal_all[frames], received_all[frames],
+            received_all, bool(pending.any()),
+        )  # fmt: skip
+
+    def count_quarantined(self, work: Work) -> None:
+        """Once it is kept."""
+        metrics = self._metrics
+        for place, bad in work.refused.items():
+            for one in bad:
+                metrics.count_quarantined(work.items[place][0].protocol, one.reason)
+        for protocol in work.protocol[work.terminal == NO_ROW].tolist():
+            metrics.count_quarantined(protocol, "unregistered")
+
+    def _decode(self, number: int, frames: list[Frame]) -> Decoded:
+        """Decoders do not raise; should one do so after all, its frame is kept raw and its neighbours are decoded."""
+        decode = self._protocols[number].decode
+        try:
+            return decode(frames)
+        except Exception:
+            _log.exception("decoder failed", protocol=self._protocols[number].name, frames=len(frames))
+            if len(frames) == 1:
+                return Decoded(BatchBuilder().build(), [Quarantined(0, "decoder")])
+        parts, quarantined = [], []
+        for place, frame in enumerate(frames):
+            decoded = self._decode(number, [frame])
+            decoded.batch.frame[:] = place
+            parts.append(decoded.batch)
+            quarantined += [replace(bad, frame=place) for bad in decoded.quarantined]
+        return Decoded(Batch.concatenate(parts), quarantined)
+
+    def kept(self, pending: Pending, received: int, reason: str, data: bytes | None) -> Kept:
+        """An item as raw bytes."""
+        source, item, _ = pending
+        name = self._protocols[source.protocol].name
+        if isinstance(item, Message):
+            return Kept(source.terminal, name, received, item.data, item.kind, text=item.text)
+        assert isinstance(item, Frame)  # noqa: S101  # a Reply is never kept
+        return Kept(source.terminal, name, received, data or item.data, reason, item.variant)
+
+
+class _Sources(Sequence[Kept]):
+    """What each frame becomes if the store refuses its records; made only then."""
+
+    def __init__(self, batcher: Batcher, items: list[Pending], received: Int64s) -> None:
+        self._batcher, self._items, self._received = batcher, items, received
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._batcher.kept(self._items[place], int(self._received[place]), "store", None)

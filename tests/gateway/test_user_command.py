@@ -1,0 +1,120 @@
+"""`dozor user`, run as people run it: on a store of its own, the service not running."""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.ticketing.desk_parts import pool_of
+from ticketing.passwords import Passwords
+from ticketing.users import BadNameError, BadRoleError, LastAdminError, NoUserError, UserExistsError, Users
+
+
+def dozor(dsn, *words, stdin=""):
+    """Run the command with the store given by the environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "user", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tempfile.gettempdir(),
+        env={"DOZOR_STORE__DSN": dsn, "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"},
+    )
+
+
+def test_accounts_by_command(postgres_dsn):
+    made = dozor(postgres_dsn, "add", "anna", "--role", "admin", "--password-stdin", stdin="pass word 1\n")
+    assert (made.returncode, made.stdout) == (0, ""), made.stderr
+    token = dozor(postgres_dsn, "token", "anna", "--scope", "read")
+    assert token.returncode == 0
+    assert len(token.stdout.splitlines()) == 1
+    again = dozor(postgres_dsn, "add", "Anna", "--role", "engineer", "--password-stdin", stdin="x")
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    last = dozor(postgres_dsn, "remove", "anna")
+    assert last.returncode == 2
+    assert "last admin" in last.stderr
+    wrong = dozor(postgres_dsn, "add", "boris", "--role", "king", "--password-stdin", stdin="x")
+    assert wrong.returncode == 2
+    for password in ("", "\n", "x" * 1025):
+        refused = dozor(postgres_dsn, "add", "boris", "--role", "crew", "--password-stdin", stdin=password)
+        assert refused.returncode == 2, password
+    assert dozor(postgres_dsn, "password", "anna", "--password-stdin", stdin="another\r\n").returncode == 0
+    assert dozor(postgres_dsn, "password", "nobody", "--password-stdin", stdin="x").returncode == 2
+    unasked = dozor(postgres_dsn, "add", "boris", "--role", "crew")
+    assert "--password-stdin" in unasked.stderr
+    listed = dozor(postgres_dsn, "list")
+    assert [line.split("\t")[:2] for line in listed.stdout.splitlines()] == [["anna", "admin"]]
+
+    async def signs_in(password):
+        async with pool_of(postgres_dsn) as pool:
+            users = Users(pool, passwords=Passwords())
+            try:
+                found = await users.by_token(token.stdout.strip())
+                assert (found.name, found.role, found.scope) == ("anna", "admin", "read")
+                return await users.sign_in("anna", password, "") is not None
+            finally:
+                users.close()
+
+    assert asyncio.run(signs_in("another"))
+    assert not asyncio.run(signs_in("pass word 1"))
+    with psycopg.connect(postgres_dsn) as connection:
+        stored = connection.execute(
+            "SELECT password || (SELECT string_agg(encode(digest, 'hex'), '') FROM api_token) FROM app_user"
+        ).fetchone()[0]
+    assert stored.startswith("$argon2id$")
+    assert token.stdout.strip() not in stored
+
+
+def test_names_roles_and_the_last_admin(postgres_dsn):
+    async def main():
+        async with pool_of(postgres_dsn) as pool:
+            users = Users(pool, passwords=Passwords())
+            try:
+                for name in ("", " a", "a\n", "x" * 65, "watch", "WATCH", "a\0"):
+                    with pytest.raises(BadNameError):
+                        await users.add(name, "admin", "pw")
+                with pytest.raises(BadRoleError):
+                    await users.add("a", "root", "pw")
+                await users.add("ольга", "admin", "пароль")
+                await users.add("anna", "admin", "pw")
+                with pytest.raises(UserExistsError):
+                    await users.add("ОЛЬГА", "client", "pw")
+                assert (await users.sign_in("Ольга", "пароль", "x"))[0].name == "ольга"
+                removed = await asyncio.gather(users.remove("anna"), users.remove("ольга"), return_exceptions=True)
+                assert sorted(type(r).__name__ for r in removed) == ["LastAdminError", "NoneType"]
+                assert len(await users.accounts()) == 1
+                with pytest.raises(LastAdminError):
+                    await users.remove((await users.accounts())[0].name)
+                for work in (users.remove("nobody"), users.token("nobody"), users.set_password("nobody", "x")):
+                    with pytest.raises(NoUserError):
+                        await work
+            finally:
+                users.close()
+
+    asyncio.run(main())
+
+
+def test_removing_a_user_ends_everything_of_theirs(postgres_dsn):
+    async def main():
+        async with pool_of(postgres_dsn) as pool:
+            users = Users(pool, passwords=Passwords())
+            try:
+                await users.add("anna", "admin", "pw")
+                await users.add("boris", "engineer", "pw")
+                _, session = await users.sign_in("boris", "pw", "x")
+                token = await users.token("boris")
+                assert await users.by_session(session)
+                assert await users.by_token(token)
+                await users.remove("Boris")
+                assert await users.by_session(session) is None
+                assert await users.by_token(token) is None
+            finally:
+                users.close()
+
+    asyncio.run(main())

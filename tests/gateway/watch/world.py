@@ -1,0 +1,82 @@
+"""A watch in virtual time, over a real store."""
+
+import numpy as np
+
+from detectors.silence import SilenceRule
+from gateway.watch.fleet import Fleet
+from gateway.watch.listening import Listening
+from gateway.watch.patrol import Patrol
+from gateway.watch.snapshots import save
+from protocols.records import IGNITION_KNOWN, IGNITION_ON
+from tests.ticketing.desk_parts import MONDAY, Clock, fetch
+from ticketing.incidents import Incidents
+from ticketing.store import TicketStore
+
+RULE = SilenceRule(after=3.0, floor=60.0, ceiling=3600.0, learn=8)
+ON = IGNITION_KNOWN | IGNITION_ON
+
+
+class World:
+    """One gateway's watch. `pass_time` ticks every second; `reporting` maps terminals to their interval in seconds."""
+
+    def __init__(self, pool, *, rule=RULE, hold=30.0, recovery=300.0, catalogue=None, targets=(), now=MONDAY):
+        self.pool = pool
+        self.options = {"rule": rule, "hold": hold, "recovery": recovery, "catalogue": catalogue, "targets": targets}
+        self.clock = Clock(now)
+        self.store = TicketStore(pool, clock=self.clock)
+        self.reporting = {}
+        self.listening = True
+        self.patrol = self._new_patrol()
+
+    def _new_patrol(self):
+        return Patrol(
+            self.pool,
+            Fleet(Listening(), self.options["rule"]),
+            Incidents(self.pool, targets=self.options["targets"]),
+            hold=self.options["hold"],
+            recovery=self.options["recovery"],
+            catalogue=self.options["catalogue"],
+        )
+
+    @property
+    def now(self):
+        return self.clock.now
+
+    async def start(self):
+        await self.patrol.start(self.now, self.now)
+        return self
+
+    async def restart(self, *, down=0.0, saved=True):
+        """The service dies without a word, and comes back."""
+        if saved:
+            await save(self.pool, self.patrol.fleet, self.now)
+        self.clock.now += down
+        self.patrol = self._new_patrol()
+        await self.patrol.start(self.now, self.now)
+
+    def frame(self, *terminals, own_time=None, flags=ON):
+        rows = np.array(terminals, np.int32)
+        at = np.full(len(rows), round(self.now * 1e6), np.int64)
+        own = at if own_time is None else np.full(len(rows), round(own_time * 1e6), np.int64)
+        self.patrol.fleet.apply(rows, at, rows, own, at, np.full(len(rows), flags, np.int16))
+
+    async def pass_time(self, seconds):
+        for _ in range(int(seconds)):
+            self.clock.now += 1
+            due = [terminal for terminal, every in self.reporting.items() if self.now % every == 0]
+            if due and self.listening:
+                self.frame(*due)
+            self.patrol.tick(self.now, self.now, listening=self.listening)
+            if self.listening:
+                await self.patrol.settle(self.now)
+
+    def verdict(self, terminal, kind="silence"):
+        return self.patrol.verdicts_of(terminal)[kind]
+
+    async def tickets(self):
+        """(state, kind, actions) of every ticket, oldest first."""
+        found = []
+        for (number,) in await fetch(self.pool, "SELECT number FROM ticket ORDER BY id"):
+            ticket = await self.store.get(number)
+            found.append((ticket.state.value, ticket.kind, [entry.action for entry in ticket.journal]))
+        return found

@@ -1,0 +1,196 @@
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, execute, fetch, pool_of, raise_one
+from ticketing.errors import DeliveryError, UndeliverableError
+from ticketing.outbox import CLAIM, GIVE_UP_AFTER, LEASE, Outbox
+
+
+class Probe:
+    """A channel that answers as told, and remembers."""
+
+    name = "webhook"
+    shown = "probe"
+
+    def __init__(self, target="a", answers=()):
+        self.target = target
+        self.answers = list(answers)
+        self.got = []
+        self.heard = asyncio.Event()
+        self.closed = False
+
+    async def send(self, message):
+        self.got.append(message)
+        self.heard.set()
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            raise answer
+        return "taken"
+
+    async def close(self):
+        self.closed = True
+
+
+@asynccontextmanager
+async def owed(dsn, *channels, tickets=1):
+    async with pool_of(dsn) as pool:
+        clock = Clock()
+        outbox = Outbox(pool, channels, clock=clock)
+        for i in range(tickets):
+            await raise_one(pool, await add_terminal(pool, f"t{i}"), targets=outbox.targets)
+        yield pool, clock, outbox
+
+
+def test_each_target_gets_its_own_message_once(postgres_dsn):
+    async def scenario():
+        a, b = Probe("a"), Probe("b")
+        async with owed(postgres_dsn, a, b, tickets=3) as (_, _, outbox):
+            assert await outbox.pending() == {"webhook": 6}
+            for _ in range(3):
+                await outbox.deliver(a)
+                await outbox.deliver(b)
+            return a.got, b.got, await outbox.pending(), outbox.failed
+
+    a, b, pending, failed = asyncio.run(scenario())
+    assert len(a) == len(b) == 3
+    assert len({message.id for message in a + b}) == 6
+    assert pending == {"webhook": 0}
+    assert failed == {"webhook": 0}
+    body = json.loads(a[0].body)
+    assert set(body) == {"event", "id", "ticket"}
+    assert (body["event"], body["id"], body["ticket"]["state"]) == ("ticket.opened", a[0].id, "new")
+    assert body["ticket"]["journal"][0]["action"] == "opened"
+
+
+def test_retries_come_after_about_1_5_and_30_seconds_and_keep_the_id(postgres_dsn):
+    async def scenario():
+        probe = Probe(answers=[DeliveryError("answered 500")] * 6)
+        async with owed(postgres_dsn, probe) as (_, clock, outbox):
+            tried = []
+            for second in range(1000):
+                clock.now = MONDAY + second
+                if await outbox.deliver(probe):
+                    tried.append(second)
+            return tried, probe.got, outbox.failed
+
+    tried, got, failed = asyncio.run(scenario())
+    assert tried == [0, 1, 6, 36, 156, 756]
+    assert len({message.id for message in got}) == 1
+    assert len({message.body for message in got}) == 1
+    assert failed == {"webhook": 6}
+
+
+def test_after_a_day_it_is_given_up_and_stays_visible(postgres_dsn):
+    async def scenario():
+        probe = Probe(answers=[DeliveryError("answered 500")] * 1000)
+        async with owed(postgres_dsn, probe) as (pool, clock, outbox):
+            tries = 0
+            while clock.now < MONDAY + 2 * 86_400:
+                tries += await outbox.deliver(probe)
+                clock.now += 300
+            return tries, await fetch(pool, "SELECT state, attempts, last_error FROM outbox"), await outbox.pending()
+
+    tries, rows, pending = asyncio.run(scenario())
+    assert rows == [("failed", tries, "answered 500")]
+    assert 24 <= tries <= 40
+    assert pending == {"webhook": 0}
+
+
+def test_what_cannot_be_delivered_is_not_tried_again(postgres_dsn):
+    async def scenario():
+        probe = Probe(answers=[UndeliverableError("no such address")])
+        async with owed(postgres_dsn, probe) as (pool, clock, outbox):
+            await outbox.deliver(probe)
+            clock.now += GIVE_UP_AFTER.total_seconds()
+            assert await outbox.deliver(probe) == 0
+            return await fetch(pool, "SELECT state, last_error FROM outbox")
+
+    assert asyncio.run(scenario()) == [("failed", "no such address")]
+
+
+def test_a_courier_that_died_while_sending_is_followed_by_another(postgres_dsn):
+    async def scenario():
+        probe = Probe()
+        async with owed(postgres_dsn, probe) as (pool, clock, outbox):
+            await execute(
+                pool,
+                "UPDATE outbox SET attempts = 1, lease_until = %s",
+                clock() + LEASE - timedelta(seconds=1),
+            )
+            early = await outbox.deliver(probe)
+            clock.now += LEASE.total_seconds()
+            return early, await outbox.deliver(probe), len(probe.got)
+
+    assert asyncio.run(scenario()) == (0, 1, 1)
+
+
+def test_two_couriers_never_send_one_message_twice(postgres_dsn):
+    async def scenario():
+        probe = Probe()
+        async with owed(postgres_dsn, probe, tickets=2 * CLAIM) as (_, _, outbox):
+            await asyncio.gather(*(outbox.deliver(probe) for _ in range(6)))
+            return [message.id for message in probe.got]
+
+    sent = asyncio.run(scenario())
+    assert len(sent) == len(set(sent)) == 2 * CLAIM
+
+
+def test_a_dead_target_delays_no_other(postgres_dsn):
+    class Hanging(Probe):
+        async def send(self, message):
+            self.heard.set()
+            await asyncio.sleep(3600)
+
+    async def scenario():
+        dead, alive = Hanging("dead"), Probe("alive")
+        async with pool_of(postgres_dsn) as pool:
+            outbox = Outbox(pool, [dead, alive])
+            running = asyncio.create_task(outbox.run())
+            await raise_one(pool, await add_terminal(pool, "t"), targets=outbox.targets)
+            outbox.wake()
+            async with asyncio.timeout(10):
+                await dead.heard.wait()
+                await alive.heard.wait()
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            return dead.closed, alive.closed
+
+    assert asyncio.run(scenario()) == (True, True)
+
+
+def test_a_store_that_is_away_is_waited_for(postgres_dsn):
+    async def scenario():
+        probe = Probe()
+        async with pool_of(postgres_dsn) as pool:
+            outbox = Outbox(pool, [probe])
+            await execute(pool, "ALTER TABLE outbox RENAME TO outbox_away")
+            running = asyncio.create_task(outbox.run())
+            await asyncio.sleep(0.2)
+            assert not running.done()
+            await execute(pool, "ALTER TABLE outbox_away RENAME TO outbox")
+            await raise_one(pool, await add_terminal(pool, "t"), targets=outbox.targets)
+            async with asyncio.timeout(10):
+                await probe.heard.wait()
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    asyncio.run(scenario())
+
+
+def test_what_is_owed_to_a_removed_target_is_given_up_after_a_day(postgres_dsn):
+    async def scenario():
+        kept, removed = Probe("kept"), Probe("removed")
+        async with owed(postgres_dsn, kept, removed) as (pool, clock, _):
+            outbox = Outbox(pool, [kept], clock=clock)
+            clock.now += GIVE_UP_AFTER.total_seconds()
+            early = await outbox.expire()
+            clock.now += 1
+            return early, await outbox.expire(), await fetch(pool, "SELECT target, state FROM outbox ORDER BY target")
+
+    assert asyncio.run(scenario()) == (0, 1, [("kept", "pending"), ("removed", "failed")])

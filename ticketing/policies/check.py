@@ -1,0 +1,270 @@
+"""Reading a policy file: TOML, shape and meaning, each complaint with file, line and remedy."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from ticketing import calendars
+from ticketing.clock_errors import ClockInputError, PolicyError
+from ticketing.clocks import Budget, Kind
+from ticketing.policies.format import PolicyFile
+from ticketing.worktime import parse_days, parse_hours, working_time
+from ticketing.zones import zone
+
+MAX_BYTES = 1 << 20  # a policy is a few kilobytes; more is no policy
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_TOML_LINE = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)")
+_PATH = re.compile(r" - at `\$(.*)`$", re.DOTALL)
+_STEP = re.compile(r"\.([A-Za-z_]+)|\[(\d+|\.\.\.)\]")
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+_HEADER = re.compile(r"\s*\[\[?\s*([A-Za-z_]+)\s*\]\]?\s*(?:#.*)?")
+_KEY = re.compile(r"\s*([A-Za-z_]+)\s*=")
+_TICKET_STARTS = ("request-received", "ticket-opened")
+
+T = TypeVar("T")
+
+
+class Complaint(NamedTuple):
+    """Where in the file (table, its index, key), what, and the remedy."""
+
+    table: str
+    place: int
+    key: str
+    problem: str
+    remedy: str
+
+
+class Source:
+    """The text of a file with the line of each table and key."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self._lines: dict[tuple[str, int, str], int] = {}
+        table, index, counts = "", 0, dict[str, int]()
+        for number, line in enumerate(text.splitlines(), 1):
+            header, key = _HEADER.fullmatch(line), _KEY.match(line)
+            if header:
+                table = header[1]
+                index = counts[table] = counts.get(table, -1) + 1
+                self._lines.setdefault((table, index, ""), number)
+            elif key:
+                self._lines.setdefault((table, index, key[1]), number)
+
+    def line(self, table: str, index: int = 0, key: str = "") -> int:
+        """The key's line, else its table's, else the first."""
+        for place in ((table, index, key), (table, index, ""), ("", 0, table)):
+            if place in self._lines:
+                return self._lines[place]
+        return 1
+
+    def error(self, complaint: Complaint) -> PolicyError:
+        table, index, key, problem, remedy = complaint
+        where = f"[{table}] " if table else ""
+        named = f"{where}{key}: " if key else where
+        return PolicyError(self.file, self.line(table, index, key), f"{named}{problem}", remedy)
+
+
+def read(file: str, raw: bytes) -> tuple[PolicyFile | None, list[PolicyError]]:
+    """The parsed file, or None and every complaint that could be found.
+
+    A file whose TOML or shape is broken yields that one complaint; one whose meaning is wrong yields them all.
+    """
+    if len(raw) > MAX_BYTES:
+        return None, [PolicyError(file, 1, f"{len(raw)} bytes", f"A policy has at most {MAX_BYTES} bytes")]
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return None, [PolicyError(file, line, "not UTF-8", "Save the file as UTF-8")]
+    source = Source(file, text)
+    try:
+        parsed = msgspec.convert(tomllib.loads(text), PolicyFile)
+    except tomllib.TOMLDecodeError as error:
+        at = _TOML_LINE.search(str(error))
+        line = int(at[1]) if at and at[1] else max(1, len(text.splitlines()))
+        return None, [PolicyError(file, line, f"not TOML: {_TOML_LINE.sub('', str(error)).strip()}", "Mend that line")]
+    except msgspec.ValidationError as error:
+        return None, [_shape_error(source, str(error))]
+    complaints = [source.error(complaint) for complaint in _meaning(parsed)]
+    complaints.sort(key=lambda complaint: complaint.line)
+    return (None if complaints else parsed), complaints
+
+
+def _shape_error(source: Source, message: str) -> PolicyError:
+    """Turn msgspec's path into a line."""
+    path = _PATH.search(message)
+    steps = _STEP.findall(path[1]) if path else []
+    names = [name for name, _ in steps if name]
+    index = next((int(number) for _, number in steps if number.isdecimal()), 0)
+    unknown = _UNKNOWN.search(message)
+    if unknown:
+        names.append(unknown[1])
+    table, key = (names[0], names[1] if len(names) > 1 else "") if names else ("", "")
+    if len(names) == 1 and (unknown or not (steps and len(steps) > 1)):
+        table, key = "", names[0]
+    problem = _PATH.sub("", message)
+    remedy = "Take the key out or mend its spelling" if unknown else 'See docs/clocks.md, "The policy file"'
+    return source.error(Complaint(table, index if table else 0, key, problem, remedy))
+
+
+def _meaning(policy: PolicyFile) -> Iterator[Complaint]:
+    if not _NAME.fullmatch(policy.name):
+        yield Complaint("", 0, "name", f"{policy.name!r} is no name", "Use lower-case letters, digits and dashes")
+    if policy.version < 1:
+        yield Complaint("", 0, "version", f"{policy.version} is below 1", "Count versions from 1")
+    yield from _working_time(policy)
+    yield from _clocks(policy)
+    names = {clock.name for clock in policy.clock}
+    yield from _levels("priority", [entry.level for entry in policy.priority])
+    yield from _levels("plan", [entry.level for entry in policy.plan])
+    yield from _levels("tier", [entry.level for entry in policy.tier])
+    users: list[tuple[str, Sequence[Any]]] = [("priority", policy.priority), ("plan", policy.plan)]
+    for table, entries in users:
+        for index, entry in enumerate(entries):
+            for clock in entry.clocks:
+                if clock not in names:
+                    yield Complaint(table, index, "clocks", f"no clock {clock!r}", _known(names))
+    yield from _ladders(policy, names)
+    for index, letter in enumerate(policy.letter):
+        if letter.clock is not None and letter.clock not in names:
+            yield Complaint("letter", index, "clock", f"no clock {letter.clock!r}", _known(names))
+        if not letter.to:
+            yield Complaint("letter", index, "to", "nobody gets it", "Name at least one recipient")
+    yield from _consent(policy)
+
+
+def _working_time(policy: PolicyFile) -> Iterator[Complaint]:
+    given = policy.working_time
+    found: list[Complaint] = []
+
+    def read_key(key: str, reader: Callable[[str], T], text: str) -> T | None:
+        try:
+            return reader(text)
+        except ClockInputError as error:
+            found.append(Complaint("working_time", 0, key, error.problem, error.remedy))
+            return None
+
+    calendar = read_key("calendar", calendars.known_name, given.calendar)
+    place = read_key("time_zone", zone, given.time_zone)
+    hours = read_key("hours", parse_hours, given.hours)
+    days = read_key("days", parse_days, given.days)
+    yield from found
+    seen: set[Any] = set()
+    for index, entry in enumerate(policy.exception):
+        if entry.date in seen:
+            yield Complaint("exception", index, "date", f"{entry.date} stands twice", "Keep one of them")
+        seen.add(entry.date)
+        if entry.hours is not None and not entry.open:
+            yield Complaint("exception", index, "hours", "a closed day has none", "Set open = true or drop them")
+        if not entry.reason.strip():
+            yield Complaint("exception", index, "reason", "it is empty", "Say why, clients read it")
+    if calendar is None or place is None or hours is None or days is None:
+        return
+    if not policy.exception:
+        return  # hours and days that parse always leave working time; building the country would cost 0.5 s
+    try:
+        working_time(with_exceptions(calendars.shipped(calendar), policy), place, hours, days)
+    except ClockInputError as error:
+        yield Complaint("exception", 0, "", f"{error.field}: {error.problem}", error.remedy)
+
+
+def with_exceptions(calendar: calendars.Calendar, policy: PolicyFile) -> calendars.Calendar:
+    """The calendar with the policy's own days; the calendar itself if it has none."""
+    if not policy.exception:
+        return calendar
+    return calendar.edited(
+        {
+            entry.date: calendars.SpecialDay(
+                calendars.DayKind.OPEN if entry.open else calendars.DayKind.CLOSED,
+                entry.reason,
+                hours=None if entry.hours is None else parse_hours(entry.hours),
+            )
+            for entry in policy.exception
+        }
+    )
+
+
+def _clocks(policy: PolicyFile) -> Iterator[Complaint]:
+    if not policy.clock:
+        yield Complaint("clock", 0, "", "there is none", "A policy has at least one [[clock]]")
+    seen: set[str] = set()
+    for index, clock in enumerate(policy.clock):
+        if not _NAME.fullmatch(clock.name):
+            yield Complaint("clock", index, "name", f"{clock.name!r} is no name", "Use lower-case letters and dashes")
+        if clock.name in seen:
+            yield Complaint("clock", index, "name", f"{clock.name!r} stands twice", "Give each clock its own name")
+        seen.add(clock.name)
+        try:
+            Budget.parse(clock.budget, Kind(clock.kind))
+        except ClockInputError as error:
+            yield Complaint("clock", index, "budget", error.problem, error.remedy)
+        if clock.warn_at != sorted(set(clock.warn_at)) or not all(0 < share <= 100 for share in clock.warn_at):
+            yield Complaint("clock", index, "warn_at", f"{clock.warn_at} is no rising list", "Write [50, 75, 100]")
+    if policy.ticket_clock is not None:
+        taken = [clock for clock in policy.clock if clock.name == policy.ticket_clock]
+        if not taken:
+            yield Complaint("", 0, "ticket_clock", f"no clock {policy.ticket_clock!r}", _known(seen))
+        elif taken[0].starts not in _TICKET_STARTS:
+            problem = f"{policy.ticket_clock!r} does not start when a ticket opens"
+            yield Complaint("", 0, "ticket_clock", problem, f"Take one that starts at {' or '.join(_TICKET_STARTS)}")
+
+
+def _ladders(policy: PolicyFile, names: set[str]) -> Iterator[Complaint]:
+    tiers = {tier.level for tier in policy.tier}
+    for index, ladder in enumerate(policy.ladder):
+        if ladder.clock is not None and ladder.clock not in names:
+            yield Complaint("ladder", index, "clock", f"no clock {ladder.clock!r}", _known(names))
+        if not ladder.steps:
+            yield Complaint("ladder", index, "steps", "there are none", "Give at least one step")
+        for step in ladder.steps:
+            if (step.percent is None) is (step.after is None):
+                yield Complaint(
+                    "ladder", index, "steps", "a step needs percent or after, and not both", "Keep one of them"
+                )
+            if step.percent is not None and (ladder.clock is None or not 0 < step.percent <= 100):
+                yield Complaint(
+                    "ladder", index, "steps", f"percent {step.percent} of no clock", "Name the clock, 1-100"
+                )
+            if (step.tell == "tier") is (step.tier is None) or (step.tier is not None and step.tier not in tiers):
+                yield Complaint("ladder", index, "steps", f"no tier {step.tier}", "Name a tier of this policy")
+            if step.after is not None:
+                try:
+                    Budget.parse(step.after, Kind(step.kind))
+                except ClockInputError as error:
+                    yield Complaint("ladder", index, "steps", error.problem, error.remedy)
+
+
+def _consent(policy: PolicyFile) -> Iterator[Complaint]:
+    consent = policy.consent
+    if consent is None:
+        return
+    if not consent.accepted:
+        yield Complaint("consent", 0, "accepted", "no ticket could ever close", 'Write ["explicit"]')
+    if ("deemed" in consent.accepted) is (consent.deemed_after is None):
+        yield Complaint(
+            "consent", 0, "deemed_after", 'it goes with "deemed" in accepted, and only with it', "Give both or none"
+        )
+    terms = [("deemed_after", consent.deemed_after, consent.kind), ("reopen_within", consent.reopen_within, "real")]
+    terms += [("reminders", text, consent.kind) for text in consent.reminders]
+    for key, text, kind in terms:
+        if text is not None:
+            try:
+                Budget.parse(text, Kind(kind))
+            except ClockInputError as error:
+                yield Complaint("consent", 0, key, error.problem, error.remedy)
+
+
+def _levels(table: str, levels: list[int]) -> Iterator[Complaint]:
+    for index, level in enumerate(levels):
+        if level < 1 or level in levels[:index]:
+            yield Complaint(table, index, "level", f"{level} is below 1 or stands twice", "Count levels from 1")
+
+
+def _known(names: set[str]) -> str:
+    return f"This policy has {', '.join(sorted(names))}"
