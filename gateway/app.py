@@ -230,6 +230,8 @@ class Service:
         await self._stack.aclose()
 
     async def _store_answers(self) -> bool:
+        if not self.dsn:  # it has not been started yet
+            return True
         if not self.readiness.store_up():
             return False
         try:
