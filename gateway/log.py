@@ -36,3 +36,4 @@ def configure(*, quiet: bool = False) -> None:
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # that the store is away is said once, by us
