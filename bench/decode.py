@@ -74,7 +74,7 @@ def _session(name: str, login: bytes, wires: list[bytes]) -> Callable[[], object
     def work() -> object:
         frames: list[Frame] = []
         for wire in wires:
-            frames += receive(wire, 0.0)  # type: ignore[arg-type]  # nothing but frames: `_frames` has seen to it
+            frames += receive(wire, 0.0)
         return decode(frames)
 
     return work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import socket
@@ -16,6 +17,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from gateway.calendar_watch import calendar_metrics, watch_calendars
+from gateway.channels import configured_channels
 from gateway.desk_role import DeskRole
 from gateway.errors import GatewayError
 from gateway.health import Readiness, health_app, host_metrics
@@ -31,9 +33,10 @@ from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
 from gateway.store.writer import Writer
-from gateway.watch.role import WatchRole, channels
+from gateway.watch.role import WatchRole
 from gateway.web import WebServer
 from protocols.registry import PROTOCOLS, protocol
+from ticketing.instance import instance_secret
 
 _log = structlog.get_logger()
 _RETENTION_PERIOD = 3600.0  # s between looks for partitions to drop
@@ -120,13 +123,15 @@ class Service:
         self._background("timeouts", self.receiver.sweep())
         self._background("registrations", self.receiver.release_quarantine())
         self._background("partitions", self._keep_partitions())
+        _tame_collector()
         self.readiness.starting = False
         _notify("READY=1")
         self._background("watchdog", _feed_watchdog())
         _log.info("ready", pid=os.getpid(), data_dir=str(settings.data_dir))
 
     async def _start_watch(self, url: str) -> None:
-        self.watch = WatchRole(self.settings, self.pool, await channels(self.settings, self.pool, url))
+        self.secret = await instance_secret(self.pool)
+        self.watch = WatchRole(self.settings, self.pool, configured_channels(self.settings, self.secret, url))
         await self.watch.start()
         self._stack.push_async_callback(self._keep_watch)
         self.registry.register(Callback(self.watch.metrics))
@@ -242,6 +247,13 @@ class Service:
         """The end at once: what was acknowledged is durable, so nothing is lost. Blocking."""
         if self._server is not None:
             self._server.stop(at_once=True)
+
+
+def _tame_collector() -> None:
+    """What stands after the start stays: the collector need not look at it again, nor after every few hundred frames."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _notify(state: str) -> None:

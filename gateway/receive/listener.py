@@ -164,11 +164,6 @@ class Listeners:
             raise
         return Change(served, added, old)
 
-    def discard(self, change: Change) -> None:
-        """It is not to be: give back what it took."""
-        for listener in change.added:
-            listener.close()
-
     async def apply(self, change: Change) -> None:
         """Serve as prepared."""
         self._all = [listener for listener, _, _ in change.served]

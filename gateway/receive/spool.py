@@ -93,6 +93,10 @@ class Spool:
         self.bytes += good
         self.frames += count
 
+    def resize(self, max_size: int) -> None:
+        """Take so much from now on, bytes; what is there already stays."""
+        self._max_size = max_size
+
     @property
     def full(self) -> bool:
         """Whether there is no room left."""
