@@ -250,7 +250,7 @@ class Service:
 
 
 def _tame_collector() -> None:
-    """What stands after the start stays: the collector need not look at it again, nor after every few hundred frames."""
+    """What stands after the start stays: the collector need not look at it again, nor every few hundred frames."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
