@@ -250,11 +250,7 @@ class Service:
 
 
 def _tame_collector() -> None:
-<<<<<<< HEAD
     """What stands after the start stays: the collector need not look at it again, nor so often at the rest."""
-=======
-    """What stands after the start stays: the collector need not look at it again, nor every few hundred frames."""
->>>>>>> audit
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
