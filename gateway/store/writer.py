@@ -87,6 +87,10 @@ class Writer:
         link = await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, connect_timeout=5, application_name="dozor writer", options="-c timezone=UTC"
         )
+        # A commit that returns before it is on disk would make an ack of it a lie.
+        await link.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
         for name in ("staged", "staged_outside"):
             await link.execute(f"CREATE TEMP TABLE {name} (LIKE record) ON COMMIT DELETE ROWS")
         return link
