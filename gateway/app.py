@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,37 +15,44 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from gateway.desk_role import DeskRole
-from gateway.errors import GatewayError
 from gateway.health import Readiness, health_app, host_metrics
 from gateway.lock import DataDirectoryLock
 from gateway.metrics import Callback, ReceiveMetrics, new_registry
-from gateway.receive.history import History
-from gateway.receive.pipeline import Pipeline
-from gateway.receive.receiver import Receiver
-from gateway.receive.spool import Directory, Spool
-from gateway.receive.terminals import Terminals
+from gateway.parts import Parts
+from gateway.receiving import Receiving, Reception, raise_descriptor_limit
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
-from gateway.store.writer import Writer
+from gateway.watch.contacts import unpack
 from gateway.watch.role import WatchRole, channels
 from gateway.web import WebServer
-from protocols.registry import PROTOCOLS, protocol
+from gateway.workers.parent import Workers
+from protocols.registry import PROTOCOLS
 
 _log = structlog.get_logger()
 _RETENTION_PERIOD = 3600.0  # s between looks for partitions to drop
 
 
 class Service:
-    """Everything `dozor serve` runs, in one process."""
+    """Everything `dozor serve` runs; receiving may be in `workers` processes of its own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, workers: int = 1) -> None:
         self.settings = settings
+        self.workers = workers
         self.readiness = Readiness()
-        self.registry = new_registry()
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._stack = contextlib.AsyncExitStack()
-        self._stopping = False
+        self.parts = Parts()
+        self.registry = new_registry(lambda: self._workers.processes() if self._workers is not None else ())
+        self._workers: Workers | None = None
+
+    @property
+    def failed(self) -> asyncio.Future[None]:
+        """Done when a part failed that the service cannot do without."""
+        return self.parts.failed
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """Where terminals are accepted, by protocol."""
+        return self.reception.addresses
 
     # -- start --------------------------------------------------------------------------------------------------
 
@@ -59,70 +65,62 @@ class Service:
             raise
 
     async def _start(self) -> None:
-        settings = self.settings
+        settings, parts = self.settings, self.parts
         lock = DataDirectoryLock(settings.data_dir)
         lock.acquire()
-        self._stack.callback(lock.release)
-        self._raise_descriptor_limit()
+        parts.callback(lock.release)
+        raise_descriptor_limit()
         self.registry.register(Callback(lambda: host_metrics(self.readiness, settings.data_dir)))
         self.health = WebServer(settings.metrics.address)
         self.health.start(health_app(self.registry, self.readiness))
-        self._stack.push_async_callback(self.health.stop)
+        parts.push_async_callback(self.health.stop)
         self.dsn = await self._start_store()
         await asyncio.to_thread(migrate, self.dsn)
         self.pool = AsyncConnectionPool(
             self.dsn, min_size=1, max_size=8, open=False, kwargs={"application_name": "dozor", "autocommit": True}
         )
         await self.pool.open(wait=True, timeout=30)
-        self._stack.push_async_callback(self.pool.close)
+        parts.push_async_callback(self.pool.close)
+        self.reception = self._make_reception()
+        await self.reception.open()
+        self.readiness.reception = self.reception
 
-        protocols = [protocol(name) for name in PROTOCOLS]
-        self.metrics = ReceiveMetrics([p.name for p in protocols])
-        self.registry.register(self.metrics)
-        self.terminals = Terminals(self.pool, settings.login.policy)
-        await self.terminals.load()
-        self.history = History(self.pool, self.terminals)
-        await self.history.end_open()
-        self.writer = Writer(len(protocols))
-        await self._prepare_writer()
-        self.spool = Spool(Directory(settings.data_dir / "spool"), settings.spool.max_size)
-        await self.spool.open()
-        self.pipeline = Pipeline(
-            lambda: Writer.open(self.dsn), self.writer, self.spool, protocols, self.metrics, self.terminals.rows,
-            self.terminals.resolve,
-        )  # fmt: skip
-        self._stack.push_async_callback(self.pipeline.close)
-        self.readiness.spool = self.spool
-        self.readiness.refusing = lambda: self.pipeline.keeper.reason if self.pipeline.keeper.refusing else ""
-        self._background("history", self.history.run())
-        self.receiver = Receiver(
-            settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self.dsn
-        )
-        self._background("store watch", self.pipeline.watch_store())
         self.desk_server = WebServer(settings.desk.address)
-        self._stack.push_async_callback(self.desk_server.stop)
+        parts.push_async_callback(self.desk_server.stop)
         url = settings.desk.url or f"http://{self.desk_server.address}"
         await self._start_watch(url)
-        await self.receiver.start()
-        self._stack.push_async_callback(self.receiver.stop)
-        desk = DeskRole(settings, self.pool, self.receiver, self.watch, url)
-        self._stack.callback(desk.users.close)
+        await self.reception.listen()
+        desk = DeskRole(settings, self.pool, self.reception, self.watch, url)
+        parts.callback(desk.users.close)
         self.desk_server.start(desk.app)
-        self._background("timeouts", self.receiver.sweep())
-        self._background("registrations", self.receiver.release_quarantine())
-        self._background("partitions", self._keep_partitions())
+        parts.background("retention", self._keep_retention())
         self.readiness.starting = False
         _notify("READY=1")
-        self._background("watchdog", _feed_watchdog())
+        parts.background("watchdog", _feed_watchdog())
         _log.info("ready", pid=os.getpid(), data_dir=str(settings.data_dir))
+
+    def _make_reception(self) -> Reception:
+        """Receiving in this process, or in workers; what it commits is heard by the watch, which comes later."""
+        if self.workers > 1:
+            self._workers = Workers(
+                self.settings, self.dsn, self.pool, self.parts, PROTOCOLS, self.workers,
+                lambda contacts: self.watch.fleet.note(*unpack(contacts)),
+            )  # fmt: skip
+            self.registry.register(self._workers.metrics)
+            return self._workers
+        metrics = ReceiveMetrics(list(PROTOCOLS))
+        self.registry.register(metrics)
+        receiving = Receiving(self.settings, self.dsn, self.pool, self.parts, metrics)
+        receiving.on_commit.append(lambda batch: self.watch.committed(batch))
+        self.parts.background("partitions", receiving.keep_prepared())
+        return receiving
 
     async def _start_watch(self, url: str) -> None:
         self.watch = WatchRole(self.settings, self.pool, await channels(self.settings, self.pool, url))
         await self.watch.start()
-        self._stack.push_async_callback(self._keep_watch)
+        self.parts.push_async_callback(self._keep_watch)
         self.registry.register(Callback(self.watch.metrics))
-        self.pipeline.on_commit.append(self.watch.committed)
-        self._background("watch", self._run_again("watch", self._run_watch))
+        self.parts.background("watch", self._run_again("watch", self._run_watch))
 
     async def _run_watch(self) -> None:
         await self.watch.run(lambda: not self.readiness.reasons())
@@ -145,67 +143,29 @@ class Service:
             return self.settings.store.dsn
         server = EmbeddedServer(self.settings.data_dir)
         await asyncio.to_thread(server.ensure_running)
-        self._stack.push_async_callback(asyncio.to_thread, server.stop)
-        self._background("embedded store", keep_running(server))
+        self.parts.push_async_callback(asyncio.to_thread, server.stop)
+        self.parts.background("embedded store", keep_running(server))
         return server.dsn
 
-    async def _prepare_writer(self) -> None:
-        link = await Writer.open(self.dsn)
-        try:
-            await self.writer.prepare(link)
-        finally:
-            await link.close()
-
-    async def _keep_partitions(self) -> None:
-        """Make the coming week's partition, drop those that retention lets go."""
-        while True:
+    async def _keep_retention(self) -> None:
+        """Drop the partitions that retention lets go."""
+        while self.settings.store.retention:
+            before = datetime.now(UTC) - timedelta(seconds=self.settings.store.retention)
             try:
-                link = await Writer.open(self.dsn)
-                try:
-                    await self.writer.prepare(link)
-                    if self.settings.store.retention:
-                        before = datetime.now(UTC) - timedelta(seconds=self.settings.store.retention)
-                        dropped = await self.writer.partitions.drop_before(link, before)
-                        if dropped:
-                            _log.info("retention", dropped=dropped)
-                finally:
-                    await link.close()
+                dropped = await self.reception.drop_partitions(before)
+                if dropped:
+                    _log.info("retention", dropped=dropped)
             except (psycopg.Error, OSError) as error:
-                _log.warning("partitions not looked after", error=str(error).strip())
+                _log.warning("retention not looked after", error=str(error).strip())
             await asyncio.sleep(_RETENTION_PERIOD)
-
-    def _background(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run beside the rest; cancelled at the end, in reverse order. A failure ends the service."""
-        task = asyncio.create_task(work, name=name)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and task.exception() is not None and not self._stopping:
-                _log.error("part failed", part=name, error=repr(task.exception()))
-                if not self.failed.done():
-                    self.failed.set_exception(GatewayError(f"{name} failed: {task.exception()!r}"))
-
-        task.add_done_callback(ended)
-
-        async def cancel() -> None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
-
-        self._stack.push_async_callback(cancel)
-
-    @staticmethod
-    def _raise_descriptor_limit() -> None:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     # -- end ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
         """Accept no more, commit, ack, close; then the store."""
-        self._stopping = True
         self.readiness.stopping = True
         _notify("STOPPING=1")
-        await self._stack.aclose()
+        await self.parts.stop()
 
 
 def _notify(state: str) -> None:

@@ -10,37 +10,41 @@ import sys
 from gateway import log
 from gateway.commands.common import load_settings
 
+MOST = 128
+MOST_EMBEDDED = 12  # each takes up to six connections of the embedded server's hundred
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="receiving processes (this version: 1)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="receiving processes on the same ports (1)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; 0 after an orderly end, 2 if it cannot start."""
-    if args.workers != 1:
-        print("dozor serve: --workers: more than one is not in this version: leave it out", file=sys.stderr)
-        return 2
     settings = load_settings(args)
+    most = MOST if settings.store.dsn else MOST_EMBEDDED
+    if not 1 <= args.workers <= most:
+        print(f"dozor serve: --workers {args.workers}: take a number from 1 to {most}", file=sys.stderr)
+        return 2
     log.configure()
     try:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+            runner.run(_serve(settings, args.workers))
     except ImportError:  # stock asyncio works too, more slowly
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, args.workers))
     return 0
 
 
-async def _serve(settings: object) -> None:
+async def _serve(settings: object, workers: int) -> None:
     from gateway.app import Service, run_until
     from gateway.settings import Settings
 
     assert isinstance(settings, Settings)  # noqa: S101
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    service = Service(settings)
+    service = Service(settings, workers)
     starting = asyncio.create_task(service.start())
 
     def ask_to_stop() -> None:

@@ -7,7 +7,7 @@ import ipaddress
 import resource
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 import structlog
@@ -27,6 +27,7 @@ _log = structlog.get_logger()
 DESCRIPTOR_RESERVE = 256  # for the store, the desk, logs and listeners
 BACKLOG = 4096  # a fleet reconnects at once
 _SWEEP = 1.0  # s between looks for timeouts
+_STRAGGLING = 3.0  # s after a registration: by then what other batches still kept raw is in the store, or spooled
 _SLICE = 5000  # connections looked at before others get the loop
 
 
@@ -42,7 +43,10 @@ class Receiver:
         history: History,
         metrics: ReceiveMetrics,
         dsn: str,
+        *,
+        reuse_port: bool = False,
     ) -> None:
+        """`reuse_port`: other processes receive on the same ports."""
         self.settings = settings
         self.protocols = list(protocols)
         self.pipeline = pipeline
@@ -53,7 +57,9 @@ class Receiver:
         self.stopping = False
         self.offset = 0.0  # wall clock minus the loop's clock
         self.addresses: dict[str, list[str]] = {}  # protocol -> bound addresses
+        self.on_login: Callable[[str], None] | None = None  # other processes want to know
         self._dsn = dsn
+        self._reuse_port = reuse_port or None
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._servers: list[asyncio.Server] = []
@@ -81,7 +87,9 @@ class Receiver:
         host = listen.host or None
         if listen.transport == "udp":
             transport, _ = await self._loop.create_datagram_endpoint(
-                lambda: DatagramEndpoint(self, number), local_addr=(listen.host, listen.port)
+                lambda: DatagramEndpoint(self, number),
+                local_addr=(listen.host, listen.port),
+                reuse_port=self._reuse_port,
             )
             self._endpoints.append(transport)
             bound = [transport.get_extra_info("sockname")]
@@ -92,6 +100,7 @@ class Receiver:
                 listen.port,
                 backlog=BACKLOG,
                 reuse_address=True,
+                reuse_port=self._reuse_port,
             )
             self._servers.append(server)
             bound = [s.getsockname() for s in server.sockets]
@@ -188,6 +197,14 @@ class Receiver:
         self._by_terminal[connection.terminal] = connection
         if older is not None and older is not connection:
             older.supersede()
+        if self.on_login is not None and older is not connection:
+            self.on_login(connection.terminal)
+
+    def logged_in_elsewhere(self, terminal: str) -> None:
+        """A newer connection of a terminal is another process's: its older one here ends."""
+        older = self._by_terminal.get(terminal)
+        if older is not None:
+            older.supersede()
 
     def disconnected(self, connection: TerminalConnection) -> None:
         """Forget a connection."""
@@ -217,20 +234,44 @@ class Receiver:
 
     # -- what was kept for a terminal that is registered now ----------------------------------------------------
 
-    async def release_quarantine(self) -> None:
-        """Decode, in order, what waited for registration; then whenever a terminal is registered. Ends by cancel."""
+    async def follow_registry(self, *, release: bool = True) -> None:
+        """Learn of terminals that are registered while they are connected; ends by cancellation.
+
+        The one process that is to `release` also decodes, in order, what was kept of them.
+        """
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
                     self._dsn, autocommit=True, application_name="dozor registry"
                 ) as link:
                     await link.execute(f"LISTEN {CHANNEL}")
-                    await self._release(link, None)
-                    async for notice in link.notifies():
-                        if await self.terminals.reload(notice.payload) != NO_ROW:
-                            await self._release(link, notice.payload)
+                    await self._follow(link, release)
             except (psycopg.Error, OSError, TimeoutError):
                 await asyncio.sleep(1.0)
+
+    async def _follow(self, link: psycopg.AsyncConnection, release: bool) -> None:
+        for terminal in [c.terminal for c in self._connections if c.row == NO_ROW and c.logged_in]:
+            await self._registered(terminal)  # while nobody listened
+        if release:
+            await self._release(link, None)
+        again: dict[str, float] = {}
+        while True:
+            # The generator holds the connection's lock: what is to be done over it waits for its end.
+            names = [n.payload async for n in link.notifies(timeout=_STRAGGLING if again else None, stop_after=1)]
+            for terminal in names:
+                if await self._registered(terminal) and release:
+                    await self._release(link, terminal)
+                    again[terminal] = self.now() + _STRAGGLING
+            for terminal in [name for name, due in again.items() if due <= self.now()]:
+                del again[terminal]
+                await self._release(link, terminal)
+
+    async def _registered(self, terminal: str) -> bool:
+        row = await self.terminals.reload(terminal)
+        connection = self._by_terminal.get(terminal)
+        if row != NO_ROW and connection is not None:
+            connection.row = row  # from here on its frames are decoded as they come
+        return row != NO_ROW
 
     async def _release(self, link: psycopg.AsyncConnection, terminal: str | None) -> None:
         after = 0
@@ -247,9 +288,6 @@ class Receiver:
             for identifier, name, row, protocol, variant, data, received in rows:
                 after = identifier
                 self.terminals.rows[name] = row
-                connection = self._by_terminal.get(name)
-                if connection is not None:
-                    connection.row = row  # from here on its frames are decoded as they come
                 number = next((n for n, p in enumerate(self.protocols) if p.name == protocol), None)
                 if number is None:
                     continue

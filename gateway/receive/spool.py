@@ -25,7 +25,7 @@ _log = structlog.get_logger()
 MAGIC = b"dozor1\n\0"
 SEGMENT_BYTES = 16 << 20
 _HEAD = struct.Struct("<II")
-_SUFFIX = ".spool"
+SUFFIX = ".spool"
 
 
 class SpoolFullError(Exception):
@@ -152,14 +152,14 @@ class Spool:
     async def open(self) -> None:
         """Find what an earlier run left; a torn tail is cut."""
         for name in await self._disk.list():
-            if not name.endswith(_SUFFIX):
+            if not name.endswith(SUFFIX):
                 continue
             data = await self._disk.read(name)
             count, good = _walk(data)
             if good < len(data):
                 _log.warning("spool: torn tail cut", segment=name, at=good, bytes=len(data) - good)
                 await self._disk.truncate(name, good)
-            self._next = max(self._next, int(name.removesuffix(_SUFFIX)) + 1)
+            self._next = max(self._next, int(name.removesuffix(SUFFIX)) + 1)
             if not count:
                 await self._disk.remove(name)
                 continue
@@ -199,7 +199,7 @@ class Spool:
             count = sum(count for _, count, _ in waiting)
             name = self._current
             if not name or self._segments.get(name, (SEGMENT_BYTES, 0))[0] + len(data) > SEGMENT_BYTES:
-                name, data = f"{self._next:08d}{_SUFFIX}", MAGIC + data
+                name, data = f"{self._next:08d}{SUFFIX}", MAGIC + data
                 self._next += 1
             try:
                 await self._disk.append(name, data)
