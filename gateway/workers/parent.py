@@ -69,6 +69,7 @@ class Child:
         self.number = number
         self.process: asyncio.subprocess.Process | None = None
         self.link: Link | None = None
+        self.answer: asyncio.Future[str] | None = None  # whether it accepts terminals: empty, or why not
         self.ready = False
         self.state: State | None = None
         self.heard_at = 0.0
@@ -133,8 +134,11 @@ class Workers:
 
     async def open(self) -> None:
         """Take the ports and hand on what former workers left; accept nothing."""
-        listen = await self._ports.take(self._settings.listen)
+        self._parts.push_async_callback(self._stop)  # what was started and never asked to listen
+        for child in self._children:
+            await self._spawn(child)
         self._parts.callback(self._ports.close)
+        listen = await self._ports.take(self._settings.listen)
         self._settings = msgspec.structs.replace(self._settings, listen=listen)
         await History(self._pool, Terminals(self._pool, "")).end_open()
         await asyncio.to_thread(adopt, self._settings.data_dir, len(self._children))
@@ -148,7 +152,7 @@ class Workers:
             If one cannot start.
         """
         self._parts.push_async_callback(self._stop)
-        started = [self._start(child) for child in self._children]
+        started = [self._set_up(child) for child in self._children]
         for failure in await asyncio.gather(*started):
             if failure:
                 raise GatewayError(failure)
@@ -156,11 +160,11 @@ class Workers:
         for child in self._children:
             self._parts.background(f"worker {child.number}", self._keep(child))
 
-    async def _start(self, child: Child) -> str:
-        """Start a process and wait until it accepts terminals; else why not."""
+    async def _spawn(self, child: Child) -> None:
+        """Start a process; it loads its code while it waits for its set-up."""
         ours, theirs = socket.socketpair()
-        ready: asyncio.Future[str] = self._loop.create_future()
-        link = Link(ToService, lambda message: self._on_message(child, message, ready), lambda: None)
+        answer: asyncio.Future[str] = self._loop.create_future()
+        link = Link(ToService, lambda message: self._on_message(child, message, answer), lambda: None)
         try:
             ours.setblocking(False)
             await self._loop.create_unix_connection(lambda: link, sock=ours)
@@ -170,18 +174,22 @@ class Workers:
             )  # fmt: skip
         finally:
             theirs.close()
-        child.link, child.state, child.heard_at = link, None, self._loop.time()
+        child.link, child.answer, child.state = link, answer, None
+
+    async def _set_up(self, child: Child) -> str:
+        """Tell a fresh process what to do and wait until it accepts terminals; else why it does not."""
+        link, answer = child.link, child.answer
+        assert link is not None and answer is not None  # noqa: S101, PT018  # it was started
+        child.heard_at = self._loop.time()
         link.send(Setup(pickle.dumps(self._settings), self._dsn, child.number, len(self._children)))
-        if self._stopping:
-            link.send(Stop())
-        ends: list[asyncio.Future[Any]] = [ready, link.lost]
+        ends: list[asyncio.Future[Any]] = [answer, link.lost]
         await asyncio.wait(ends, timeout=SILENT, return_when=asyncio.FIRST_COMPLETED)
-        child.ready = ready.done() and not ready.result()
+        child.ready = answer.done() and not answer.result()
         if child.ready:
             return ""
         if not link.lost.done():
             child.kill()
-        return ready.result() if ready.done() else f"worker {child.number} did not start: its log says why"
+        return answer.result() if answer.done() else f"worker {child.number} did not start: its log says why"
 
     async def _keep(self, child: Child) -> None:
         """Start it again whenever it ends, sooner if it had lived for a while."""
@@ -193,7 +201,8 @@ class Workers:
                 return
             pause = _AGAIN[0] if self._loop.time() - begun > _AGAIN[1] else min(2 * pause, _AGAIN[1])
             await asyncio.sleep(pause)
-            failure = await self._start(child)
+            await self._spawn(child)
+            failure = await self._set_up(child)
             if failure:
                 _log.error("worker does not start", worker=child.number, error=failure)
 
