@@ -14,12 +14,14 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from gateway.calendar_watch import calendar_metrics, watch_calendars
 from gateway.desk_role import DeskRole
 from gateway.health import Readiness, health_app, host_metrics
 from gateway.lock import DataDirectoryLock
 from gateway.metrics import Callback, ReceiveMetrics, new_registry
 from gateway.parts import Parts
 from gateway.receiving import Receiving, Reception, raise_descriptor_limit
+from gateway.reload import apply
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
@@ -31,6 +33,7 @@ from protocols.registry import PROTOCOLS
 
 _log = structlog.get_logger()
 _RETENTION_PERIOD = 3600.0  # s between looks for partitions to drop
+_FAREWELL = 2.0  # s for what a part writes at the end: the whole stop takes less than 15, whatever the store does
 
 
 class Service:
@@ -43,6 +46,7 @@ class Service:
         self.parts = Parts()
         self.registry = new_registry(lambda: self._workers.processes() if self._workers is not None else ())
         self._workers: Workers | None = None
+        self._server: EmbeddedServer | None = None
 
     @property
     def failed(self) -> asyncio.Future[None]:
@@ -80,7 +84,7 @@ class Service:
             self.dsn, min_size=1, max_size=8, open=False, kwargs={"application_name": "dozor", "autocommit": True}
         )
         await self.pool.open(wait=True, timeout=30)
-        parts.push_async_callback(self.pool.close)
+        parts.push_async_callback(self.pool.close, 1.0)
         self.reception = self._make_reception()
         await self.reception.open()
         self.readiness.reception = self.reception
@@ -88,12 +92,15 @@ class Service:
         self.desk_server = WebServer(settings.desk.address)
         parts.push_async_callback(self.desk_server.stop)
         url = settings.desk.url or f"http://{self.desk_server.address}"
+        self.desk_url = url
         await self._start_watch(url)
         await self.reception.listen()
         desk = DeskRole(settings, self.pool, self.reception, self.watch, url)
         parts.callback(desk.users.close)
         self.desk_server.start(desk.app)
         parts.background("retention", self._keep_retention())
+        self.registry.register(Callback(calendar_metrics))
+        parts.background("calendars", watch_calendars())
         self.readiness.starting = False
         _notify("READY=1")
         parts.background("watchdog", _feed_watchdog())
@@ -126,8 +133,10 @@ class Service:
         await self.watch.run(lambda: not self.readiness.reasons())
 
     async def _keep_watch(self) -> None:
-        with contextlib.suppress(psycopg.Error, PoolTimeout):  # no store: the next start reads the records instead
-            await self.watch.stop()
+        # No store: the next start reads the records instead.
+        with contextlib.suppress(psycopg.Error, PoolTimeout, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await self.watch.stop()
 
     async def _run_again(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """A part that data does not need: when it fails, terminals are served on and it is started again."""
@@ -141,7 +150,7 @@ class Service:
     async def _start_store(self) -> str:
         if self.settings.store.dsn:
             return self.settings.store.dsn
-        server = EmbeddedServer(self.settings.data_dir)
+        server = self._server = EmbeddedServer(self.settings.data_dir)
         await asyncio.to_thread(server.ensure_running)
         self.parts.push_async_callback(asyncio.to_thread, server.stop)
         self.parts.background("embedded store", keep_running(server))
@@ -159,12 +168,20 @@ class Service:
                 _log.warning("retention not looked after", error=str(error).strip())
             await asyncio.sleep(_RETENTION_PERIOD)
 
+    async def reload(self, settings: Settings) -> None:
+        """Take over other settings without dropping a connection; see `gateway.reload`."""
+        if not self.readiness.stopping:
+            await apply(self, settings)
+
     # -- end ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
         """Accept no more, commit, ack, close; then the store."""
         self.readiness.stopping = True
         _notify("STOPPING=1")
+        if self._server is not None and not self.readiness.store_up:
+            # It does not answer: nothing more can be committed, and whoever waits for it need not wait longer.
+            await asyncio.to_thread(self._server.stop, at_once=True)
         await self.parts.stop()
 
 

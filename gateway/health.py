@@ -27,6 +27,11 @@ class Readiness:
         self.stopping = False
         self.reception: Reception | None = None
 
+    @property
+    def store_up(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        return self.reception is None or self.reception.store_up
+
     def reasons(self) -> list[str]:
         """What stands in the way; empty when ready. A store that is away is none while the spool takes its place."""
         held = {word for word, holds in (("starting", self.starting), ("stopping", self.stopping)) if holds}

@@ -10,7 +10,7 @@ import asyncio
 import resource
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg
 import structlog
@@ -19,6 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 from gateway.metrics import ReceiveMetrics
 from gateway.parts import Parts
 from gateway.receive.history import History
+from gateway.receive.listener import Change
 from gateway.receive.pipeline import Committed, Pipeline
 from gateway.receive.receiver import Receiver
 from gateway.receive.spool import Directory, Spool
@@ -43,6 +44,10 @@ class Reception(Protocol):
     def spool_frames(self) -> int:
         """Frames that wait on disk."""
 
+    @property
+    def store_up(self) -> bool:
+        """Whether the store answered when it was last asked."""
+
     async def open(self) -> None:
         """Make everything ready but accept nothing."""
 
@@ -60,6 +65,21 @@ class Reception(Protocol):
 
     async def refresh(self) -> None:
         """Bring what is counted up to date."""
+
+    async def prepare(self, settings: Settings) -> Any:
+        """Bind and read what other settings need, for `reconfigure` or `discard`; nothing changes yet.
+
+        Raises
+        ------
+        GatewayError
+            If they cannot be used now.
+        """
+
+    def discard(self, change: Any) -> None:
+        """The other settings are not to be."""
+
+    async def reconfigure(self, settings: Settings, change: Any) -> None:
+        """Take over other settings; connections that are open stay open."""
 
     async def drop_partitions(self, before: datetime) -> list[str]:
         """Let go of records whose partitions end before then."""
@@ -120,7 +140,7 @@ class Receiving:
         parts.background("history", self.history.run())
         self.receiver = Receiver(
             settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self._dsn,
-            reuse_port=self._worker > 0,
+            shared=self._worker > 0,
         )  # fmt: skip
         parts.background("store watch", self.pipeline.watch_store())
 
@@ -171,6 +191,11 @@ class Receiving:
         """What waits in the spool."""
         return self.spool.frames
 
+    @property
+    def store_up(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        return self.pipeline.keeper.store_up
+
     def reasons(self) -> set[str]:
         """Words for why frames are not accepted; empty while they are."""
         keeper = self.pipeline.keeper
@@ -187,6 +212,19 @@ class Receiving:
 
     async def refresh(self) -> None:
         """Nothing to do: the counters are this process's own."""
+
+    async def prepare(self, settings: Settings) -> Change:
+        """Bind and read what other settings need; see `Listeners.prepare`."""
+        return await self.receiver.prepare(settings)
+
+    def discard(self, change: Change) -> None:
+        """The other settings are not to be."""
+        self.receiver.discard(change)
+
+    async def reconfigure(self, settings: Settings, change: Change) -> None:
+        """Take over other settings; connections that are open stay open."""
+        self.settings = settings
+        await self.receiver.reconfigure(settings, change)
 
 
 def raise_descriptor_limit() -> None:

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import psycopg
@@ -145,9 +146,9 @@ class ServiceProcess:
         except (OSError, ValueError):
             return
 
-    @property
+    @cached_property
     def dsn(self) -> str:
-        """What `dozor dsn` prints."""
+        """What `dozor dsn` prints; it stays the same over restarts."""
         return self.command("dsn").stdout.strip()
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
+
+import structlog
 
 from gateway import log
 from gateway.commands.common import load_settings
+from gateway.settings import Settings
+
+STOP_WITHIN = 13.0  # s from SIGTERM to the end, whatever happens
 
 MOST = 128
 MOST_EMBEDDED = 12  # each takes up to six connections of the embedded server's hundred
@@ -27,27 +35,37 @@ def run(args: argparse.Namespace) -> int:
         print(f"dozor serve: --workers {args.workers}: take a number from 1 to {most}", file=sys.stderr)
         return 2
     log.configure()
+    again = partial(load_settings, args)
     try:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, args.workers))
+            runner.run(_serve(settings, args.workers, again))
     except ImportError:  # stock asyncio works too, more slowly
-        asyncio.run(_serve(settings, args.workers))
+        asyncio.run(_serve(settings, args.workers, again))
     return 0
 
 
-async def _serve(settings: object, workers: int) -> None:
-    from gateway.app import Service, run_until
-    from gateway.settings import Settings
+def _cut() -> None:
+    """A store elsewhere that hangs can hold the end up: what was acknowledged is durable, so nothing is lost."""
+    structlog.get_logger().warning("stopped at the deadline", seconds=STOP_WITHIN)
+    os._exit(0)
 
-    assert isinstance(settings, Settings)  # noqa: S101
+
+async def _serve(settings: Settings, workers: int, load: Callable[[], Settings]) -> None:
+    from gateway.app import Service, run_until
+    from gateway.reload import Reloader
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     service = Service(settings, workers)
+    reloader = Reloader(service, load)
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)  # before it is ready: reloaded once it is
     starting = asyncio.create_task(service.start())
 
     def ask_to_stop() -> None:
+        if not stop.is_set():
+            loop.call_later(STOP_WITHIN, _cut)
         stop.set()
         if not starting.done():
             starting.cancel()
@@ -60,4 +78,9 @@ async def _serve(settings: object, workers: int) -> None:
         if stop.is_set():
             return
         raise
-    await run_until(service, stop)
+    reloading = asyncio.create_task(reloader.run())
+    try:
+        await run_until(service, stop)
+    finally:
+        reloading.cancel()
+        await asyncio.wait([reloading])

@@ -6,6 +6,7 @@ They are evidence, not data a terminal was told to forget: losing the last secon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from gateway.receive.terminals import Terminals
 
 _log = structlog.get_logger()
 _PERIOD = 1.0  # s
+_FAREWELL = 1.0  # s for the last flush
 _BOUND = 100_000  # facts kept while the store is away; older ones go
 _PROCESSES = 1024  # a connection's id modulo this is the number of its process
 
@@ -115,4 +117,6 @@ class History:
                 await asyncio.sleep(_PERIOD)
                 await self.flush()
         finally:
-            await self.flush()
+            with contextlib.suppress(TimeoutError):  # no store: evidence may be lost, the end may not be late
+                async with asyncio.timeout(_FAREWELL):
+                    await self.flush()

@@ -19,7 +19,7 @@ import structlog
 
 from gateway.receive.batch import Batcher, Item, Pending, Work
 from gateway.receive.spool import Entry, Spool, SpoolFullError
-from gateway.store.writer import Kept, Outcome, Writer
+from gateway.store.writer import Kept, Outcome, Writer, is_away
 from protocols.records import Frame, Message, Quarantined
 from protocols.registry import WireProtocol
 
@@ -29,7 +29,8 @@ SLOW = 2.0  # s for one transaction; a terminal may wait 5 s (EGTS) before it gi
 PROBE = 0.5  # s between looks at a store that is away
 DRAIN_FRAMES = 1000  # per transaction: short ones, so that live batches wait little
 DRAIN_TIMEOUT = 30.0  # s; nobody waits for a drain
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
+LOOK = 2.0  # s between looks at a store that nothing is written to
+_AWAY = (psycopg.Error, OSError, TimeoutError)
 
 
 class Keeper:
@@ -78,8 +79,10 @@ class Keeper:
                     SLOW, slot, lambda link: self._writer.write(link, job, self._now())
                 )
                 return outcome
-            except AWAY as error:
+            except _AWAY as error:
                 await self._lose(slot)
+                if isinstance(error, psycopg.Error) and not is_away(error):
+                    raise
                 if self.store_up:
                     _log.warning("store does not answer: spooling", error=str(error).strip() or type(error).__name__)
                 self.store_up = False
@@ -99,13 +102,15 @@ class Keeper:
 
         `resumed` is called when something is taken again, `busy` tells whether live batches wait for the store.
         """
+        looked = self._loop.time()
         while True:
             if self.refusing and await self.spool.has_room():
                 self._resume(resumed)
             if self.store_up and not self.spool.frames:
                 await asyncio.sleep(PROBE)
-                continue
-            begun = self._loop.time()
+                if busy() or self._loop.time() - looked < LOOK:
+                    continue
+            begun = looked = self._loop.time()
             if not await self._drain_some():
                 await asyncio.sleep(PROBE)
                 continue
@@ -138,10 +143,13 @@ class Keeper:
                 )
             else:
                 await self._within(SLOW, drain, lambda link: link.execute("SELECT 1"))
-        except AWAY as error:
+        except _AWAY as error:
             await self._lose(drain)
-            if self.store_up and entries:
-                _log.warning("drain interrupted", error=str(error).strip() or type(error).__name__)
+            if isinstance(error, psycopg.Error) and not is_away(error):
+                _log.exception("drain refused")
+            elif self.store_up:
+                _log.warning("store does not answer", error=str(error).strip() or type(error).__name__)
+            self.store_up = False
             return False
         if not self.store_up:
             _log.info("store is back", spooled=self.spool.frames)

@@ -26,12 +26,15 @@ from gateway import log
 from gateway.errors import GatewayError
 from gateway.metrics import ReceiveMetrics, process_numbers
 from gateway.parts import Parts
+from gateway.receive.listener import Change
 from gateway.receiving import Receiving, raise_descriptor_limit
 from gateway.settings import Settings
 from gateway.workers.messages import (
     Admitted,
+    Apply,
     AskContacts,
     AskState,
+    Discard,
     Failed,
     Heard,
     LastContacts,
@@ -39,8 +42,9 @@ from gateway.workers.messages import (
     LoggedIn,
     Message,
     PartitionsChanged,
+    Prepare,
+    Prepared,
     Ready,
-    Reload,
     Setup,
     State,
     Stop,
@@ -71,6 +75,7 @@ class Worker:
         self._logins = Logins(self._link)
         self._summaries = Summaries(lambda data: self._link.send(Heard(data)), lambda: self._link.full)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._change: tuple[Settings, Change] | None = None  # prepared, neither applied nor discarded
 
     async def run(self, sock: socket.socket) -> int:
         """Receive until told to stop; the exit code."""
@@ -107,7 +112,7 @@ class Worker:
             await pool.open(wait=True, timeout=30)
         except PoolTimeout as error:
             raise GatewayError(f"the store does not answer: {error}") from error
-        self._parts.push_async_callback(pool.close)
+        self._parts.push_async_callback(pool.close, 1.0)
         receiving = Receiving(
             settings, setup.dsn, pool, self._parts, self._metrics, worker=setup.worker, workers=setup.workers
         )
@@ -148,16 +153,20 @@ class Worker:
                 self._stop.set()
             case AskState(number):
                 self._tell(number)
-            case Admitted(worker, terminals) if receiving is not None:
-                for terminal in self._logins.settled(worker, terminals):
-                    receiving.receiver.logged_in_elsewhere(terminal)
+            case Admitted(worker, logins) if receiving is not None:
+                for terminal, address in self._logins.settled(worker, logins):
+                    receiving.receiver.logged_in_elsewhere(terminal, address)
                     receiving.writer.forget(receiving.terminals.rows.get(terminal, sys.maxsize))
             case AskContacts(number, terminals) if receiving is not None:
                 self._later(self._tell_contacts(receiving, number, terminals))
             case PartitionsChanged() if receiving is not None:
                 self._later(self._look_again(receiving))
-            case Reload(settings):
-                _log.info("reload", known=receiving is not None, size=len(settings))
+            case Prepare(number, settings) if receiving is not None:
+                self._later(self._prepare(receiving, number, settings))
+            case Apply() if receiving is not None:
+                self._later(self._apply(receiving))
+            case Discard() if receiving is not None:
+                self._discard(receiving)
             case _:  # before it is ready there is nobody to tell
                 pass
 
@@ -178,6 +187,27 @@ class Worker:
             await receiving.prepare_writer()
         except (Error, OSError) as error:
             _log.warning("partitions not looked after", error=str(error).strip())
+
+    async def _prepare(self, receiving: Receiving, number: int, pickled: bytes) -> None:
+        settings: Settings = pickle.loads(pickled)  # noqa: S301  # as in `_start`
+        self._discard(receiving)
+        try:
+            self._change = settings, await receiving.prepare(settings)
+        except GatewayError as error:
+            self._link.send(Prepared(number, str(error)))
+        else:
+            self._link.send(Prepared(number, ""))
+
+    async def _apply(self, receiving: Receiving) -> None:
+        if self._change is not None:
+            (settings, change), self._change = self._change, None
+            await receiving.reconfigure(settings, change)
+            self._link.send(Ready(receiving.addresses))
+
+    def _discard(self, receiving: Receiving) -> None:
+        if self._change is not None:
+            receiving.discard(self._change[1])
+            self._change = None
 
     # -- what it says -------------------------------------------------------------------------------------------
 
@@ -217,13 +247,13 @@ class Logins:
         self.worker = 0
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._new: list[str] = []
+        self._new: list[tuple[str, str]] = []
         self._unsettled: Counter[str] = Counter()
         self._scheduled = False
 
-    def came(self, terminal: str) -> None:
+    def came(self, terminal: str, address: str) -> None:
         """It logged in here."""
-        self._new.append(terminal)
+        self._new.append((terminal, address))
         self._unsettled[terminal] += 1
         if not self._scheduled:
             self._scheduled = True
@@ -236,11 +266,11 @@ class Logins:
             new, self._new = self._new, []
             self._link.send(LoggedIn(new))
 
-    def settled(self, worker: int, terminals: list[str]) -> list[str]:
-        """Those of `terminals`, logged in at `worker`, that are no longer ours."""
+    def settled(self, worker: int, logins: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those of `logins`, made at `worker`, that are newer than ours."""
         if worker != self.worker:
-            return [terminal for terminal in terminals if terminal not in self._unsettled]
-        for terminal in terminals:
+            return [login for login in logins if login[0] not in self._unsettled]
+        for terminal, _ in logins:
             self._unsettled[terminal] -= 1
             if not self._unsettled[terminal]:
                 del self._unsettled[terminal]

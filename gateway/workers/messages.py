@@ -36,10 +36,10 @@ class Setup(Message, frozen=True):
 
 
 class Admitted(Message, frozen=True):
-    """Terminals whose newest connection is at `worker`; all workers hear all of them in one and the same order."""
+    """Terminals with addresses, whose newest connection is at `worker`; all hear all of them in the same order."""
 
     worker: int
-    terminals: list[str]
+    logins: list[tuple[str, str]]
 
 
 class AskState(Message, frozen=True):
@@ -59,10 +59,19 @@ class PartitionsChanged(Message, frozen=True):
     """Some were dropped: look again."""
 
 
-class Reload(Message, frozen=True):
-    """Other settings, pickled; connections stay."""
+class Prepare(Message, frozen=True):
+    """Other settings, pickled: bind and read what they need, and answer with `Prepared`."""
 
+    number: int
     settings: bytes
+
+
+class Apply(Message, frozen=True):
+    """Take over what was prepared last; connections stay."""
+
+
+class Discard(Message, frozen=True):
+    """What was prepared last is not to be."""
 
 
 class Stop(Message, frozen=True):
@@ -73,7 +82,7 @@ class Stop(Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
-    """It accepts terminals at these addresses, by protocol."""
+    """It accepts terminals at these addresses, by protocol; again when they change."""
 
     addresses: dict[str, list[str]]
 
@@ -85,9 +94,9 @@ class Failed(Message, frozen=True):
 
 
 class LoggedIn(Message, frozen=True):
-    """Terminals that have connected anew here."""
+    """Terminals that have connected anew here, with addresses."""
 
-    terminals: list[str]
+    logins: list[tuple[str, str]]
 
 
 class Heard(Message, frozen=True):
@@ -110,6 +119,13 @@ class State(Message, frozen=True):
     process: dict[str, float]
 
 
+class Prepared(Message, frozen=True):
+    """Whether other settings can be taken over: empty, or why not."""
+
+    number: int
+    reason: str
+
+
 class LastContacts(Message, frozen=True):
     """When open connections last brought bytes, Unix seconds; only those there are."""
 
@@ -117,8 +133,8 @@ class LastContacts(Message, frozen=True):
     last: dict[str, float]
 
 
-ToWorker = Setup | Admitted | AskState | AskContacts | PartitionsChanged | Reload | Stop
-ToService = Ready | Failed | LoggedIn | Heard | State | LastContacts
+ToWorker = Setup | Admitted | AskState | AskContacts | PartitionsChanged | Prepare | Apply | Discard | Stop
+ToService = Ready | Failed | LoggedIn | Heard | State | Prepared | LastContacts
 
 
 class Link(asyncio.Protocol):

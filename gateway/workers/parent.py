@@ -14,6 +14,7 @@ import pickle
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -35,8 +36,10 @@ from gateway.store.partitions import Partitions
 from gateway.store.writer import Writer
 from gateway.workers.messages import (
     Admitted,
+    Apply,
     AskContacts,
     AskState,
+    Discard,
     Failed,
     Heard,
     LastContacts,
@@ -44,21 +47,23 @@ from gateway.workers.messages import (
     LoggedIn,
     Message,
     PartitionsChanged,
+    Prepare,
+    Prepared,
     Ready,
-    Reload,
     Setup,
     State,
     Stop,
     ToService,
 )
-from gateway.workers.ports import Ports
+from gateway.workers.ports import Ports, PortsChange
 
 _log = structlog.get_logger()
 
 ANSWER = 1.0  # s for a worker to answer before its last state is taken
 SILENT = 60.0  # s without its state, told each second, after which a worker hangs and is killed
 UNSENT = 64 << 20  # bytes a worker may leave unread before it hangs
-STOPPING = 12.0  # s for a worker to end; then it is killed, and its terminals send again
+PREPARING = 10.0  # s for a worker to prepare other settings
+STOPPING = 8.0  # s for a worker to end; then it is killed, and its terminals send again
 _AGAIN = (0.2, 10.0)  # s before a worker is started again: at first, at most
 
 
@@ -82,6 +87,14 @@ class Child:
         """At once."""
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """Other settings, with ports that are known, for which everything is prepared."""
+
+    settings: Settings
+    ports: PortsChange
 
 
 class SummedMetrics(ReceiveMetrics):
@@ -126,7 +139,7 @@ class Workers:
         self.addresses: dict[str, list[str]] = {}
         self.metrics = SummedMetrics(protocols, self._total)
         self.metrics.queue = lambda: sum(state.queue for state in self._states())
-        self.metrics.store_up = lambda: all(state.store_up for state in self._states())
+        self.metrics.store_up = lambda: self.store_up
         self._ended = self.metrics.snapshot()  # counters of processes that are no more
         self._ended_cpu = 0.0
 
@@ -138,8 +151,9 @@ class Workers:
         for child in self._children:
             await self._spawn(child)
         self._parts.callback(self._ports.close)
-        listen = await self._ports.take(self._settings.listen)
-        self._settings = msgspec.structs.replace(self._settings, listen=listen)
+        ports = await self._ports.prepare(self._settings.listen)
+        self._ports.apply(ports)
+        self._settings = msgspec.structs.replace(self._settings, listen=ports.listen)
         await History(self._pool, Terminals(self._pool, "")).end_open()
         await asyncio.to_thread(adopt, self._settings.data_dir, len(self._children))
 
@@ -261,12 +275,12 @@ class Workers:
                     self._heard(contacts)
                 except Exception:  # what is downstream must not stop receiving
                     _log.exception("a listener failed")
-            case LoggedIn(terminals):
-                self._tell_all(Admitted(child.number, terminals))
+            case LoggedIn(logins):
+                self._tell_all(Admitted(child.number, logins))
             case State():
                 child.state, child.heard_at = message, self._loop.time()
                 self._answer(message.number, message)
-            case LastContacts():
+            case LastContacts() | Prepared():
                 self._answer(message.number, message)
             case Ready(addresses):
                 self.addresses = addresses
@@ -288,7 +302,7 @@ class Workers:
         if answer is not None and not answer.done():
             answer.set_result(message)
 
-    async def _ask(self, question: Callable[[int], Message]) -> list[Message]:
+    async def _ask(self, question: Callable[[int], Message], timeout: float = ANSWER) -> list[Message]:
         """The answers of those workers that answer in time."""
         asked: dict[int, asyncio.Future[Message]] = {}
         for child in self._children:
@@ -298,7 +312,7 @@ class Workers:
                 child.link.send(question(number))
         try:
             if asked:
-                await asyncio.wait(asked.values(), timeout=ANSWER)
+                await asyncio.wait(asked.values(), timeout=timeout)
             return [answer.result() for answer in asked.values() if answer.done()]
         finally:
             for number in asked:
@@ -320,6 +334,11 @@ class Workers:
     def processes(self) -> list[dict[str, float]]:
         """`process_…` numbers of each worker, and the processor time of those that have ended."""
         return [*(state.process for state in self._states()), {"process_cpu_seconds_total": self._ended_cpu}]
+
+    @property
+    def store_up(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        return all(state.store_up for state in self._states())
 
     @property
     def spool_bytes(self) -> int:
@@ -368,7 +387,37 @@ class Workers:
             self._tell_all(PartitionsChanged())
         return dropped
 
-    def reload(self, settings: Settings) -> None:
-        """Hand other settings on; a worker that is started later starts with them."""
-        self._settings = settings
-        self._tell_all(Reload(pickle.dumps(settings)))
+    # -- other settings -----------------------------------------------------------------------------------------
+
+    async def prepare(self, settings: Settings) -> Prospect:
+        """Have every worker bind and read what other settings need; nothing changes yet.
+
+        Raises
+        ------
+        GatewayError
+            If one of them cannot; then nothing is bound.
+        """
+        ports = await self._ports.prepare(settings.listen)
+        prospect = Prospect(msgspec.structs.replace(settings, listen=ports.listen), ports)
+        pickled = pickle.dumps(prospect.settings)
+        asked = sum(child.ready for child in self._children)
+        answers = await self._ask(lambda number: Prepare(number, pickled), PREPARING)
+        reasons = [answer.reason for answer in answers if isinstance(answer, Prepared) and answer.reason]
+        if len(answers) < asked:
+            reasons.append("a worker did not answer; try again")
+        if reasons:
+            self.discard(prospect)
+            raise GatewayError(reasons[0])
+        return prospect
+
+    def discard(self, change: Prospect) -> None:
+        """The other settings are not to be."""
+        self._tell_all(Discard())
+        self._ports.discard(change.ports)
+
+    async def reconfigure(self, settings: Settings, change: Prospect) -> None:
+        """Take over other settings; a worker that is started later starts with them."""
+        self._settings = change.settings
+        self._tell_all(Apply())
+        self._ports.apply(change.ports)
+        self._ports.bound()

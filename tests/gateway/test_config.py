@@ -42,6 +42,7 @@ EVERY_KEY: list[tuple[str, Any, str, str | None, Any]] = [
     ("mail.user", "", '""', "", ""),
     ("mail.from", "", '"a@example.org"', "a@example.org", "a@example.org"),
     ("mail.to", [], '["a@example.org", "b@example.org"]', "a@example.org,b@example.org", None),
+    ("spool.max_size", 4 << 30, '"1MiB"', "1048576", 1 << 20),
     ("metrics.address", Address("127.0.0.1", 9105), '"localhost:1"', "localhost:1", Address("localhost", 1)),
 ]  # fmt: skip
 ELSEWHERE = {  # keys whose values need a file or repeat: tested by their own tests below
@@ -235,7 +236,7 @@ WRONG = [
     ("[[listen]]\nprotocol = 'omnicomm'\nproxy_protocol_from = []", ["dozor.toml:3: listen.proxy_protocol_from: "]),
     ("[limits]\nlogins_per_minute_per_address = 0", ["dozor.toml:2: limits.logins_per_minute_per_address: not"]),
     ("[limits]\nrecords_per_second_per_terminal = 0", ["dozor.toml:2: limits.records_per_second_per_terminal: not in"]),
-    ("\n[spool]\nmax_size = '4GiB'", ["dozor.toml:2: spool: not in this version: remove it"]),
+    ("\n[spool]\nmax_size = ''", ["dozor.toml:3: spool.max_size: is empty: write bytes"]),
     ("[[mqtt]]\nurl = 'mqtt://127.0.0.1'", ["dozor.toml:1: mqtt: not in this version: remove it"]),
 ]  # fmt: skip
 
@@ -267,7 +268,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, told: l
             "omnicomm",
             "environment: DOZOR_LISTEN__PROTOCOL: unknown variable: write listeners",
         ),
-        ("DOZOR_SPOOL__MAX_SIZE", "4GiB", "environment: DOZOR_SPOOL__MAX_SIZE: not in this version: unset it"),
+        ("DOZOR_SPOOL__MAX_SIZE", "", "environment: DOZOR_SPOOL__MAX_SIZE: is empty"),
         ("DOZOR_MQTT__URL", "mqtt://h", "environment: DOZOR_MQTT__URL: not in this version: unset it"),
         ("DOZOR_STORE__DSN", "user=u password=hunter2 x", "environment: DOZOR_STORE__DSN: is no libpq DSN or URI"),
         ("DOZOR_WEBHOOK__SECRET_FILE", "", "environment: webhook.url: is missing"),
