@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -117,10 +119,10 @@ def test_one_service_of_two_workers() -> None:
         assert service.metric("dozor_frames_total") == acked
         assert service.metric("dozor_records_total") == acked
         assert service.metric("dozor_ack_seconds_count") == acked
-        assert service.metric("dozor_logins_total{protocol=\"teltonika\",result=\"accepted\"}") == 40
+        assert service.metric('dozor_logins_total{protocol="teltonika",result="accepted"}') == 40
         served = re.findall(r'"reason": "closed by the terminal".*"worker": (\d)', service.log.read_text())
         assert {"1", "2"} == set(served), "one worker got all"
-        assert service.metric("dozor_terminals{detector=\"silence\"") == 40
+        assert service.metric('dozor_terminals{detector="silence"') == 40
         own = psutil.Process(service.process.pid if service.process else 0).memory_info().rss
         assert service.metric("process_resident_memory_bytes") > 1.5 * own
 
@@ -189,9 +191,7 @@ def test_killed_alone_and_with_the_service() -> None:
         assert before[1].pid in after
         assert before[0].pid not in after
         assert service.metric("dozor_connections{") == 0
-        unended = service.query("SELECT count(*) FROM connection WHERE closed_at IS NULL")
         wait_for(lambda: service.query("SELECT count(*) FROM connection WHERE closed_at IS NULL") == [(0,)])
-        assert unended is not None
 
         for process in processes(service):
             process.kill()
@@ -243,9 +243,9 @@ def _segments(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_registered_and_reconfigured_while_connected() -> None:
+def test_registered_while_connected_to_either_worker() -> None:
     with workers(DOZOR_LOGIN__POLICY="quarantine", DOZOR_WATCH__FIRMWARE__ASK="false") as service:
-        imeis = iter(("356938035660001", "356938035660002", *map(str, range(100))))
+        imeis = map(str, itertools.count(356938035660001))
         first, second = at_both(service, lambda: next(imeis))
         with first, second:
             for terminal in (first, second):
@@ -254,26 +254,16 @@ def test_registered_and_reconfigured_while_connected() -> None:
                 assert terminal.ack() == 1
                 assert service.command("terminal", "add", terminal.imei).returncode == 0
             for terminal in (first, second):
-                wait_for(lambda t=terminal: len(telemetry(service, t.imei)) == 1, 20)
+                wait_for(partial(_rows, service, terminal.imei, 1), 20)
                 terminal.send()
                 assert terminal.ack() == 1
-                wait_for(lambda t=terminal: len(telemetry(service, t.imei)) == 2, 20)
+                wait_for(partial(_rows, service, terminal.imei, 2), 20)
             assert service.query("SELECT count(*) FROM quarantine") == [(0,)]
-
-            # Another port, without dropping the connections; and one that is taken, which changes nothing.
-            port = free_port()
-            file = service.data_dir.parent / "dozor.toml"
-            assert service.process is not None
-            listen = service.environment["DOZOR_LISTEN"]
-            file.write_text("")
-            service.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: "configuration reloaded" in service.log.read_text())
-            assert listen
-            assert port
-            terminal = first
-            terminal.send()
-            assert terminal.ack() == 1
         assert service.stop() == 0
+
+
+def _rows(service: ServiceProcess, imei: str, count: int) -> bool:
+    return len(telemetry(service, imei)) == count
 
 
 @pytest.mark.slow
