@@ -240,7 +240,7 @@ class Workers:
             counted = counted.copy()
             counted[: self.metrics.gauges] = 0
             self._ended += counted
-            self._ended_cpu += child.state.process.get("process_cpu_seconds_total", 0.0)
+            self._ended_cpu += child.state.process.get("process_cpu_seconds", 0.0)
         child.state = None
 
     async def _stop(self) -> None:
@@ -333,7 +333,7 @@ class Workers:
 
     def processes(self) -> list[dict[str, float]]:
         """`process_…` numbers of each worker, and the processor time of those that have ended."""
-        return [*(state.process for state in self._states()), {"process_cpu_seconds_total": self._ended_cpu}]
+        return [*(state.process for state in self._states()), {"process_cpu_seconds": self._ended_cpu}]
 
     @property
     def store_up(self) -> bool:
