@@ -21,6 +21,7 @@ from typing import Any
 from bench import decode, detect, ingest, memory, processes, report
 from bench.ingest import LOADS, Load
 from bench.machine import commit_text, machine
+from bench.processes import Gateway
 
 PARTS = ("decode", "ingest", "latency", "memory", "scale")
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -89,7 +90,7 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
             for name in decode.names()
         }
     if {"ingest", "latency", "memory"} & set(parts):
-        with processes.gateway() as service:
+        with processes.gateway(Gateway) as service:
             if part("ingest"):
                 result["ingest"] = []
                 for load in _loads(args):
@@ -99,13 +100,13 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
                 result["latency"] = ingest.latency(service, args.rate, terminals=1000, seconds=2.5 * seconds)
         if part("memory"):
             most = min(memory.limit(), _QUICK_CONNECTIONS) if args.quick else memory.limit()
-            with processes.gateway() as service:
+            with processes.gateway(Gateway) as service:
                 result["memory"] = memory.measure(
                     service, args.connections or most, reconnect=args.reconnect or (10.0 if args.quick else 60.0)
                 )
     if part("scale"):
         result["scale"] = detect.tick(args.fleet)
-        with processes.gateway() as service:
+        with processes.gateway(Gateway) as service:
             result["scale"] |= detect.startup(service, args.fleet)
     result["taken_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     result["seconds"] = round(time.perf_counter() - begun, 1)

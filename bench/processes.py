@@ -21,7 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -32,6 +32,7 @@ READY_WITHIN = 90.0  # s: a million terminals are read at start
 STOP_WITHIN = 30.0  # s
 _PREFIX = "dozor-bench-"
 _SET_PDEATHSIG = 1
+G = TypeVar("G", bound="Gateway")
 
 
 def free_port() -> int:
@@ -102,12 +103,14 @@ def bare() -> Iterator[tuple[int, int]]:
 class Gateway:
     """`dozor serve` with its embedded store, on a data directory of its own."""
 
+    module = "gateway.cli"
+
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         data = folder / "data"
         (folder / "dozor.toml").touch()  # the defaults, whatever file lies elsewhere
         self.port, self._metrics = free_port(), free_port()
-        self._environment = {
+        self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("DOZOR_")},
             "DOZOR_CONFIG": str(folder / "dozor.toml"),
             "DOZOR_DATA_DIR": str(data),
@@ -142,9 +145,9 @@ class Gateway:
     def start(self) -> float:
         """Start it and wait; seconds until it was ready."""
         begun = time.perf_counter()
-        with (self._folder / "serve.log").open("ab") as log:
+        with (self.folder / "serve.log").open("ab") as log:
             self._process = start(
-                "gateway.cli", "serve", end=signal.SIGTERM, env=self._environment, stdout=log, stderr=log
+                self.module, "serve", end=signal.SIGTERM, env=self.environment, stdout=log, stderr=log
             )
         while not self._ready():
             if self._process.poll() is not None or time.perf_counter() - begun > READY_WITHIN:
@@ -174,7 +177,7 @@ class Gateway:
 
     def log(self) -> str:
         """What it said."""
-        return (self._folder / "serve.log").read_text(errors="replace")
+        return (self.folder / "serve.log").read_text(errors="replace")
 
     def stop(self) -> None:
         """SIGTERM; whatever happens, neither it nor its PostgreSQL stays."""
@@ -189,12 +192,12 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway() -> Iterator[Gateway]:
-    """A ready gateway on a fresh data directory, gone afterwards."""
+def gateway(kind: type[G]) -> Iterator[G]:
+    """A ready gateway of this kind on a fresh data directory, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     folder.chmod(0o711)  # as root, PostgreSQL runs as another user
     try:
-        service = Gateway(folder)
+        service = kind(folder)
         try:
             service.start()
             yield service

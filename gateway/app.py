@@ -15,6 +15,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from gateway.calendar_watch import calendar_metrics, watch_calendars
+from gateway.channels import configured_channels
 from gateway.desk_role import DeskRole
 from gateway.health import Readiness, health_app, host_metrics
 from gateway.lock import DataDirectoryLock
@@ -26,10 +27,11 @@ from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
 from gateway.watch.contacts import unpack
-from gateway.watch.role import WatchRole, channels
+from gateway.watch.role import WatchRole
 from gateway.web import WebServer
 from gateway.workers.parent import Workers
 from protocols.registry import PROTOCOLS
+from ticketing.instance import instance_secret
 
 _log = structlog.get_logger()
 _RETENTION_PERIOD = 3600.0  # s between looks for partitions to drop
@@ -46,6 +48,7 @@ class Service:
         self.parts = Parts()
         self.registry = new_registry(lambda: self._workers.processes() if self._workers is not None else ())
         self._workers: Workers | None = None
+        self.dsn = ""
         self._server: EmbeddedServer | None = None
 
     @property
@@ -123,7 +126,8 @@ class Service:
         return receiving
 
     async def _start_watch(self, url: str) -> None:
-        self.watch = WatchRole(self.settings, self.pool, await channels(self.settings, self.pool, url))
+        self.secret = await instance_secret(self.pool)
+        self.watch = WatchRole(self.settings, self.pool, configured_channels(self.settings, self.secret, url))
         await self.watch.start()
         self.parts.push_async_callback(self._keep_watch)
         self.registry.register(Callback(self.watch.metrics))
@@ -179,10 +183,27 @@ class Service:
         """Accept no more, commit, ack, close; then the store."""
         self.readiness.stopping = True
         _notify("STOPPING=1")
-        if self._server is not None and not self.readiness.store_up:
-            # It does not answer: nothing more can be committed, and whoever waits for it need not wait longer.
+        if self._server is not None and not await self._store_answers():
+            # Nothing more can be committed, and whoever waits for it need not wait longer.
             await asyncio.to_thread(self._server.stop, at_once=True)
         await self.parts.stop()
+
+    async def _store_answers(self) -> bool:
+        if not self.dsn:  # it has not been started yet
+            return True
+        if not self.readiness.store_up:
+            return False
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await (await psycopg.AsyncConnection.connect(self.dsn)).close()
+        except (psycopg.Error, OSError, TimeoutError):
+            return False
+        return True
+
+    def cut(self) -> None:
+        """The end at once: what was acknowledged is durable, so nothing is lost. Blocking."""
+        if self._server is not None:
+            self._server.stop(at_once=True)
 
 
 def _notify(state: str) -> None:

@@ -303,8 +303,9 @@ def tiles(raw: object, origin: Origin) -> str:
 def policy(raw: object, origin: Origin) -> str:
     """A shipped policy, `NAME` or `NAME@VERSION`, or the absolute path of a policy file."""
     names = ", ".join(f'"{name}"' for name in policies.PRESETS)
+    remedy = f"take one of {names}, or a policy file"
     if not isinstance(raw, str) or not raw or "\x00" in raw:
-        raise WrongValueError(f"there is no policy {_show(raw)}", f"take one of {names}, or a policy file")
+        raise WrongValueError(f"there is no policy {_show(raw)}", remedy)
     if raw in policies.PRESETS:
         return raw
     reference = str(file(raw, origin)) if policies.is_file(raw) else raw
@@ -313,7 +314,8 @@ def policy(raw: object, origin: Origin) -> str:
     except PolicyError as error:
         raise WrongValueError(str(error), f"correct the file, `dozor policy check {raw}` tells all") from error
     except ClockInputError as error:
-        raise WrongValueError(error.problem, f"take one of {names}, or a policy file") from error
+        named = raw.partition("@")[0] in policies.PRESETS
+        raise WrongValueError(error.problem if named else f"there is no policy {_show(raw)}", remedy) from error
     except OSError as error:
         raise WrongValueError(
             f"{raw} cannot be read: {error.strerror or error}", "correct the path, or the file's rights"

@@ -67,16 +67,13 @@ class Reception(Protocol):
         """Bring what is counted up to date."""
 
     async def prepare(self, settings: Settings) -> Any:
-        """Bind and read what other settings need, for `reconfigure` or `discard`; nothing changes yet.
+        """Bind and read what other settings need, for `reconfigure`; nothing changes yet.
 
         Raises
         ------
         GatewayError
             If they cannot be used now.
         """
-
-    def discard(self, change: Any) -> None:
-        """The other settings are not to be."""
 
     async def reconfigure(self, settings: Settings, change: Any) -> None:
         """Take over other settings; connections that are open stay open."""
@@ -219,11 +216,13 @@ class Receiving:
 
     def discard(self, change: Change) -> None:
         """The other settings are not to be."""
-        self.receiver.discard(change)
+        for listener in change.added:
+            listener.close()
 
     async def reconfigure(self, settings: Settings, change: Change) -> None:
         """Take over other settings; connections that are open stay open."""
         self.settings = settings
+        self.spool.resize(settings.spool.max_size // self._workers)
         await self.receiver.reconfigure(settings, change)
 
 

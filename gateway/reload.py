@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from psycopg import Error
-from psycopg_pool import PoolTimeout
 
+from gateway.channels import configured_channels
 from gateway.config import ConfigError
 from gateway.errors import GatewayError
 from gateway.settings import Settings
-from gateway.watch.role import catalogue, channels
+from gateway.watch.role import catalogue
 
 if TYPE_CHECKING:
     from gateway.app import Service
@@ -89,8 +88,8 @@ class Reloader:
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems]
             _log.error("configuration not reloaded", problems=problems)
-        except (GatewayError, Error, PoolTimeout, OSError, TimeoutError) as error:
-            _log.error("configuration not reloaded", problems=[str(error).strip() or type(error).__name__])
+        except GatewayError as error:
+            _log.error("configuration not reloaded", problems=[str(error)])
         else:
             return True
         return False
@@ -101,20 +100,15 @@ async def apply(service: Service, settings: Settings) -> None:
 
     Raises
     ------
-    GatewayError, psycopg.Error, psycopg_pool.PoolTimeout
+    GatewayError
         If they cannot be used now; then nothing has changed.
     """
     before = service.settings
     settings, names = kept(before, settings)
+    releases = await asyncio.to_thread(catalogue, settings)
     change = await service.reception.prepare(settings)
-    try:
-        releases = await asyncio.to_thread(catalogue, settings)
-        owed = await channels(settings, service.pool, service.desk_url)
-    except BaseException:
-        service.reception.discard(change)
-        raise
     service.settings = settings
-    service.watch.reconfigure(settings, releases, owed)
+    service.watch.reconfigure(settings, releases, configured_channels(settings, service.secret, service.desk_url))
     await service.reception.reconfigure(settings, change)
     if names:
         _log.warning("kept until the next start", keys=names)

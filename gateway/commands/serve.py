@@ -16,7 +16,7 @@ from gateway import log
 from gateway.commands.common import load_settings
 from gateway.settings import Settings
 
-STOP_WITHIN = 13.0  # s from SIGTERM to the end, whatever happens
+STOP_WITHIN = 12.0  # s from SIGTERM to the end, whatever happens
 
 MOST = 128
 MOST_EMBEDDED = 12  # each takes up to six connections of the embedded server's hundred
@@ -46,12 +46,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cut() -> None:
-    """A store elsewhere that hangs can hold the end up: what was acknowledged is durable, so nothing is lost."""
-    structlog.get_logger().warning("stopped at the deadline", seconds=STOP_WITHIN)
-    os._exit(0)
-
-
 async def _serve(settings: Settings, workers: int, load: Callable[[], Settings]) -> None:
     from gateway.app import Service, run_until
     from gateway.reload import Reloader
@@ -63,9 +57,14 @@ async def _serve(settings: Settings, workers: int, load: Callable[[], Settings])
     loop.add_signal_handler(signal.SIGHUP, reloader.ask)  # before it is ready: reloaded once it is
     starting = asyncio.create_task(service.start())
 
+    def cut() -> None:  # a store elsewhere that hangs can hold the end up
+        structlog.get_logger().warning("stopped at the deadline", seconds=STOP_WITHIN)
+        service.cut()
+        os._exit(0)
+
     def ask_to_stop() -> None:
         if not stop.is_set():
-            loop.call_later(STOP_WITHIN, _cut)
+            loop.call_later(STOP_WITHIN, cut)
         stop.set()
         if not starting.done():
             starting.cancel()

@@ -80,6 +80,7 @@ class TerminalConnection(asyncio.Protocol):
         if self._receiver.pipeline.keeper.refusing:
             self._pause()
             self._receiver.pipeline.pause(self)
+            asyncio.get_running_loop().call_soon(self._stay_paused)
 
     def data_received(self, data: bytes) -> None:
         """Bytes to events; frames to the pipeline."""
@@ -115,6 +116,7 @@ class TerminalConnection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         receiver = self._receiver
+        receiver.pipeline.paused.discard(self)
         reason = self._reason or (f"lost: {exc}" if exc else "closed by the terminal")
         receiver.disconnected(self)
         if self._history:
@@ -349,6 +351,11 @@ class TerminalConnection(asyncio.Protocol):
     def _pause(self) -> None:
         self._paused += 1
         if self._paused == 1 and self._transport is not None:
+            self._transport.pause_reading()
+
+    def _stay_paused(self) -> None:
+        """uvloop begins to read when `connection_made` returns, whatever was said in it."""
+        if self._paused and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def _resume(self) -> None:

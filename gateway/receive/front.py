@@ -69,13 +69,13 @@ class _RefusedError(Exception):
 
 
 class Acceptor:
-    """Accepts on listening sockets, which it owns, and leads each connection to its session."""
+    """Accepts on a listening socket, which it owns, and leads each connection to its session."""
 
     def __init__(
         self,
         receiver: Receiver,
         protocol: int,
-        sockets: Sequence[socket.socket],
+        listening: socket.socket,
         *,
         context: ssl.SSLContext | None,
         proxies: Sequence[Network],
@@ -86,7 +86,19 @@ class Acceptor:
         self._proxies = proxies
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
-        self._accepting = [self._loop.create_task(self._accept(sock)) for sock in sockets]
+        self._listening = listening
+        self._pause: asyncio.TimerHandle | None = None
+        self._listen()
+
+    def _listen(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listening, self._accept)
+
+    def _unlisten(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        elif self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening)
 
     @property
     def busy(self) -> bool:
@@ -94,31 +106,30 @@ class Acceptor:
         return bool(self._opening)
 
     def close(self) -> None:
-        """Accept no more; those on their way go on."""
-        for task in self._accepting:
-            task.cancel()
+        """Accept no more; those on their way go on, and those in the kernel's queue stay there."""
+        self._unlisten()
+        self._listening.close()
 
     def abort(self) -> None:
         """Drop those on their way too."""
         for task in list(self._opening):
             task.cancel()
 
-    async def _accept(self, listening: socket.socket) -> None:
-        with listening:
-            count = 0
-            while True:
-                try:
-                    sock, peer = await self._loop.sock_accept(listening)
-                except OSError as error:  # no descriptors or buffers: the others need them first
-                    _log.warning("cannot accept", error=error.strerror)
-                    await asyncio.sleep(_PAUSE)
-                    continue
-                task = self._loop.create_task(self._open(sock, peer))
-                self._opening.add(task)
-                task.add_done_callback(self._opening.discard)
-                count += 1
-                if count % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                sock, peer = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors or buffers: the others need them first
+                _log.warning("cannot accept", error=error.strerror)
+                self._unlisten()
+                self._pause = self._loop.call_later(_PAUSE, self._listen)
+                return
+            sock.setblocking(False)
+            task = self._loop.create_task(self._open(sock, peer))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
 
     async def _open(self, sock: socket.socket, peer: tuple[Any, ...]) -> None:
         receiver = self._receiver

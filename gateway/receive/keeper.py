@@ -10,6 +10,7 @@ An unknown answer goes to the spool too: the store's unique keys make the drain 
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -28,9 +29,13 @@ _log = structlog.get_logger()
 SLOW = 2.0  # s for one transaction; a terminal may wait 5 s (EGTS) before it gives up, and the spool needs its part
 PROBE = 0.5  # s between looks at a store that is away
 DRAIN_FRAMES = 1000  # per transaction: short ones, so that live batches wait little
+GREETING = 10.0  # s to connect and have an answer from a store that was away
 DRAIN_TIMEOUT = 30.0  # s; nobody waits for a drain
 LOOK = 2.0  # s between looks at a store that nothing is written to
 _AWAY = (psycopg.Error, OSError, TimeoutError)
+LIVE = (0, 1)  # slots of live batches
+DRAIN = -1  # the drain's own
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Keeper:
@@ -66,6 +71,7 @@ class Keeper:
         self.store_up = True
         self.refusing = False
         self.reason = ""
+        self._told = ""
         self.on_drained: Callable[[Work, Outcome], None] | None = None
 
     async def keep(self, work: Work, slot: int) -> Outcome | None:
@@ -83,15 +89,14 @@ class Keeper:
                 await self._lose(slot)
                 if isinstance(error, psycopg.Error) and not is_away(error):
                     raise
-                if self.store_up:
-                    _log.warning("store does not answer: spooling", error=str(error).strip() or type(error).__name__)
-                self.store_up = False
+                self._away(error)
         if self.refusing:
             return None
         try:
             await self.spool.append(self._entries(work))
         except (SpoolFullError, OSError) as error:
-            self.reason = "spool_full" if isinstance(error, SpoolFullError) else "spool_error"
+            full = isinstance(error, SpoolFullError) or error.errno in _FULL
+            self.reason = "spool_full" if full else "spool_error"
             self.refusing = True
             _log.error("spool refuses: nothing is acknowledged", reason=self.reason, error=str(error))
             return None
@@ -131,29 +136,37 @@ class Keeper:
         resumed()
 
     async def _drain_some(self) -> bool:
-        """Store the oldest spooled entries, or with none of them just ask; whether the store answered."""
-        drain = -1  # a connection of its own
-        entries: list[Entry] = []
+        """Store the oldest spooled entries, or with none of them just ask; whether the store took them."""
+        try:
+            if not self.store_up:
+                await self._greet()
+            elif not self.spool.frames:
+                await self._within(SLOW, DRAIN, lambda link: link.execute("SELECT 1"))
+        except _AWAY as error:
+            await self._lose(DRAIN)
+            self._away(error)
+            return False
         try:
             entries = await self.spool.oldest(DRAIN_FRAMES)
-            if entries:
-                work = await self._rebuild(entries)
-                outcome = await self._within(
-                    DRAIN_TIMEOUT, drain, lambda link: self._writer.rewrite(link, work.job, self._now())
-                )
-            else:
-                await self._within(SLOW, drain, lambda link: link.execute("SELECT 1"))
-        except _AWAY as error:
-            await self._lose(drain)
-            if isinstance(error, psycopg.Error) and not is_away(error):
-                _log.exception("drain refused")
-            elif self.store_up:
-                _log.warning("store does not answer", error=str(error).strip() or type(error).__name__)
-            self.store_up = False
+        except OSError as error:
+            self._interrupted("spool cannot be read", error)
+            self._back()
             return False
-        if not self.store_up:
-            _log.info("store is back", spooled=self.spool.frames)
-            self.store_up = True
+        if entries:
+            try:
+                async with asyncio.timeout(DRAIN_TIMEOUT):
+                    work = await self._rebuild(entries)
+                outcome = await self._within(
+                    DRAIN_TIMEOUT, DRAIN, lambda link: self._writer.rewrite(link, work.job, self._now())
+                )
+            except Exception as error:
+                await self._lose(DRAIN)
+                self._interrupted("drain interrupted", error)
+                if not isinstance(error, _AWAY) or (isinstance(error, psycopg.Error) and not is_away(error)):
+                    self._back()  # it is about what waits on disk and stays there: live batches go to the store
+                return False
+        self._back()
+        self._told = ""
         if entries:
             if self.on_drained is not None:
                 self.on_drained(work, outcome)
@@ -162,13 +175,43 @@ class Keeper:
                 _log.info("spool drained")
         return True
 
+    async def _greet(self) -> None:
+        """Ask whether a store that was away is there, and open what live batches need: they have no time for it."""
+        for slot in (DRAIN, *LIVE):
+            try:
+                await self._within(GREETING, slot, lambda link: link.execute("SELECT 1"))
+            except _AWAY:
+                await self._lose(slot)  # it may only be a connection that did not outlive the server
+                raise
+
+    def _away(self, error: Exception) -> None:
+        if self.store_up:
+            _log.warning("store does not answer: spooling", error=_words(error))
+            self.store_up = False
+
+    def _back(self) -> None:
+        if not self.store_up:
+            _log.info("store is back", spooled=self.spool.frames)
+            self.store_up = True
+
+    def _interrupted(self, event: str, error: Exception) -> None:
+        """Told once, not at each attempt."""
+        told = f"{event}: {_words(error)}"
+        if told != self._told:
+            self._told = told
+            _log.warning(event, error=_words(error), exc_info=not isinstance(error, _AWAY))
+
     async def _rebuild(self, entries: list[Entry]) -> Work:
         """Spooled entries as an ordinary batch; terminals without a row get theirs now."""
         items: list[Pending] = []
         strange = [entry for entry in entries if entry.protocol not in self._numbers]  # spooled by a newer version
         entries = [entry for entry in entries if entry.protocol in self._numbers]
+        terminals = {entry.terminal: entry.protocol for entry in entries}
+        rows = dict(
+            zip(terminals, await asyncio.gather(*[self._resolve(*pair) for pair in terminals.items()]), strict=True)
+        )  # at once: new terminals that come together share a statement
         for entry in entries:
-            row = await self._resolve(entry.terminal, entry.protocol)
+            row = rows[entry.terminal]
             item: Item
             if entry.kind is None:
                 item = Frame(entry.data, entry.records, 0, entry.variant)
@@ -226,7 +269,11 @@ class Keeper:
     async def _link(self, slot: int) -> Any:
         link = self._links.get(slot)
         if link is None:
-            link = self._links[slot] = await self._open_store()
+            link = await self._open_store()
+            other = self._links.setdefault(slot, link)
+            if other is not link:  # somebody was quicker
+                await link.close()
+                return other
         return link
 
     async def _lose(self, slot: int) -> None:
@@ -260,3 +307,7 @@ class Drained:
 
     def abandoned(self) -> None:
         """It stays in the spool."""
+
+
+def _words(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__

@@ -69,8 +69,11 @@ class Listener:
         if listen.transport == "udp":
             transport, _ = await loop.create_datagram_endpoint(lambda: DatagramEndpoint(receiver, number), sock=sock)
             return transport
-        if context is not None or listen.proxy_protocol_from:
-            return Acceptor(receiver, number, [sock], context=context, proxies=listen.proxy_protocol_from)
+        # Stock asyncio (uvloop does not) makes a connection's transport one step after accepting it, and drops it if
+        # the server was closed in between.
+        late = isinstance(loop, asyncio.BaseEventLoop)
+        if late or context is not None or listen.proxy_protocol_from:
+            return Acceptor(receiver, number, sock, context=context, proxies=listen.proxy_protocol_from)
         return await loop.create_server(
             lambda: TerminalConnection(receiver, number, receiver.new_session(number, "tcp")),
             sock=sock,
@@ -160,11 +163,6 @@ class Listeners:
                 listener.close()
             raise
         return Change(served, added, old)
-
-    def discard(self, change: Change) -> None:
-        """It is not to be: give back what it took."""
-        for listener in change.added:
-            listener.close()
 
     async def apply(self, change: Change) -> None:
         """Serve as prepared."""

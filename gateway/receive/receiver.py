@@ -89,10 +89,6 @@ class Receiver:
         """Bind and read what other settings need; see `Listeners.prepare`."""
         return await self._listeners.prepare(settings.listen)
 
-    def discard(self, change: Change) -> None:
-        """The other settings are not to be."""
-        self._listeners.discard(change)
-
     async def reconfigure(self, settings: Settings, change: Change) -> None:
         """Take over other settings; connections that are open stay open."""
         before, self.settings = self.settings, settings

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from gateway.errors import GatewayError
-from gateway.receive.spool import SUFFIX
+from gateway.receive.segments import segment_name, segment_number
 
 _log = structlog.get_logger()
 _PATIENCE = 10.0  # s for a process that was killed to leave the kernel, an fsync included
@@ -80,8 +80,8 @@ def adopt(data_dir: Path, workers: int) -> int:
         lock = SpoolLock(folder)
         lock.acquire()
         try:
-            for segment in sorted(folder.glob(f"*{SUFFIX}")):
-                _move(segment, own[moved % len(own)])
+            for number in _segments(folder):
+                _move(folder / segment_name(number), own[moved % len(own)])
                 moved += 1
         finally:
             lock.release()
@@ -92,11 +92,16 @@ def adopt(data_dir: Path, workers: int) -> int:
     return moved
 
 
+def _segments(folder: Path) -> list[int]:
+    """Numbers of its segments, oldest first."""
+    return sorted(filter(None, (segment_number(path.name) for path in folder.iterdir())))
+
+
 def _move(segment: Path, folder: Path) -> None:
     """Behind the newest segment of `folder`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    number = max((int(name.stem) for name in folder.glob(f"*{SUFFIX}")), default=0) + 1
-    segment.rename(folder / f"{number:08d}{SUFFIX}")
+    number = max(_segments(folder), default=0) + 1
+    segment.rename(folder / segment_name(number))
     for touched in (folder, segment.parent):
         descriptor = os.open(touched, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -27,8 +27,11 @@ from typing import Any
 
 import psutil
 import psycopg
+import structlog
 
 from gateway.errors import EmbeddedStoreError
+
+_log = structlog.get_logger()
 
 START_TIMEOUT = 60.0  # s; recovery after a crash replays up to max_wal_size
 STOP_TIMEOUT = 5.0  # s for a fast shutdown before an immediate one
@@ -164,6 +167,9 @@ class EmbeddedServer:
         fresh.rename(self.cluster)
 
     def _start(self) -> None:
+        lock = self.cluster / "postmaster.pid"
+        if lock.exists() and not lock.stat().st_size:  # left by a full disk or a power cut; PostgreSQL would not start
+            lock.unlink()
         self._process = subprocess.Popen(
             [self._binary("postgres"), "-D", self._where(self.cluster)],
             cwd=self.cluster,
@@ -313,4 +319,7 @@ async def keep_running(server: EmbeddedServer) -> None:
     while True:
         await asyncio.sleep(1.0)
         if not server.stopping and not await asyncio.to_thread(server.is_running):
-            await asyncio.to_thread(server.ensure_running)
+            try:
+                await asyncio.to_thread(server.ensure_running)
+            except (EmbeddedStoreError, OSError) as error:  # a full disk, say: it may have room later
+                _log.error("embedded store does not start", error=str(error))

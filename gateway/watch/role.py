@@ -15,7 +15,6 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from detectors import firmware, silence
 from detectors.firmware import Catalogue
 from detectors.silence import SilenceRule
-from gateway.channels import configured_channels
 from gateway.receive.pipeline import Committed
 from gateway.settings import Settings
 from gateway.watch.catalogue import read_catalogue
@@ -25,7 +24,6 @@ from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
 from ticketing.clock_watch import watch_clocks
 from ticketing.incidents import Incidents
-from ticketing.instance import instance_secret
 from ticketing.outbox import Channel, Outbox
 from ticketing.store import Counts, TicketStore
 
@@ -33,11 +31,6 @@ _log = structlog.get_logger()
 _COUNT_PERIOD = 5.0  # s between counts of tickets for the metrics
 _CLOCK_PERIOD = 2.0  # s between looks at the clocks of tickets; a round with nothing due reads one index
 KINDS = (silence.KIND, firmware.KIND)
-
-
-async def channels(settings: Settings, pool: AsyncConnectionPool, desk_url: str) -> list[Channel]:
-    """The configured ways to tell people."""
-    return configured_channels(settings, await instance_secret(pool), desk_url)
 
 
 def silence_rule(settings: Settings) -> SilenceRule:

@@ -24,7 +24,7 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 class Configured:
-    """A running service whose file can be rewritten; ``<<name>>`` in the text is a free port, always the same."""
+    """A running service whose file can be rewritten. ``<<name>>`` in it is a free port, always the same."""
 
     def __init__(self, service: ServiceProcess, file: Path) -> None:
         self.service = service
@@ -170,8 +170,12 @@ class Terminal:
         return data
 
     def ended(self) -> bool:
-        """Whether the gateway has closed the connection; waits for it."""
-        return self.read(1) == b""
+        """Whether the gateway closes the connection; waits for it, and reads over what still comes."""
+        try:
+            self.read(1 << 20)
+        except TimeoutError:
+            return False
+        return True
 
     def close(self) -> None:
         """Hang up."""

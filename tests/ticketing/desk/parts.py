@@ -105,7 +105,7 @@ async def add_records(
         await connection.set_autocommit(False)
         rows = await connection.execute(
             """INSERT INTO layout (names, terminal) VALUES (%s, %s)
-               ON CONFLICT (names) DO UPDATE SET names = layout.names RETURNING id""",
+               ON CONFLICT (layout_digest(names)) DO UPDATE SET names = layout.names RETURNING id""",
             (list(layout), terminal),
         )
         (layout_id,) = await rows.fetchone()
