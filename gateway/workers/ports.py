@@ -7,6 +7,7 @@ socket would take datagrams, so it is given back once the workers are bound.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import time
 from collections.abc import Sequence
@@ -125,6 +126,8 @@ async def _bind(listen: Listen) -> Held:
     taken: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(addresses):
+            if family == socket.AF_INET6 and len(addresses) > 1 and not _has_ipv6():  # a name with both families
+                continue
             if listen.port:  # first without sharing: whoever else listens here must not go unnoticed
                 with _socket(family, kind, shared=False) as alone:
                     alone.bind(address)
@@ -135,6 +138,14 @@ async def _bind(listen: Listen) -> Held:
             sock.close()
         raise
     return Held(taken, [sock.getsockname()[:2] for sock in taken])
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.socket(socket.AF_INET6).close()
+    except OSError as error:
+        return error.errno != errno.EAFNOSUPPORT
+    return True
 
 
 def _socket(family: int, kind: int, *, shared: bool) -> socket.socket:
