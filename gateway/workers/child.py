@@ -23,6 +23,7 @@ from psycopg import Error
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from gateway import log
+from gateway.collector import tame_collector
 from gateway.errors import GatewayError
 from gateway.metrics import ReceiveMetrics, process_numbers
 from gateway.parts import Parts
@@ -126,6 +127,7 @@ class Worker:
         await receiving.listen()
         self._tell(0)
         self._link.send(Ready(receiving.addresses))
+        tame_collector()
         _log.info("worker ready", pid=os.getpid())
 
     async def _end(self, code: int) -> int:
