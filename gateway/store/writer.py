@@ -115,6 +115,11 @@ class Writer:
                 raise
             return await self._split(link, job, now)
 
+    def forget(self, terminal: int) -> None:
+        """Another process stores records of this terminal: what is known of it is asked anew."""
+        if terminal < len(self._newest):
+            self._newest[terminal] = _UNKNOWN
+
     async def rewrite(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
         """Store a job whose first answer was lost: everything through staging."""
         _, outside = await self._divide(link, job.rows, now)
