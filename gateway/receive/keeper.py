@@ -107,20 +107,10 @@ class Keeper:
 
         `resumed` is called when something is taken again, `busy` tells whether live batches wait for the store.
         """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._look_for_room(resumed))
-            group.create_task(self._look_for_store(resumed, busy))
-
-    async def _look_for_room(self, resumed: Callable[[], None]) -> None:
-        """Beside the rest: a store that hangs holds that up for seconds."""
-        while True:
-            await asyncio.sleep(PROBE)
-            if self.refusing and await self.spool.has_room() and self.refusing:
-                self._resume(resumed)
-
-    async def _look_for_store(self, resumed: Callable[[], None], busy: Callable[[], bool]) -> None:
         looked = self._loop.time()
         while True:
+            if self.refusing and await self.spool.has_room():
+                self._resume(resumed)
             if self.store_up and not self.spool.frames:
                 await asyncio.sleep(PROBE)
                 if busy() or self._loop.time() - looked < LOOK:
