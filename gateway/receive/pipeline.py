@@ -75,7 +75,7 @@ class Pipeline:
         self._last: asyncio.Future[None] | None = None
         self._free = [0, 1]  # store connections
         self._tasks: set[asyncio.Task[None]] = set()
-        self.paused: set[Any] = set()
+        self.paused: dict[Any, None] = {}  # first come, first read again
         self._idle = asyncio.Event()
         self._idle.set()
         self.on_commit: list[Callable[[Committed], None]] = []
@@ -103,7 +103,7 @@ class Pipeline:
 
     def pause(self, connection: Any) -> None:
         """Remember who stopped reading; `resume_reading` is called when there is room."""
-        self.paused.add(connection)
+        self.paused[connection] = None
 
     # -- batches ------------------------------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class Pipeline:
         self._resume()
 
     def _resume(self) -> None:
-        paused, self.paused = self.paused, set()
+        paused, self.paused = self.paused, {}
         for connection in paused:
             connection.resume_reading()
 

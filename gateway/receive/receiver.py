@@ -7,7 +7,7 @@ import ipaddress
 import resource
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 import structlog
@@ -42,6 +42,8 @@ class Receiver:
         history: History,
         metrics: ReceiveMetrics,
         dsn: str,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.protocols = list(protocols)
@@ -53,12 +55,13 @@ class Receiver:
         self.stopping = False
         self.offset = 0.0  # wall clock minus the loop's clock
         self.addresses: dict[str, list[str]] = {}  # protocol -> bound addresses
+        self._clock = clock
         self._dsn = dsn
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._servers: list[asyncio.Server] = []
         self._endpoints: list[asyncio.DatagramTransport] = []
-        self._connections: set[TerminalConnection] = set()
+        self._connections: dict[TerminalConnection, None] = {}  # in the order they came
         self._gone = asyncio.Event()
         self._gone.set()
         self._by_terminal: dict[str, TerminalConnection] = {}
@@ -139,7 +142,7 @@ class Receiver:
                     await asyncio.sleep(0)
 
     def _set_offset(self) -> None:
-        self.offset = time.time() - self._loop.time()
+        self.offset = self._clock() - self._loop.time()
 
     # -- connections --------------------------------------------------------------------------------------------
 
@@ -155,7 +158,7 @@ class Receiver:
     def connected(self, connection: TerminalConnection, host: str) -> str:
         """Count a new connection; the reason if it is refused."""
         self.metrics.connections[connection.protocol] += 1
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._gone.clear()
         self._per_address[host] += 1
         most = self.settings.limits.connections_per_address
@@ -191,7 +194,7 @@ class Receiver:
 
     def disconnected(self, connection: TerminalConnection) -> None:
         """Forget a connection."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if not self._connections:
             self._gone.set()
         self.metrics.connections[connection.protocol] -= 1
