@@ -196,7 +196,7 @@ class Link(asyncio.Transport):
         self.lost = True
         sent = bytes(self._kernel + self._buffer)
         sent = sent[: self._chance.randint(0, len(sent))]
-        if self._terminal_reads:
-            if sent:
-                self._terminal.received(self, sent)
+        if self._terminal_reads and sent:
+            self._terminal.received(self, sent)
+        if not self._gone and not self._reset:
             self._terminal.closed(self)

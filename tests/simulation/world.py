@@ -294,7 +294,7 @@ class World:
         keeper, limits = pipeline.keeper, self.schedule.limits
         if keeper.refusing != bool(keeper.reason):
             self.fail(f"refusing {keeper.refusing}, reason {keeper.reason!r}")
-        if keeper.refusing == (not life.readiness.reasons()):
+        if keeper.refusing != bool({"spool_full", "spool_error"} & set(life.readiness.reasons())):
             self.fail(f"refusing {keeper.refusing}, not ready for {life.readiness.reasons()}")
         self.most("spool", pipeline.keeper.spool.bytes, self.schedule.spool_size)
         self.most("disk", self.platter.size(), 2 * self.schedule.spool_size + 40_000)
