@@ -68,13 +68,13 @@ class SimulatedDisk:
         """Wait as long as it takes; the mode that decides the outcome."""
         self._life.check()
         world = self._world
-        phase = world.schedule.disk_mode(world.now)
+        phase = world.schedule.disk_mode(world.elapsed)
         mode = phase.mode if phase else "well"
         wait = self._chance.uniform(0.0002, 0.004)
         if mode == "slow":
             wait = self._chance.uniform(0.3, 4.0)
         elif mode == "stall" and phase is not None:
-            wait = phase.end - world.now + wait
+            wait = phase.end - world.elapsed + wait
         world.note("disk", what, mode)
         self._life.step("before")
         await asyncio.sleep(wait)

@@ -41,7 +41,7 @@ class Tables:
 
     def settle(self) -> None:
         """Commit what a server that hung went on with."""
-        while self.late and self.late[0][0] <= self._world.now:
+        while self.late and self.late[0][0] <= self._world.elapsed:
             self.late.pop(0)[1]()
 
     def register(self, identity: str) -> int:
@@ -169,7 +169,7 @@ class Server:
     async def open(self) -> SimulatedLink:
         """`Writer.open`: it gives up after five seconds."""
         self._life.check()
-        phase = self._world.schedule.store_mode(self._world.now)
+        phase = self._world.schedule.store_mode(self._world.elapsed)
         mode = phase.mode if phase else "well"
         self._world.note("store", "open", mode)
         await asyncio.sleep(self._chance.uniform(0.001, 0.01))
@@ -177,9 +177,9 @@ class Server:
         if mode == "down" or (mode == "flaky" and self._chance.random() < 0.3):
             raise psycopg.OperationalError("refused")
         if mode in ("hang", "lost") and phase is not None:
-            await asyncio.sleep(min(5.0, phase.end - self._world.now))
+            await asyncio.sleep(min(5.0, phase.end - self._world.elapsed))
             self._life.check()
-            if self._world.now < phase.end:
+            if self._world.elapsed < phase.end:
                 raise psycopg.errors.ConnectionTimeout("no connection in time")
         link = SimulatedLink(self)
         self.links.append(link)
@@ -240,7 +240,7 @@ class Server:
         tables.settle()
         if link.closed:
             raise psycopg.InterfaceError("the connection is closed")
-        phase = world.schedule.store_mode(world.now)
+        phase = world.schedule.store_mode(world.elapsed)
         mode = phase.mode if phase else "well"
         world.note("store", what, mode)
         if link.broken or mode == "down":
@@ -282,9 +282,9 @@ class Server:
             self._tables.late.append((until, lambda: effect(1.0)))
             self._tables.late.sort(key=lambda one: one[0])
         try:
-            await asyncio.wait({link.ended}, timeout=max(0.0, until - world.now) if until < float("inf") else None)
+            await asyncio.wait({link.ended}, timeout=max(0.0, until - world.elapsed) if until < float("inf") else None)
         except asyncio.CancelledError:
-            await asyncio.sleep(min(5.0, max(0.0, until - world.now)))
+            await asyncio.sleep(min(5.0, max(0.0, until - world.elapsed)))
             raise
         self._life.check()
         if link.closed:

@@ -239,17 +239,30 @@ class Terminal:
             self._wrong("let in, and not registered")
         self.ready = True
 
+    def _ping_answered(self, what: str) -> None:
+        """Its turn has come; behind a damaged frame nothing but this is answered."""
+        damaged = False
+        for place, sent in enumerate(self.flight):
+            damaged = damaged or sent.damaged
+            if sent.kind == "ping":
+                del self.flight[place]
+                self._done(sent)
+                return
+            if not damaged:
+                break
+        self._wrong(f"told {what}, in flight {[(sent.kind, sent.number) for sent in self.flight]}")
+
     def _teltonika(self) -> bool:
         buffer = self._buffer
         if not buffer:
             return False
-        if not self.ready or (self.flight and self.flight[0].kind == "ping"):
+        if not self.ready or buffer[0] == 1:
             word = buffer.pop(0)
             if word == 1 and not self.ready:
                 self._logged_in()
-            elif word == 1:
-                self._done(self.flight.popleft())
-            elif self.ready or word:
+            elif self.ready:
+                self._ping_answered("a second 01")
+            elif word:
                 self._wrong(f"answer {word} to a login")
             return True
         if len(buffer) < 4:
@@ -276,10 +289,10 @@ class Terminal:
     def _omnicomm(self, command: int, number: int) -> None:
         if command == 0x85 and not self.ready:
             self._logged_in()
-        elif command == 0x94 and self.flight and self.flight[0].kind == "ping":
+        elif command == 0x94:
             if abs(number + 1_230_768_000 - self.world.wall) > 60:
                 self._wrong(f"told that it is {number}")
-            self._done(self.flight.popleft())
+            self._ping_answered("the time")
         elif command == 0x87 and self.flight and self.flight[0].kind == "data" and self.flight[0].number == number:
             self._done(self.flight.popleft())
         else:
