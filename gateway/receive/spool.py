@@ -282,7 +282,8 @@ def _walk(data: bytes) -> tuple[int, int]:
     while at + _HEAD.size <= len(data):
         size, checksum = _HEAD.unpack_from(data, at)
         end = at + _HEAD.size + size
-        if end > len(data) or zlib.crc32(view[at + _HEAD.size : end]) != checksum:
+        # A power cut may leave zeros where a tail was to stand, and the checksum of nothing is zero: no entry is empty.
+        if not size or end > len(data) or zlib.crc32(view[at + _HEAD.size : end]) != checksum:
             break
         count, at = count + 1, end
     return count, at
