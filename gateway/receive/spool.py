@@ -145,6 +145,7 @@ class Spool:
         self._ends: list[int] = []  # where the entries of the last `oldest` end
         self._cached: tuple[str, bytes] = ("", b"")
         self._waiting: list[tuple[bytes, int, asyncio.Future[None]]] = []
+        self._writing = 0  # bytes on their way to the disk
         self._writer: asyncio.Task[None] | None = None
         self.bytes = 0
         self.frames = 0
@@ -183,7 +184,8 @@ class Spool:
             If the disk refuses; nothing of them counts as kept.
         """
         data = b"".join(map(_pack, entries))
-        if self.bytes + sum(len(d) for d, _, _ in self._waiting) + len(data) > self._max_size:
+        coming = self._writing + sum(len(d) for d, _, _ in self._waiting)
+        if self.bytes + coming + len(data) + len(MAGIC) > self._max_size:  # it may begin a segment
             raise SpoolFullError
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((data, len(entries), done))
@@ -201,6 +203,7 @@ class Spool:
             if not name or self._segments.get(name, (SEGMENT_BYTES, 0))[0] + len(data) > SEGMENT_BYTES:
                 name, data = f"{self._next:08d}{_SUFFIX}", MAGIC + data
                 self._next += 1
+            self._writing = len(data)
             try:
                 await self._disk.append(name, data)
             except BaseException as error:
@@ -212,6 +215,8 @@ class Spool:
                 if not isinstance(error, OSError):
                     raise
                 continue
+            finally:
+                self._writing = 0
             self._current = name
             size, held = self._segments.get(name, (0, 0))
             self._segments[name] = (size + len(data), held + count)
