@@ -146,6 +146,7 @@ class Spool:
         self._cached: tuple[str, bytes] = ("", b"")
         self._waiting: list[tuple[bytes, int, asyncio.Future[None]]] = []
         self._writing = 0  # bytes on their way to the disk
+        self._litter: list[str] = []  # files of which nothing is needed, that could not be deleted yet
         self._writer: asyncio.Task[None] | None = None
         self.bytes = 0
         self.frames = 0
@@ -209,6 +210,8 @@ class Spool:
             except BaseException as error:
                 # How much arrived is unknown: nothing more is written behind it, a start cuts the torn tail.
                 self._current = ""
+                if name not in self._segments:
+                    self._litter.append(name)
                 for _, _, done in waiting:
                     if not done.done():
                         done.set_exception(error if isinstance(error, OSError) else OSError(repr(error)))
@@ -228,6 +231,7 @@ class Spool:
 
     async def has_room(self) -> bool:
         """Whether the disk takes something now; tried, not guessed."""
+        await self._clear()
         if self.full:
             return False
         try:
@@ -271,7 +275,18 @@ class Spool:
         del self._segments[name]
         self._drained, self._at, self._cached = 0, len(MAGIC), ("", b"")
         self.bytes -= size
-        await self._disk.remove(name)
+        self._litter.append(name)
+        await self._clear()
+
+    async def _clear(self) -> None:
+        """Delete what is not needed; what the disk does not let go now is tried again later, or drained once more."""
+        while self._litter:
+            try:
+                await self._disk.remove(self._litter[0])
+            except OSError as error:
+                _log.warning("spool: segment not deleted", segment=self._litter[0], error=str(error))
+                return
+            del self._litter[0]
 
 
 def _pack(entry: Entry) -> bytes:
