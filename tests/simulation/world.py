@@ -349,9 +349,8 @@ class World:
                     pass
             except (NothingToDoError, TooManyStepsError) as error:
                 self.fail(f"{type(error).__name__} {error}")
-            finally:
-                if self.life is not None:
-                    self._bury(self.life)
+            if self.life is not None:
+                self._bury(self.life)
         if self.failure is None:
             self._judge()
         if self.failure is not None:
@@ -398,9 +397,10 @@ class World:
         try:
             while True:
                 try:
-                    await life.start()
+                    async with asyncio.timeout(30):  # the supervisor's
+                        await life.start()
                     break
-                except (psycopg.Error, OSError) as error:
+                except (psycopg.Error, OSError, TimeoutError) as error:
                     if life.dead:
                         return False
                     self.note("start failed", error)
@@ -438,12 +438,14 @@ class World:
         left = [link.number for link in self.links.values() if link.protocol is not None]
         if left:
             self.fail(f"connections left at the end: {left}")
-        for _ in range(20):  # what only needs its turn
-            await asyncio.sleep(0)
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        tasks = [task for task in tasks if "_hang" not in repr(task)]
+        for task in tasks:  # as `asyncio.run` does at last
+            task.cancel()
         if tasks:
-            self.fail(f"tasks left at the end: {sorted(task.get_coro().__qualname__ for task in tasks)}")  # type: ignore[union-attr]
+            _, left = await asyncio.wait(tasks, timeout=STOP)
+            if left:
+                self.fail(f"tasks left at the end: {sorted(task.get_coro().__qualname__ for task in left)}")
+        self.most("seconds to stop", self.now - begun, STOP)
         assert life.pipeline is not None
         frames, size = held(life.pipeline)
         if frames or size:
@@ -465,7 +467,7 @@ class World:
                     break
                 for task in tasks:
                     task.cancel()
-                loop.run_until_complete(asyncio.wait(tasks, timeout=60))
+                loop.run_until_complete(_end_of(tasks))
         except (NothingToDoError, TooManyStepsError, RuntimeError):
             for task in asyncio.all_tasks(loop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -484,6 +486,10 @@ class World:
                     self.fail(f"{terminal.identity}: acknowledged and not in the store: {problem}")
             if self.admits(terminal) and not terminal.finished:
                 self.fail(f"{terminal.identity} is not finished")
+
+
+async def _end_of(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks, timeout=60)
 
 
 def held(pipeline: Pipeline) -> tuple[int, int]:
@@ -531,7 +537,7 @@ def _logs_to(world: World) -> Iterator[None]:
 
     def take(_: Any, method: str, event: dict[str, Any]) -> Any:
         life = world.life
-        if life is not None and not life.dead:
+        if life is not None and not life.dead and world.failure is None:
             world.note("log", event["event"], event.get("error", ""))
             if method == "exception":
                 import traceback
