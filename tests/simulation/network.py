@@ -84,7 +84,7 @@ class Link(asyncio.Transport):
             del waiting[:size]
             self._world.note("read", self.number, len(data))
             self.protocol.data_received(data)
-            self._world.after_read()
+            self._world.after_read(self)
         elif self._reset:
             self._lose(ConnectionResetError("reset by the terminal"))
         elif self._ended:

@@ -45,6 +45,7 @@ class Terminal:
         self._session = 0  # counts connections, so that timers of an old one do nothing
         self.progress = 0.0  # when it last came forward, or was disturbed, or had nothing to do
         self.acked: list[Sent] = []
+        self.asked_at: float | None = None  # since when the oldest request waits
 
     # -- what there is to send ----------------------------------------------------------------------------------
 
@@ -128,6 +129,7 @@ class Terminal:
         else:
             login = wire.wialon_line(b"L", b"2.0;%s;NA;" % self.identity.encode()) + b"\r\n"
         self.link.send(login)
+        self.asked_at = self.world.now
         self._watch_patience()
 
     def _watch_patience(self) -> None:
@@ -161,6 +163,7 @@ class Terminal:
         """What was not acknowledged is sent again, from the oldest."""
         self._session += 1
         self.ready = False
+        self.asked_at = None
         for sent in reversed(self.flight):
             if sent.kind in ("data", "message"):
                 sent.damaged = False
@@ -211,6 +214,8 @@ class Terminal:
             else:
                 for record in sent.records:
                     self.world.sent[self.identity, record.time, record.serial] = record
+            if self.asked_at is None and sent.kind != "told" and not sent.damaged:
+                self.asked_at = self.world.now
             self.link.send(data)
             if sent.kind != "told":
                 self.flight.append(sent)
@@ -238,6 +243,7 @@ class Terminal:
         if not self.plan.registered and self.world.schedule.policy == "known":
             self._wrong("let in, and not registered")
         self.ready = True
+        self.asked_at = None
 
     def _ping_answered(self, what: str) -> None:
         """Its turn has come; behind a damaged frame nothing but this is answered."""
@@ -343,6 +349,7 @@ class Terminal:
     def _done(self, sent: Sent) -> None:
         """It may be forgotten: is it kept for certain?"""
         self.progress = self.world.now
+        self.asked_at = self.world.now if any(not sent.damaged for sent in self.flight) else None
         self.world.note("acked", self.identity, sent.number or (sent.records[0].serial if sent.records else sent.kind))
         if sent.kind == "ping":
             return

@@ -42,7 +42,8 @@ from tests.simulation.store import Server, Tables
 from tests.simulation.terminals import Terminal
 
 UPTIME = 5000.0  # what the loop's clock shows at the beginning
-STARVED = 12.0  # s without progress although store or spool is well: several times what the slowest good way takes
+ANSWER = 6.0  # s until a frame or a login is answered, or its connection closed, while store or spool is well
+STARVED = 10.0  # s without progress meanwhile, whatever was tried, beside the terminal's own patience
 SETTLE = 120.0  # s after the last fault until everything is acknowledged and drained
 STOP = 15.0  # s from SIGTERM to the end
 READ = 64  # frames that one read may bring here
@@ -269,12 +270,14 @@ class World:
     def on_disk(self, sent: Sent) -> bool:
         return any(self.platter.holds(form) for form in sent.forms)
 
-    def after_read(self) -> None:
+    def after_read(self, link: Link) -> None:
         """Bounds on what is held in memory, each time that something was taken."""
         life = self.life
         if life is None or life.pipeline is None or life.dead:
             return
         pipeline, limits = life.pipeline, self.schedule.limits
+        if pipeline.full and link.is_reading() and link.protocol is not None and link.protocol._outstanding:
+            self.fail(f"link {link.number} is read on although there is no room")
         slack = READ * max(1, len(self.links))
         frames, size = held(pipeline)
         self.most("frames held", frames, limits["pipeline", "QUEUE_FRAMES"] + slack)
@@ -305,8 +308,6 @@ class World:
             if link.is_reading() == bool(connection._paused):
                 self.fail(f"link {link.number}: paused {connection._paused}, reading {link.is_reading()}")
             self.most("window", connection._outstanding, limits["connection", "WINDOW_FRAMES"] + READ)
-            if keeper.refusing and connection._outstanding and link.is_reading():
-                self.fail("reads on although neither store nor spool takes anything")
         self._look_for_starvation(life, pipeline)
 
     def _look_for_starvation(self, life: Life, pipeline: Pipeline) -> None:
@@ -321,6 +322,10 @@ class World:
             if not terminal.waits or terminal.deaf or not self.admits(terminal):
                 terminal.progress = max(terminal.progress, self.now)
             waited = self.now - max(terminal.progress, self.well_since)
+            if terminal.asked_at is not None and not terminal.stalled:
+                unanswered = self.now - max(terminal.asked_at, self.well_since, terminal.progress)
+                if unanswered > ANSWER:
+                    self.fail(f"{terminal.identity} has no answer for {unanswered:.1f} s, the {way} is well")
             if waited > STARVED + terminal.plan.patience:
                 self.fail(f"{terminal.identity} waits for {waited:.1f} s, the {way} is well")
 
@@ -427,7 +432,8 @@ class World:
                 wait = self._due[0][0] - self.now if self._due else 0.5
                 await asyncio.sleep(min(0.5, max(wait, 0.0)))
         finally:
-            life.loop.stop()
+            if self.life is life:
+                life.loop.stop()
 
     async def _stop(self, life: Life) -> None:
         """SIGTERM."""
