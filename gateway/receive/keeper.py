@@ -25,10 +25,12 @@ from protocols.registry import WireProtocol
 
 _log = structlog.get_logger()
 
+SPOOL = 2.0  # s for one write to the spool: with `SLOW`, a terminal hears within 4 s, or its connection closes
 SLOW = 2.0  # s for one transaction; a terminal may wait 5 s (EGTS) before it gives up, and the spool needs its part
 PROBE = 0.5  # s between looks at a store that is away
 DRAIN_FRAMES = 1000  # per transaction: short ones, so that live batches wait little
 DRAIN_TIMEOUT = 30.0  # s; nobody waits for a drain
+_DRAINING, _PROBING = -1, -2  # connections of their own
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
 
 
@@ -61,6 +63,7 @@ class Keeper:
         self._loop = asyncio.get_running_loop()
         self._links: dict[int, Any] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._asked: asyncio.Task[bool] | None = None  # the disk, for room
         self.spool = spool
         self.store_up = True
         self.refusing = False
@@ -86,11 +89,13 @@ class Keeper:
         if self.refusing:
             return None
         try:
-            await self.spool.append(self._entries(work))
-        except (SpoolFullError, OSError) as error:
-            self.reason = "spool_full" if isinstance(error, SpoolFullError) else "spool_error"
-            self.refusing = True
-            _log.error("spool refuses: nothing is acknowledged", reason=self.reason, error=str(error))
+            async with asyncio.timeout(SPOOL):  # what is written later all the same is stored once all the same
+                await self.spool.append(self._entries(work))
+        except (SpoolFullError, OSError) as error:  # a TimeoutError is an OSError
+            if not self.store_up:  # else it came back meanwhile, and takes what these terminals send again
+                self.reason = "spool_full" if isinstance(error, SpoolFullError) else "spool_error"
+                self.refusing = True
+            _log.error("spool refuses: not acknowledged", reason=self.reason, error=str(error) or type(error).__name__)
             return None
         return self._nothing()
 
@@ -99,59 +104,84 @@ class Keeper:
 
         `resumed` is called when something is taken again, `busy` tells whether live batches wait for the store.
         """
-        while True:
-            if self.refusing and await self.spool.has_room():
-                self._resume(resumed)
-            if self.store_up and not self.spool.frames:
-                await asyncio.sleep(PROBE)
-                continue
-            begun = self._loop.time()
-            if not await self._drain_some():
-                await asyncio.sleep(PROBE)
-                continue
-            if self.refusing:
-                self._resume(resumed)
-            if not self.spool.frames and not self.store_up:
-                continue
-            # As long a rest as the work was, and while live batches wait: live traffic stays live.
-            await asyncio.sleep(max(0.001, self._loop.time() - begun))
-            for _ in range(20):
-                if not busy():
-                    break
-                await asyncio.sleep(0.005)
+        draining: asyncio.Task[bool] | None = None
+        begun = 0.0
+        try:
+            while True:
+                if not self.store_up:
+                    await self._probe()
+                if self.refusing and (self.store_up or await self._has_room()):
+                    self._resume(resumed)
+                if draining is None and self.store_up and self.spool.frames:
+                    begun = self._loop.time()
+                    draining = self._loop.create_task(self._drain_some())
+                if draining is None:
+                    await asyncio.sleep(PROBE)
+                    continue
+                # A disk or a store that hangs holds up the drain, not the looks at the store.
+                await asyncio.wait({draining}, timeout=PROBE)
+                if not draining.done():
+                    continue
+                stored, draining = draining.result(), None
+                if not stored:
+                    await asyncio.sleep(PROBE)
+                    continue
+                # As long a rest as the work was, and while live batches wait: live traffic stays live.
+                await asyncio.sleep(max(0.001, self._loop.time() - begun))
+                for _ in range(20):
+                    if not busy():
+                        break
+                    await asyncio.sleep(0.005)
+        finally:
+            for task in (draining, self._asked):
+                if task is not None:
+                    task.cancel()
 
     def _resume(self, resumed: Callable[[], None]) -> None:
         _log.info("taking frames again")
         self.refusing, self.reason = False, ""
         resumed()
 
+    async def _has_room(self) -> bool:
+        """Whether the spool takes something; a disk that hangs is asked once, not once more each time."""
+        if self._asked is None:
+            self._asked = self._loop.create_task(self.spool.has_room())
+        await asyncio.wait({self._asked}, timeout=PROBE)
+        if not self._asked.done():
+            return False
+        room, self._asked = self._asked.result(), None
+        return room
+
+    async def _probe(self) -> None:
+        """Ask a store that is away."""
+        try:
+            await self._within(SLOW, _PROBING, lambda link: link.execute("SELECT 1"))
+        except AWAY:
+            await self._lose(_PROBING)
+            await asyncio.sleep(PROBE)
+            return
+        _log.info("store is back", spooled=self.spool.frames)
+        self.store_up = True
+
     async def _drain_some(self) -> bool:
-        """Store the oldest spooled entries, or with none of them just ask; whether the store answered."""
-        drain = -1  # a connection of its own
-        entries: list[Entry] = []
+        """Store the oldest spooled entries; whether that worked."""
         try:
             entries = await self.spool.oldest(DRAIN_FRAMES)
-            if entries:
-                work = await self._rebuild(entries)
-                outcome = await self._within(
-                    DRAIN_TIMEOUT, drain, lambda link: self._writer.rewrite(link, work.job, self._now())
-                )
-            else:
-                await self._within(SLOW, drain, lambda link: link.execute("SELECT 1"))
+            if not entries:
+                return False
+            work = await self._rebuild(entries)
+            outcome = await self._within(
+                DRAIN_TIMEOUT, _DRAINING, lambda link: self._writer.rewrite(link, work.job, self._now())
+            )
         except AWAY as error:
-            await self._lose(drain)
-            if self.store_up and entries:
-                _log.warning("drain interrupted", error=str(error).strip() or type(error).__name__)
+            await self._lose(_DRAINING)
+            _log.warning("drain interrupted", error=str(error).strip() or type(error).__name__)
             return False
-        if not self.store_up:
-            _log.info("store is back", spooled=self.spool.frames)
-            self.store_up = True
-        if entries:
-            if self.on_drained is not None:
-                self.on_drained(work, outcome)
-            await self.spool.drained(len(entries))
-            if not self.spool.frames:
-                _log.info("spool drained")
+        if self.on_drained is not None:
+            self.on_drained(work, outcome)
+        await self.spool.drained(len(entries))
+        if not self.spool.frames:
+            _log.info("spool drained")
         return True
 
     async def _rebuild(self, entries: list[Entry]) -> Work:

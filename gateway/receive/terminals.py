@@ -15,7 +15,7 @@ CHANNEL = "dozor_terminal"  # NOTIFY with an identity: registered or changed by 
 NO_ROW = -1  # unregistered
 PENDING = -2  # accepted while the store is away: its row is made when the spool is drained
 _BATCH = 2000  # identities registered in one statement
-_TIMEOUT = 5.0  # s for that statement; a connection whose answer was lost on the way must not hold up every login
+_TIMEOUT = 2.0  # s for that statement; a connection whose answer was lost on the way must not hold up every login
 
 
 @dataclass(slots=True)
