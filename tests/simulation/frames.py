@@ -181,7 +181,10 @@ def damage(protocol: str, sent: Sent, where: float) -> bytes:
     elif protocol == "teltonika":
         wire[10 + int(where * (len(wire) - 14))] ^= 0x10
     else:
-        places = [at for at in range(8, len(wire) - 2) if not wire[at - 1] == 0xDB and wire[at] ^ 1 not in (0xC0, 0xDB, 0xDA)
-                  and wire[at] not in (0xC0, 0xDB)]
+        places = [
+            at
+            for at in range(8, len(wire) - 2)
+            if not wire[at - 1] == 0xDB and wire[at] ^ 1 not in (0xC0, 0xDB, 0xDA) and wire[at] not in (0xC0, 0xDB)
+        ]
         wire[places[int(where * len(places))]] ^= 1
     return bytes(wire)
