@@ -287,8 +287,11 @@ class TerminalConnection(asyncio.Protocol):
         return self._history != 0
 
     def resume_reading(self) -> None:
-        """The pipeline has room again."""
-        self._resume()
+        """The pipeline has room again; whoever has a window of unanswered frames waits for its own."""
+        if self._outstanding > WINDOW_FRAMES and self._transport is not None:
+            self._receiver.pipeline.pause(self)
+        else:
+            self._resume()
 
     def _close(self, reason: str) -> None:
         self._reason = self._reason or reason
