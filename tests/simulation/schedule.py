@@ -118,7 +118,7 @@ def draw(seed: int) -> Schedule:
             number=number,
             protocol=pick(PROTOCOLS),
             registered=random_() < 0.4,
-            frames=pick((chance.randint(3, 22), chance.randint(3, 22), 50)),
+            frames=50 if random_() < 0.15 else chance.randint(3, 20),
             interval=pick((0.0, 0.05, uniform(0.1, 1.5))),
             window=pick((1, 1, 2, 4, 12, 30)),
             members=pick((1, 1, 3, 8)),

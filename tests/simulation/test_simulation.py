@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from gateway.receive.connection import TerminalConnection
 from gateway.receive.keeper import Keeper
+from gateway.receive.pipeline import Pipeline
 from gateway.receive.spool import Spool
 from gateway.store.writer import Outcome
 from tests.simulation.__main__ import judge
@@ -89,8 +92,6 @@ def test_acknowledging_before_the_fsync_is_caught(monkeypatch: pytest.MonkeyPatc
     append = Spool.append
 
     async def hasty(self: Spool, entries: Any) -> None:
-        import asyncio
-
         task = asyncio.get_running_loop().create_task(append(self, entries))
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -99,8 +100,6 @@ def test_acknowledging_before_the_fsync_is_caught(monkeypatch: pytest.MonkeyPatc
 
 
 def test_acknowledging_before_the_commit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gateway.receive.pipeline import Pipeline
-
     commit = Pipeline._commit
 
     async def hasty(self: Pipeline, work: Any, slot: int, previous: Any) -> None:
@@ -113,8 +112,6 @@ def test_acknowledging_before_the_commit_is_caught(monkeypatch: pytest.MonkeyPat
 
 
 def test_acks_out_of_order_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gateway.receive.pipeline import Pipeline
-
     commit = Pipeline._commit
 
     async def eager(self: Pipeline, work: Any, slot: int, previous: Any) -> None:
@@ -136,10 +133,21 @@ def test_a_store_that_keeps_resends_is_caught(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_reading_on_without_room_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gateway.receive.pipeline import Pipeline
-
     monkeypatch.setattr(Pipeline, "full", property(lambda self: False))
-    assert "held" in _caught(400)
+    assert "read on" in _caught()
+
+
+def test_a_window_that_opens_too_early_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TerminalConnection, "resume_reading", TerminalConnection._resume)
+    assert "window" in _caught(600)
+
+
+def test_a_gateway_that_never_looks_for_its_store_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def idle(self: Keeper) -> None:
+        await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(Keeper, "_probe", idle)
+    assert _caught()
 
 
 def test_a_spool_that_is_never_drained_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
