@@ -169,7 +169,8 @@ class Keeper:
             entries = await self.spool.oldest(DRAIN_FRAMES)
             if not entries:
                 return False
-            work = await self._rebuild(entries)
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                work = await self._rebuild(entries)
             outcome = await self._within(
                 DRAIN_TIMEOUT, _DRAINING, lambda link: self._writer.rewrite(link, work.job, self._now())
             )
