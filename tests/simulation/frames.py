@@ -184,7 +184,7 @@ def damage(protocol: str, sent: Sent, where: float) -> bytes:
         places = [
             at
             for at in range(8, len(wire) - 2)
-            if not wire[at - 1] == 0xDB and wire[at] ^ 1 not in (0xC0, 0xDB, 0xDA) and wire[at] not in (0xC0, 0xDB)
+            if wire[at - 1] != 0xDB and wire[at] ^ 1 not in (0xC0, 0xDB, 0xDA) and wire[at] not in (0xC0, 0xDB)
         ]
         wire[places[int(where * len(places))]] ^= 1
     return bytes(wire)

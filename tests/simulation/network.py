@@ -67,9 +67,9 @@ class Link(asyncio.Transport):
     # -- towards the gateway ------------------------------------------------------------------------------------
 
     def _schedule_delivery(self) -> None:
-        if self._delivery is None and not self.lost and self._reading:
-            if self._to_gateway or self._ended or self._reset:
-                self._delivery = self._loop.call_later(self._chance.uniform(0.0, 0.02), self._deliver)
+        due = self._to_gateway or self._ended or self._reset
+        if due and self._delivery is None and not self.lost and self._reading:
+            self._delivery = self._loop.call_later(self._chance.uniform(0.0, 0.02), self._deliver)
 
     def _deliver(self) -> None:
         self._delivery = None

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 PROTOCOLS = ("teltonika", "omnicomm", "wialon-ips")
-NEVER = float("inf")
+TERMINAL_FAULTS = ("reset", "close", "vanish", "deaf", "damage", "garbage", "stall")
 
 # Limits of the product, lowered so that a few dozen frames reach them: (module, name) -> choices.
 LIMITS: dict[tuple[str, str], tuple[int, ...]] = {
@@ -72,8 +72,8 @@ class Schedule:
             return ", ".join(map(str, phases)) or "well"
 
         lines = [
-            f"seed {self.seed}: policy {self.policy}, spool {self.spool_size} B, login timeout {self.login_timeout:.0f} s, "
-            f"idle timeout {self.idle_timeout:.0f} s, calm from {self.calm:.2f}",
+            f"seed {self.seed}: policy {self.policy}, spool {self.spool_size} B, "
+            f"login timeout {self.login_timeout:.0f} s, idle timeout {self.idle_timeout:.0f} s, calm from {self.calm:.2f}",
             "  limits: " + ", ".join(f"{name} {value}" for (_, name), value in self.limits.items()),
             f"  store: {told(self.store)}",
             f"  disk: {told(self.disk)}",
@@ -135,8 +135,8 @@ def draw(seed: int) -> Schedule:
     limits = {key: pick(values if small else values[-1:]) for key, values in LIMITS.items()}
     faults = [
         Fault(uniform(0.2, calm), chance.randrange(len(plans)), kind, uniform(0.5, 8))
-        for kind in chance.choices(("reset", "close", "vanish", "deaf", "damage", "garbage", "stall"), k=pick((0, 2, 5, 10)))
-    ]  # fmt: skip
+        for kind in chance.choices(TERMINAL_FAULTS, k=pick((0, 2, 5, 10)))
+    ]
     faults.sort(key=lambda fault: fault.at)
     return Schedule(
         seed=seed,
