@@ -83,6 +83,7 @@ class Link(asyncio.Transport):
             data = bytes(waiting[:size])
             del waiting[:size]
             self._world.note("read", self.number, len(data))
+            self._world.before_read(self)
             self.protocol.data_received(data)
             self._world.after_read(self)
         elif self._reset:

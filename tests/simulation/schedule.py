@@ -73,7 +73,8 @@ class Schedule:
 
         lines = [
             f"seed {self.seed}: policy {self.policy}, spool {self.spool_size} B, "
-            f"login timeout {self.login_timeout:.0f} s, idle timeout {self.idle_timeout:.0f} s, calm from {self.calm:.2f}",
+            f"login timeout {self.login_timeout:.0f} s, "
+            f"idle timeout {self.idle_timeout:.0f} s, calm from {self.calm:.2f}",
             "  limits: " + ", ".join(f"{name} {value}" for (_, name), value in self.limits.items()),
             f"  store: {told(self.store)}",
             f"  disk: {told(self.disk)}",
@@ -118,7 +119,7 @@ def draw(seed: int) -> Schedule:
             number=number,
             protocol=pick(PROTOCOLS),
             registered=random_() < 0.4,
-            frames=50 if random_() < 0.15 else chance.randint(3, 20),
+            frames=50 if random_() < 0.1 else chance.randint(3, 16),
             interval=pick((0.0, 0.05, uniform(0.1, 1.5))),
             window=pick((1, 1, 2, 4, 12, 30)),
             members=pick((1, 1, 3, 8)),
@@ -130,7 +131,7 @@ def draw(seed: int) -> Schedule:
             patience=uniform(8, 15),
             start=uniform(0, 1) if random_() < 0.8 else uniform(0, calm),
         )
-        for number in range(chance.randint(1, 7))
+        for number in range(chance.randint(1, 6))
     ]
     limits = {key: pick(values if small else values[-1:]) for key, values in LIMITS.items()}
     faults = [

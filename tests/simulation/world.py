@@ -272,6 +272,12 @@ class World:
     def on_disk(self, sent: Sent) -> bool:
         return any(self.platter.holds(form) for form in sent.forms)
 
+    def before_read(self, link: Link) -> None:
+        """Nobody is read whose window of unanswered frames is full."""
+        connection, window = link.protocol, self.schedule.limits["connection", "WINDOW_FRAMES"]
+        if connection is not None and not connection._closing and connection._outstanding > window:
+            self.fail(f"link {link.number}: window of {window}, {connection._outstanding} unanswered, and read on")
+
     def after_read(self, link: Link) -> None:
         """Bounds on what is held in memory, each time that something was taken."""
         life = self.life
@@ -282,7 +288,6 @@ class World:
         if connection is None or connection._closing or not connection._outstanding:
             return
         frames, size = held(pipeline)
-        self.most("window", connection._outstanding, limits["connection", "WINDOW_FRAMES"] + READ)
         if link.is_reading() and (
             pipeline.keeper.refusing
             or frames >= limits["pipeline", "QUEUE_FRAMES"]
