@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import socket
@@ -15,6 +16,8 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from gateway.calendar_watch import calendar_metrics, watch_calendars
+from gateway.channels import configured_channels
 from gateway.desk_role import DeskRole
 from gateway.errors import GatewayError
 from gateway.health import Readiness, health_app, host_metrics
@@ -25,16 +28,19 @@ from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
 from gateway.receive.spool import Directory, Spool
 from gateway.receive.terminals import Terminals
+from gateway.reload import apply
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
 from gateway.store.writer import Writer
-from gateway.watch.role import WatchRole, channels
+from gateway.watch.role import WatchRole
 from gateway.web import WebServer
 from protocols.registry import PROTOCOLS, protocol
+from ticketing.instance import instance_secret
 
 _log = structlog.get_logger()
 _RETENTION_PERIOD = 3600.0  # s between looks for partitions to drop
+_FAREWELL = 2.0  # s for what a part writes at the end: the whole stop takes less than 15, whatever the store does
 
 
 class Service:
@@ -44,9 +50,11 @@ class Service:
         self.settings = settings
         self.readiness = Readiness()
         self.registry = new_registry()
+        self.dsn = ""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
+        self._server: EmbeddedServer | None = None
 
     # -- start --------------------------------------------------------------------------------------------------
 
@@ -74,7 +82,7 @@ class Service:
             self.dsn, min_size=1, max_size=8, open=False, kwargs={"application_name": "dozor", "autocommit": True}
         )
         await self.pool.open(wait=True, timeout=30)
-        self._stack.push_async_callback(self.pool.close)
+        self._stack.push_async_callback(self.pool.close, 1.0)
 
         protocols = [protocol(name) for name in PROTOCOLS]
         self.metrics = ReceiveMetrics([p.name for p in protocols])
@@ -93,6 +101,7 @@ class Service:
         )  # fmt: skip
         self._stack.push_async_callback(self.pipeline.close)
         self.readiness.spool = self.spool
+        self.readiness.store_up = lambda: self.pipeline.keeper.store_up
         self.readiness.refusing = lambda: self.pipeline.keeper.reason if self.pipeline.keeper.refusing else ""
         self._background("history", self.history.run())
         self.receiver = Receiver(
@@ -102,22 +111,27 @@ class Service:
         self.desk_server = WebServer(settings.desk.address)
         self._stack.push_async_callback(self.desk_server.stop)
         url = settings.desk.url or f"http://{self.desk_server.address}"
+        self.desk_url = url
         await self._start_watch(url)
         await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
         desk = DeskRole(settings, self.pool, self.receiver, self.watch, url)
         self._stack.callback(desk.users.close)
         self.desk_server.start(desk.app)
+        self.registry.register(Callback(calendar_metrics))
+        self._background("calendars", watch_calendars())
         self._background("timeouts", self.receiver.sweep())
         self._background("registrations", self.receiver.release_quarantine())
         self._background("partitions", self._keep_partitions())
+        _tame_collector()
         self.readiness.starting = False
         _notify("READY=1")
         self._background("watchdog", _feed_watchdog())
         _log.info("ready", pid=os.getpid(), data_dir=str(settings.data_dir))
 
     async def _start_watch(self, url: str) -> None:
-        self.watch = WatchRole(self.settings, self.pool, await channels(self.settings, self.pool, url))
+        self.secret = await instance_secret(self.pool)
+        self.watch = WatchRole(self.settings, self.pool, configured_channels(self.settings, self.secret, url))
         await self.watch.start()
         self._stack.push_async_callback(self._keep_watch)
         self.registry.register(Callback(self.watch.metrics))
@@ -128,8 +142,10 @@ class Service:
         await self.watch.run(lambda: not self.readiness.reasons())
 
     async def _keep_watch(self) -> None:
-        with contextlib.suppress(psycopg.Error, PoolTimeout):  # no store: the next start reads the records instead
-            await self.watch.stop()
+        # No store: the next start reads the records instead.
+        with contextlib.suppress(psycopg.Error, PoolTimeout, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await self.watch.stop()
 
     async def _run_again(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """A part that data does not need: when it fails, terminals are served on and it is started again."""
@@ -143,7 +159,7 @@ class Service:
     async def _start_store(self) -> str:
         if self.settings.store.dsn:
             return self.settings.store.dsn
-        server = EmbeddedServer(self.settings.data_dir)
+        server = self._server = EmbeddedServer(self.settings.data_dir)
         await asyncio.to_thread(server.ensure_running)
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
         self._background("embedded store", keep_running(server))
@@ -198,6 +214,11 @@ class Service:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
+    async def reload(self, settings: Settings) -> None:
+        """Take over other settings without dropping a connection; see `gateway.reload`."""
+        if not self._stopping:
+            await apply(self, settings)
+
     # -- end ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
@@ -205,7 +226,34 @@ class Service:
         self._stopping = True
         self.readiness.stopping = True
         _notify("STOPPING=1")
+        if self._server is not None and not await self._store_answers():
+            # Nothing more can be committed, and whoever waits for it need not wait longer.
+            await asyncio.to_thread(self._server.stop, at_once=True)
         await self._stack.aclose()
+
+    async def _store_answers(self) -> bool:
+        if not self.dsn:  # it has not been started yet
+            return True
+        if not self.readiness.store_up():
+            return False
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await (await psycopg.AsyncConnection.connect(self.dsn)).close()
+        except (psycopg.Error, OSError, TimeoutError):
+            return False
+        return True
+
+    def cut(self) -> None:
+        """The end at once: what was acknowledged is durable, so nothing is lost. Blocking."""
+        if self._server is not None:
+            self._server.stop(at_once=True)
+
+
+def _tame_collector() -> None:
+    """What stands after the start stays: the collector need not look at it again, nor so often at the rest."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _notify(state: str) -> None:

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from protocols.registry import PROTOCOLS
+from ticketing import policies
+from ticketing.clock_errors import ClockInputError, PolicyError
 
 Network = IPv4Network | IPv6Network
 Reader = Callable[[object, "Origin"], Any]
@@ -32,6 +34,13 @@ class Address(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """Where a listener's certificate and its key are."""
+
+    cert: Path
+    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +165,14 @@ def size(raw: object, _: Origin) -> int | None:
     return raw
 
 
+def bound(raw: object, origin: Origin) -> int:
+    """Bytes, at least 1, and never left empty."""
+    found = size(raw, origin)
+    if found is None:
+        raise WrongValueError("is empty", 'write bytes as a number, or text such as "4GiB"')
+    return found
+
+
 def choice(*allowed: str) -> Reader:
     def read(raw: object, _: Origin) -> str:
         if raw not in allowed:
@@ -189,6 +206,20 @@ def file(raw: object, origin: Origin) -> Path | None:
     found = path(raw, origin)
     if not os.path.isfile(found):
         raise WrongValueError(f"{found} is no file, or cannot be reached", "create it, or correct the path")
+    return found
+
+
+def tls(raw: object, origin: Origin) -> Tls:
+    """Certificate and key, tried together."""
+    from gateway.receive.tls import CertificateError, server_context
+
+    if not isinstance(raw, dict) or set(raw) != {"cert", "key"}:
+        raise WrongValueError("is not a certificate with its key", 'write {cert = "cert.pem", key = "key.pem"}')
+    found = Tls(path(raw["cert"], origin), path(raw["key"], origin))
+    try:
+        server_context(found.cert, found.key)
+    except CertificateError as error:
+        raise WrongValueError(error.what, error.remedy) from None
     return found
 
 
@@ -269,13 +300,27 @@ def tiles(raw: object, origin: Origin) -> str:
     return template
 
 
-def policy(raw: object, _: Origin) -> str:
-    known = "integrator-standard"
-    if raw in ("support-procedure", "dealer-desk", "carrier-helpdesk", "after-sales"):
-        raise WrongValueError(f"policy {_show(raw)} is not in this version", f'take "{known}"')
-    if raw != known:
-        raise WrongValueError(f"there is no policy {_show(raw)}", f'take "{known}", the only one in this version')
-    return known
+def policy(raw: object, origin: Origin) -> str:
+    """A shipped policy, `NAME` or `NAME@VERSION`, or the absolute path of a policy file."""
+    names = ", ".join(f'"{name}"' for name in policies.PRESETS)
+    remedy = f"take one of {names}, or a policy file"
+    if not isinstance(raw, str) or not raw or "\x00" in raw:
+        raise WrongValueError(f"there is no policy {_show(raw)}", remedy)
+    if raw in policies.PRESETS:
+        return raw
+    reference = str(file(raw, origin)) if policies.is_file(raw) else raw
+    try:
+        policies.resolve(reference)
+    except PolicyError as error:
+        raise WrongValueError(str(error), f"correct the file, `dozor policy check {raw}` tells all") from error
+    except ClockInputError as error:
+        named = raw.partition("@")[0] in policies.PRESETS
+        raise WrongValueError(error.problem if named else f"there is no policy {_show(raw)}", remedy) from error
+    except OSError as error:
+        raise WrongValueError(
+            f"{raw} cannot be read: {error.strerror or error}", "correct the path, or the file's rights"
+        ) from error
+    return reference
 
 
 def protocol(raw: object, _: Origin) -> str:

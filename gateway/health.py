@@ -25,6 +25,7 @@ class Readiness:
     def __init__(self) -> None:
         self.starting = True
         self.stopping = False
+        self.store_up: Callable[[], bool] = lambda: True
         self.refusing: Callable[[], str] = lambda: ""  # why the spool does not take what the store does not
         self.spool: Spool | None = None
 

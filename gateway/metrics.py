@@ -24,7 +24,10 @@ from protocols.records import MALFORMED_REASONS
 
 ACK_BOUNDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 5.0, 10.0, 30.0)
 RECORD_BOUNDS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
-REFUSED_REASONS = ("limit", "address_limit", "not_allowed", "store", "stopping", "replaced")
+REFUSED_REASONS = (
+    "limit", "address_limit", "not_allowed", "login_rate", "record_rate", "tls", "proxy_header", "proxy_untrusted",
+    "store", "stopping", "replaced",
+)  # fmt: skip
 QUARANTINE_REASONS = (
     "unregistered", "structure", "codec", "count", "time", "position", "value", "store", "decoder", "other",
 )  # fmt: skip

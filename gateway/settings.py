@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config_values import Address, Network
+from gateway.config_values import Address, Network, Tls
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,8 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     transport: str  # tcp | udp
+    tls: Tls | None = None
+    proxy_protocol_from: list[Network] = []  # whose PROXY headers are believed; empty: none is expected
 
     @property
     def address(self) -> Address:
@@ -38,6 +40,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     connections_per_address: int  # 0: no limit
     allow: list[Network]  # empty: all
+    logins_per_minute_per_address: int  # 0: no limit
+    records_per_second_per_terminal: int  # 0: no limit
     frame_bytes: int | None  # None: the protocol's own
 
 

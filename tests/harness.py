@@ -15,11 +15,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_record, login
@@ -29,10 +31,12 @@ READY_WITHIN = 30.0  # s, also after a kill
 
 
 def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A loopback port that is free now, and below those that outgoing connections are given."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as s, suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -44,6 +48,16 @@ def data_directory() -> Iterator[Path]:
         yield folder / "data"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that run; one that nobody has reaped does not."""
+    running = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process)
+    return running
 
 
 class ServiceProcess:
@@ -111,7 +125,9 @@ class ServiceProcess:
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples; `name` may hold labels."""
-        lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith(name)]
+        status, text = self.get("/metrics")
+        assert status == 200, status
+        lines = [line for line in text.splitlines() if line.startswith(name)]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
     def kill(self) -> None:
@@ -137,17 +153,21 @@ class ServiceProcess:
             self.process.kill()
             self.process.wait()
         try:
-            pid = self.postgres_pid()
-            os.kill(pid, signal.SIGQUIT)
+            postgres = psutil.Process(self.postgres_pid())
+            family = [postgres, *postgres.children(recursive=True)]
+            postgres.send_signal(signal.SIGQUIT)
             for _ in range(100):
-                os.kill(pid, 0)
+                if not alive(family):
+                    return
                 time.sleep(0.05)
-        except (OSError, ValueError):
+            for process in alive(family):
+                process.kill()
+        except (OSError, ValueError, psutil.NoSuchProcess):
             return
 
-    @property
+    @cached_property
     def dsn(self) -> str:
-        """What `dozor dsn` prints."""
+        """What `dozor dsn` prints; it stays the same over restarts."""
         return self.command("dsn").stdout.strip()
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
@@ -183,6 +203,7 @@ class Tracker:
     acked: set[int] = field(default_factory=set)
     connects: int = 0
     wrong: list[str] = field(default_factory=list)
+    waits: list[tuple[float, float]] = field(default_factory=list)  # when acknowledged (monotonic), after how many s
 
     async def run(self, until: asyncio.Event) -> None:
         """Send until told to stop, then until everything is acknowledged."""
@@ -208,9 +229,11 @@ class Tracker:
                     moment = pending[0]
                     lat, lon = self.sent[moment]
                     record = avl_record(timestamp=moment, latitude=int(lat), longitude=int(lon), satellites=9)
+                    begun = time.monotonic()
                     writer.write(avl_frame(CODEC_8, [record]))
                     answer = await asyncio.wait_for(self._answer(reader), 20)
                     if answer == 1:
+                        self.waits.append((time.monotonic(), time.monotonic() - begun))
                         self.acked.add(pending.pop(0))
                     else:
                         self.wrong.append(f"ack {answer}")

@@ -1,4 +1,7 @@
-"""A clock's answer in words: what counts, and every gap with its reason."""
+"""A clock's answer in words: what counts, and every gap with its reason.
+
+`whole` leaves fractions of a second out: a ticket's instants have them, and nobody reads them.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ if TYPE_CHECKING:
 _SHORT_DAYS = tuple(name[:3] for name in WEEKDAYS)
 
 
-def duration_text(amount: int) -> str:
+def duration_text(amount: int, *, whole: bool = False) -> str:
     """Microseconds as `3 h 20 min 5 s`."""
+    if whole and amount >= SECOND:
+        amount -= amount % SECOND
     hours, rest = divmod(amount, HOUR)
     minutes, rest = divmod(rest, MINUTE)
     seconds, parts = rest / SECOND, []
@@ -34,47 +39,70 @@ def budget_text(kind: str, amount: int) -> str:
     return f"{duration_text(amount)} of {'working' if kind == 'working' else 'real'} time"
 
 
-def moment_text(zone: Zone, at: int) -> str:
+def moment_text(zone: Zone, at: int, *, whole: bool = False) -> str:
     """`Friday 31 October 2025, 17:00 (+03:00)`."""
+    at = _cut(at, whole)
     moment = zone.moment(at)
     offset = zone.iso(at)[len(moment.replace(tzinfo=None).isoformat()) :]
     day = f"{WEEKDAYS[moment.weekday()]} {moment.day} {MONTHS[moment.month - 1]} {moment.year}"
     return f"{day}, {_time(zone, at)} ({offset})"
 
 
-def explain(result: ClockResult, at: int | None = None) -> str:
-    """Several lines for a person; the last line has no break."""
-    rule, zone = result.rule, result.rule.zone
-    kind, amount = rule.budget.kind, rule.budget.amount
-    lines = [
-        f"{rule.policy}, clock {rule.clock}: {budget_text(kind, amount)}. {_measured(rule)}",
-        f"Start: {moment_text(zone, result.start_at)}",
-    ]
+def rule_text(rule: Rule) -> str:
+    """What is promised, and in which time it is measured."""
+    promised = budget_text(rule.budget.kind, rule.budget.amount)
+    return f"{rule.policy}, clock {rule.clock}: {promised}. {_measured(rule)}"
+
+
+def due_texts(result: ClockResult, *, whole: bool = False) -> list[str]:
+    """When it is due, then what that means; nothing but the pause where an open one holds the clock."""
+    zone = result.rule.zone
     if result.due_at is None:
-        since = "" if result.paused_from is None else f" since {moment_text(zone, result.paused_from)}"
-        lines.append(f"Due:   not yet known, an open pause holds the clock{since}")
+        since = "" if result.paused_from is None else f" since {moment_text(zone, result.paused_from, whole=whole)}"
+        found = [f"not yet known, an open pause holds the clock{since}"]
     else:
-        lines.append(f"Due:   {moment_text(zone, result.due_at)}")
-        lines.append(
-            "       What is promised exists at that instant."
-            if rule.fires == "at"
-            else "       An event at that very instant is still in time; the clock is breached only after it."
-        )
+        found = [
+            moment_text(zone, result.due_at, whole=whole),
+            "What is promised exists at that instant."
+            if result.rule.fires == "at"
+            else "An event at that very instant is still in time; the clock is breached only after it.",
+        ]
     if result.provisional:
-        lines.append("       Provisional: part of this lies in a year whose moved days are not decreed yet.")
-    lines.append("")
-    spans = [(_span(zone, span.begin, span.end), span) for span in result.spans]
-    width = max((len(text) for text, _ in spans), default=0)
+        found.append("Provisional: part of this lies in a year whose moved days are not decreed yet.")
+    return found
+
+
+def span_texts(result: ClockResult, *, whole: bool = False) -> list[tuple[str, str]]:
+    """Each span of the walk: from when to when, and whether it counts, with the reason where there is one."""
+    zone, kind = result.rule.zone, result.rule.budget.kind
+    found: list[tuple[str, str]] = []
     used = 0
-    for text, span in spans:
+    for span in result.spans:
         if span.counted:
             used += span.counted
             note = f"  ({span.why})" if span.why else ""
-            lines.append(f"  {text:<{width}}  counts {_count(kind, span.counted)}, {_count(kind, used)} so far{note}")
+            said = f"counts {_count(kind, span.counted, whole)}, {_count(kind, used, whole)} so far{note}"
         else:
-            lines.append(f"  {text:<{width}}  does not count: {span.why}")
+            said = f"does not count: {span.why}"
+        found.append((_span(zone, _cut(span.begin, whole), _cut(span.end, whole)), said))
+    return found
+
+
+def explain(result: ClockResult, at: int | None = None) -> str:
+    """Several lines for a person; the last line has no break."""
+    due, *meaning = due_texts(result)
+    lines = [
+        rule_text(result.rule),
+        f"Start: {moment_text(result.rule.zone, result.start_at)}",
+        f"Due:   {due}",
+        *(f"       {text}" for text in meaning),
+        "",
+    ]
+    spans = span_texts(result)
+    width = max((len(span) for span, _ in spans), default=0)
+    lines += [f"  {span:<{width}}  {said}" for span, said in spans]
     if at is not None:
-        lines += ["", _stand(result, at)]
+        lines += ["", stand_text(result, at)]
     return "\n".join(lines)
 
 
@@ -89,18 +117,25 @@ def _measured(rule: Rule) -> str:
     return f"Worked {days} {hours_text(work.hours)}, {calendar}, {rule.zone.key}."
 
 
-def _stand(result: ClockResult, at: int) -> str:
+def stand_text(result: ClockResult, at: int, *, whole: bool = False) -> str:
+    """What is used and left at an instant, and whether the clock is breached by then."""
     rule = result.rule
     used = result.used_at(at)
-    said = f"At {moment_text(rule.zone, at)}: {_count(rule.budget.kind, used)} used, "
-    said += f"{_count(rule.budget.kind, rule.budget.amount - used)} left, "
+    said = f"At {moment_text(rule.zone, at, whole=whole)}: {_count(rule.budget.kind, used, whole)} used, "
+    said += f"{_count(rule.budget.kind, rule.budget.amount - used, whole)} left, "
     if rule.fires == "at":
         return said + ("fired." if result.fired_at(at) else "not fired.")
     return said + ("breached." if result.fired_at(at) else "not breached.")
 
 
-def _count(kind: str, amount: int) -> str:
-    return f"{amount} day{'' if amount == 1 else 's'}" if kind == "working-days" else duration_text(amount)
+def _count(kind: str, amount: int, whole: bool) -> str:
+    if kind == "working-days":
+        return f"{amount} day{'' if amount == 1 else 's'}"
+    return duration_text(amount, whole=whole)
+
+
+def _cut(at: int, whole: bool) -> int:
+    return at - at % SECOND if whole else at
 
 
 def _span(zone: Zone, begin: int, end: int) -> str:

@@ -14,19 +14,24 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 import msgspec
+import structlog
 from psycopg import AsyncConnection, Rollback
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from detectors.verdicts import Finding
+from ticketing import policies
+from ticketing.clock_records import UNKNOWN_ZONE, Terms
 from ticketing.errors import NotFoundError
 from ticketing.numbers import ticket_number
 from ticketing.outbox import OPENED, Target, enqueue
-from ticketing.reaction import POLICY, due_at
 from ticketing.store import Pool, append_journal, apply_action, load_ticket
 from ticketing.tickets import TRANSITIONS, WATCH, Action, State, next_state
 
+log = structlog.get_logger()
+
+POLICY = "integrator-standard"
 RELAPSE_WINDOW = timedelta(days=7)  # after closing; later it is a new ticket
 TITLE_LIMIT = 200
 RELAPSES_KEPT = 20  # in the evidence; the journal has them all
@@ -52,7 +57,7 @@ class Case:
     subject: str
     evidence: Evidence
     priority: int = 3
-    zone: str = "unknown"
+    zone: str = UNKNOWN_ZONE
     zone_confidence: float = 0.0
 
 
@@ -77,12 +82,19 @@ class OpenIncident:
 
 
 class Incidents:
-    """The watch's side of the desk. `targets` are told of each new ticket, once per number."""
+    """The watch's side of the desk. `targets` are told of each new ticket, once per number.
+
+    New tickets take the clock of `policy`: a shipped one by `name` or `name@version`, or a policy file by its path. One
+    that cannot be used raises `ClockError` at once, not at the first ticket.
+    """
 
     def __init__(self, pool: Pool, *, policy: str = POLICY, targets: Sequence[Target] = ()) -> None:
-        due_at(datetime.now(UTC), policy)  # an unknown policy is refused at the start, not at the first ticket
         self._pool = pool
-        self._policy = policy
+        self._terms = Terms.of(policies.resolve(policy))
+        self._targets = tuple(targets)
+
+    def tell(self, targets: Sequence[Target]) -> None:
+        """Tell others of new tickets from now on."""
         self._targets = tuple(targets)
 
     async def open_incidents(self) -> list[OpenIncident]:
@@ -215,9 +227,16 @@ class Incidents:
         number = ticket_number(sequence[0])
         row = inserted[0]
         reason = finding.explanation.reason
+        terms, evidence = self._terms, case.evidence
+        clock = terms.open(at, localised=case.zone != UNKNOWN_ZONE)
+        if clock is not None and clock.problem:
+            log.warning("ticket without a due time", number=number, reason=clock.problem)
+            evidence = {**evidence, "clock": {"due_at": None, "reason": clock.problem}}
+        await terms.keep(connection)
         await connection.execute(
             "INSERT INTO ticket (id, number, terminal, kind, state, title, zone, priority, opened_at, due_at, policy,"
-            " evidence) OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s, %s, 'new', %s, %s, %s, %s, %s, %s, %s)",
+            " policy_version, calendar_version, clock_check_at, evidence) OVERRIDING SYSTEM VALUE"
+            " VALUES (%s, %s, %s, %s, 'new', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 row,
                 number,
@@ -227,13 +246,16 @@ class Incidents:
                 case.zone,
                 case.priority,
                 at,
-                due_at(at, self._policy),
-                self._policy,
-                Jsonb(case.evidence, dumps=msgspec.json.encode),
+                clock and clock.due,
+                terms.policy.name,
+                terms.policy_version,
+                terms.calendar_version,
+                clock and clock.next_check(at),
+                Jsonb(evidence, dumps=msgspec.json.encode),
             ),
         )
         await append_journal(connection, row, at, WATCH, Action.OPENED, reason, State.NEW)
-        ticket = await load_ticket(connection, number)
+        ticket = await load_ticket(connection, number, at)
         if ticket is None:
             raise NotFoundError(f"ticket {number} vanished while it was written")
         await enqueue(connection, OPENED, row, ticket, self._targets, at)

@@ -8,6 +8,7 @@ an unknown outcome the same message goes out again under the same identity; the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -135,19 +136,29 @@ class Outbox:
 
     def __init__(self, pool: Pool, channels: Sequence[Channel], *, clock: Callable[[], datetime] = utc_now) -> None:
         self._pool = pool
-        self._channels = list(channels)
         self._clock = clock
-        self._wakes = [asyncio.Event() for _ in channels]
-        self.failed: Counter[str] = Counter({channel.name: 0 for channel in channels})
+        self._channels: dict[Target, Channel] = {}
+        self._wakes: dict[Target, asyncio.Event] = {}
+        self._changed = asyncio.Event()
+        self.failed: Counter[str] = Counter()
+        self.replace(channels)
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """What `enqueue` is to be given."""
-        return tuple(Target(channel.name, channel.target) for channel in self._channels)
+        return tuple(self._channels)
+
+    def replace(self, channels: Sequence[Channel]) -> None:
+        """Deliver over other channels from the next message on. What is owed to one that is gone stays owed."""
+        self._channels = {Target(channel.name, channel.target): channel for channel in channels}
+        for channel in channels:
+            self.failed[channel.name] += 0
+        self._changed.set()
+        self.wake()
 
     def wake(self) -> None:
         """Something new is owed: do not wait for the next look."""
-        for event in self._wakes:
+        for event in self._wakes.values():
             event.set()
 
     async def run(self) -> None:
@@ -155,11 +166,15 @@ class Outbox:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._expire_for_ever())
-                for channel, wake in zip(self._channels, self._wakes, strict=True):
-                    group.create_task(self._courier(channel, wake))
+                while True:
+                    self._changed.clear()
+                    for target in self._channels:
+                        if target not in self._wakes:
+                            self._wakes[target] = asyncio.Event()
+                            group.create_task(self._courier(target))
+                    await self._changed.wait()
         finally:
-            for channel in self._channels:
-                await channel.close()
+            self._wakes.clear()
 
     async def pending(self) -> dict[str, int]:
         """Messages not yet delivered, by channel name."""
@@ -167,7 +182,7 @@ class Outbox:
             rows = await connection.execute(
                 "SELECT channel, count(*) FROM outbox WHERE state = 'pending' GROUP BY channel"
             )
-            return {channel.name: 0 for channel in self._channels} | dict(await rows.fetchall())
+            return {target.channel: 0 for target in self._channels} | dict(await rows.fetchall())
 
     async def expire(self) -> int:
         """Give up what is owed, for a day by now, to targets that are no longer configured; returns how much."""
@@ -176,7 +191,7 @@ class Outbox:
             rows = await connection.execute(
                 "UPDATE outbox SET state = 'failed', last_error = 'its target is no longer configured'"
                 " WHERE state = 'pending' AND created_at < %s AND NOT channel || ' ' || target = ANY(%s)",
-                (now - GIVE_UP_AFTER, [f"{channel.name} {channel.target}" for channel in self._channels]),
+                (now - GIVE_UP_AFTER, [f"{target.channel} {target.target}" for target in self._channels]),
             )
             return rows.rowcount
 
@@ -194,20 +209,32 @@ class Outbox:
                 log.warning("outbox waits for the store", error=str(error))
             await asyncio.sleep(EXPIRE)
 
-    async def _courier(self, channel: Channel, wake: asyncio.Event) -> None:
-        while True:
-            wake.clear()
-            try:
-                tried = await self.deliver(channel)
-            except (Error, PoolTimeout) as error:
-                log.warning("outbox waits for the store", channel=channel.name, error=str(error))
-                tried = 0
-            if tried < CLAIM:
-                try:
-                    async with asyncio.timeout(POLL):
-                        await wake.wait()
-                except TimeoutError:
-                    continue
+    async def _courier(self, target: Target) -> None:
+        """Carry what is owed to `target`, by the channel that it has at the time; ends when it has none."""
+        wake = self._wakes[target]
+        used: Channel | None = None
+        try:
+            while (channel := self._channels.get(target)) is not None:
+                if used is not None and used is not channel:
+                    await used.close()
+                used = channel
+                wake.clear()
+                await self._round(channel, wake)
+        finally:
+            self._wakes.pop(target, None)
+            if used is not None:
+                await used.close()
+
+    async def _round(self, channel: Channel, wake: asyncio.Event) -> None:
+        try:
+            tried = await self.deliver(channel)
+        except (Error, PoolTimeout) as error:
+            log.warning("outbox waits for the store", channel=channel.name, error=str(error))
+            tried = 0
+        if tried < CLAIM:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await wake.wait()
 
     async def _claim(self, channel: Channel) -> list[tuple[Outgoing, int, datetime]]:
         now = self._clock()

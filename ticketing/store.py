@@ -17,6 +17,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from ticketing.clock_records import load_clock, refresh
 from ticketing.errors import InvalidTextError, NotFoundError
 from ticketing.numbers import parse
 from ticketing.tickets import Action, JournalEntry, State, Ticket, TicketSummary, checked_text, next_state
@@ -139,7 +140,7 @@ class TicketStore:
     async def get(self, number: str) -> Ticket | None:
         """The ticket whole, or None."""
         async with self._pool.connection() as connection:
-            return await load_ticket(connection, number)
+            return await load_ticket(connection, number, self._clock())
 
     async def take(self, number: str, actor: str, text: str | None = None) -> Ticket:
         """An engineer takes the ticket into work."""
@@ -248,7 +249,7 @@ class TicketStore:
             ticket, before, consent_at = row
             after = next_state(State(before), action, consented=consent_at is not None)
             await apply_action(connection, ticket, action, after, actor, text, self._clock())
-            found = await load_ticket(connection, number)
+            found = await load_ticket(connection, number, self._clock())
         if found is None:
             raise NotFoundError(f"no ticket {number}")
         return found
@@ -263,7 +264,10 @@ async def apply_action(
     text: str,
     at: datetime,
 ) -> None:
-    """Write one decided step: the ticket's row and its journal entry. The caller holds the row's lock."""
+    """Write one decided step: the ticket's row, its journal entry, and what follows for its clock.
+
+    The caller holds the row's lock.
+    """
     await connection.execute(
         sql.SQL("UPDATE ticket SET {} state = %(state)s WHERE id = %(ticket)s").format(
             _EFFECTS.get(action, sql.SQL(""))
@@ -271,6 +275,7 @@ async def apply_action(
         {"actor": actor, "at": at, "state": after, "ticket": ticket},
     )
     await append_journal(connection, ticket, at, actor, action, text, after)
+    await refresh(connection, ticket, at)
 
 
 async def append_journal(
@@ -283,8 +288,8 @@ async def append_journal(
     )
 
 
-async def load_ticket(connection: AsyncConnection[TupleRow], number: str) -> Ticket | None:
-    """Read a ticket with its journal inside the caller's transaction."""
+async def load_ticket(connection: AsyncConnection[TupleRow], number: str, now: datetime) -> Ticket | None:
+    """Read a ticket with its journal, and its clock as of `now`, inside the caller's transaction."""
     rows = await connection.execute(
         sql.SQL(
             "SELECT {}, t.evidence, t.id FROM ticket t JOIN terminal e ON e.id = t.terminal WHERE t.number = %s"
@@ -299,7 +304,9 @@ async def load_ticket(connection: AsyncConnection[TupleRow], number: str) -> Tic
     )
     journal = [JournalEntry(_utc(at), actor, action, text) for at, actor, action, text in await rows.fetchall()]
     summary = _summary(row)
-    return Ticket(**msgspec.structs.asdict(summary), evidence=row[9], journal=journal)
+    clock = await load_clock(connection, row[10], now)
+    clocks = [] if clock is None else [clock.as_json(now)]
+    return Ticket(**msgspec.structs.asdict(summary), evidence=row[9], journal=journal, clocks=clocks)
 
 
 def _summary(row: Sequence[Any]) -> TicketSummary:

@@ -45,6 +45,8 @@ class Action(StrEnum):
     OPENED = "opened"
     RECOVERED = "recovered"
     RELAPSED = "relapsed"
+    WARNED = "warned"  # a share of a clock's budget is used up
+    BREACHED = "breached"  # a clock's promise is broken
 
 
 PEOPLE = (Action.TAKE, Action.NOTE, Action.ASK, Action.CONSENT, Action.CLOSE)
@@ -94,10 +96,14 @@ class TicketSummary(msgspec.Struct, kw_only=True):
 
 
 class Ticket(TicketSummary, kw_only=True):
-    """A ticket whole: with the evidence frozen at its opening and its journal, oldest first."""
+    """A ticket whole: with the evidence frozen at its opening, its journal, oldest first, and its clocks.
+
+    A clock is the object of `dozor clock --json --at`, with its cycle, verdict and breaches, and the same in words.
+    """
 
     evidence: dict[str, Any]
     journal: list[JournalEntry]
+    clocks: list[dict[str, Any]] = []
 
     @property
     def consented(self) -> bool:

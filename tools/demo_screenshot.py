@@ -70,10 +70,10 @@ def main() -> int:
             metrics_url = address if address.endswith("/metrics") else address.rstrip("/") + "/metrics"
             count = wait_for_tickets(metrics_url)
             print(f"{count} tickets", file=sys.stderr)
-            script = [sys.executable, str(ROOT / "tools/screenshot.py"), told["desk_url"], "--user", told["username"]]
+            script = [sys.executable, "-m", "tools.screenshot", told["desk_url"], "--user", told["username"]]
             done = subprocess.run(
-                [*script, "--password-stdin", "-o", str(args.output)],
-                input=told["password"] + "\n", text=True, check=False, timeout=120,
+                [*script, "--password-stdin", "-o", str(args.output.absolute())],
+                input=told["password"] + "\n", text=True, check=False, timeout=120, cwd=ROOT,
             )  # fmt: skip
             return done.returncode if count else 1
         finally:

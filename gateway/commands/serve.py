@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
+
+import structlog
 
 from gateway import log
 from gateway.commands.common import load_settings
+from gateway.settings import Settings
+
+STOP_WITHIN = 12.0  # s from SIGTERM to the end, whatever happens
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,27 +31,36 @@ def run(args: argparse.Namespace) -> int:
         return 2
     settings = load_settings(args)
     log.configure()
+    again = partial(load_settings, args)
     try:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+            runner.run(_serve(settings, again))
     except ImportError:  # stock asyncio works too, more slowly
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, again))
     return 0
 
 
-async def _serve(settings: object) -> None:
+async def _serve(settings: Settings, load: Callable[[], Settings]) -> None:
     from gateway.app import Service, run_until
-    from gateway.settings import Settings
+    from gateway.reload import Reloader
 
-    assert isinstance(settings, Settings)  # noqa: S101
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     service = Service(settings)
+    reloader = Reloader(service, load)
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)  # before it is ready: reloaded once it is
     starting = asyncio.create_task(service.start())
 
+    def cut() -> None:  # a store elsewhere that hangs can hold the end up
+        structlog.get_logger().warning("stopped at the deadline", seconds=STOP_WITHIN)
+        service.cut()
+        os._exit(0)
+
     def ask_to_stop() -> None:
+        if not stop.is_set():
+            loop.call_later(STOP_WITHIN, cut)
         stop.set()
         if not starting.done():
             starting.cancel()
@@ -56,4 +73,9 @@ async def _serve(settings: object) -> None:
         if stop.is_set():
             return
         raise
-    await run_until(service, stop)
+    reloading = asyncio.create_task(reloader.run())
+    try:
+        await run_until(service, stop)
+    finally:
+        reloading.cancel()
+        await asyncio.wait([reloading])

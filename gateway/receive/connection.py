@@ -26,14 +26,16 @@ WINDOW_FRAMES = 1000  # unanswered frames of one connection before it is read no
 WRITE_BUFFER = 64 << 10  # bytes a slow reader may leave unread before it is read no more
 MAX_IDENTITY = 64
 ADMISSION = 2.0  # s for the registry's answer before another way is looked for
+LINGER = 10.0  # s for the peer to take its last answers
 
 
 class TerminalConnection(asyncio.Protocol):
     """One TCP connection of one terminal."""
 
     __slots__ = (
-        "_asked", "_closing", "_frames", "_history", "_malformed", "_outstanding", "_paused", "_reason", "_receiver",
-        "_session", "_task", "_transport", "address", "last", "opened", "protocol", "row", "terminal",
+        "_asked", "_closing", "_closing_since", "_frames", "_history", "_login_told", "_malformed", "_outstanding",
+        "_paused", "_reason", "_receiver", "_session", "_task", "_transport", "address", "last", "opened", "protocol",
+        "row", "terminal",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, protocol: int, session: Session) -> None:
@@ -46,6 +48,8 @@ class TerminalConnection(asyncio.Protocol):
         self._malformed = 0
         self._history = 0
         self._closing = False
+        self._closing_since = 0.0
+        self._login_told: Login | None = None  # of an unregistered terminal: kept until it is registered
         self._paused = 0  # reasons not to read: admission, pipeline, slow reader
         self._asked = False
         self._reason = ""
@@ -59,13 +63,16 @@ class TerminalConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or refuse it with a reason."""
-        self._transport = transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
-        self.opened = self.last = self._receiver.now()
-        reason = self._receiver.connected(self, peer[0] if peer else "")
-        if reason:
-            self._reason = reason
+        self.opened = self._receiver.now()
+        self._begin(transport, self._receiver.connected(self))
+
+    def _begin(self, transport: asyncio.BaseTransport, refused: str) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.last = self._receiver.now()
+        if refused:
+            self._reason = refused
             self._closing = True
             transport.abort()
             return
@@ -73,6 +80,7 @@ class TerminalConnection(asyncio.Protocol):
         if self._receiver.pipeline.keeper.refusing:
             self._pause()
             self._receiver.pipeline.pause(self)
+            asyncio.get_running_loop().call_soon(self._stay_paused)
 
     def data_received(self, data: bytes) -> None:
         """Bytes to events; frames to the pipeline."""
@@ -108,6 +116,7 @@ class TerminalConnection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         receiver = self._receiver
+        receiver.pipeline.paused.pop(self, None)
         reason = self._reason or (f"lost: {exc}" if exc else "closed by the terminal")
         receiver.disconnected(self)
         if self._history:
@@ -167,6 +176,9 @@ class TerminalConnection(asyncio.Protocol):
             receiver.malformed(self.protocol, Malformed("login"))
             self._refuse()
             return
+        if not receiver.may_log_in(self):
+            self._close("too many logins from its address")
+            return
         self.terminal = login.terminal
         row = receiver.terminals.rows.get(login.terminal)
         if row is not None:
@@ -202,7 +214,11 @@ class TerminalConnection(asyncio.Protocol):
 
     def _admitted(self, login: Login, row: int) -> None:
         receiver = self._receiver
+        if row == NO_ROW:  # unless it was registered while that was found out
+            row = receiver.terminals.rows.get(login.terminal, NO_ROW)
         self.row = row
+        if row == NO_ROW:
+            self._login_told = login
         receiver.metrics.logins["accepted" if row != NO_ROW else "quarantined"][self.protocol] += 1
         name = receiver.protocols[self.protocol].name
         self._history = receiver.history.opened(self.terminal, name, self.address, self.opened + receiver.offset)
@@ -210,6 +226,14 @@ class TerminalConnection(asyncio.Protocol):
         receiver.logged_in(self)
         for event in self._session.accept(self.last + receiver.offset):
             self._handle(event, self.last)
+
+    def registered(self, row: int) -> None:
+        """The terminal is in the registry now: from here on its frames are decoded as they come."""
+        self.row = row
+        login, self._login_told = self._login_told, None
+        if login is not None:
+            name = self._receiver.protocols[self.protocol].name
+            self._receiver.history.told(row, firmware=login.firmware, model=login.model, protocol=name)
 
     def _refuse(self) -> None:
         self._reason = "login refused"
@@ -225,6 +249,8 @@ class TerminalConnection(asyncio.Protocol):
         self._frames += len(items)
         if self._transport is None:
             return
+        if self._receiver.pace is not None:
+            self._receiver.pace.took(self, items)
         acknowledge = self._session.acknowledge
         if len(items) == 1:
             item = items[0]
@@ -261,9 +287,9 @@ class TerminalConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def supersede(self) -> None:
+    def supersede(self, reason: str) -> None:
         """The same terminal has connected anew: answer what was taken, then close."""
-        self._close("replaced by a newer connection")
+        self._close(reason)
 
     def expire(self, reason: str) -> None:
         """A timeout ended it."""
@@ -277,19 +303,35 @@ class TerminalConnection(asyncio.Protocol):
         self._close("service stopped")
 
     @property
+    def host(self) -> str:
+        """The address it came from, without the port."""
+        return self.address.rpartition(":")[0]
+
+    @property
     def waiting(self) -> bool:
         """Whether frames of it are unanswered."""
         return self._outstanding > 0
+
+    def linger(self, now: float) -> bool:
+        """Whether it is closing; a peer that does not take its last answers is cut off after a while."""
+        if self._closing and self._transport is not None and now - self._closing_since > LINGER:
+            self._transport.abort()
+        return self._closing
 
     @property
     def logged_in(self) -> bool:
         """Whether its login was accepted."""
         return self._history != 0
 
+    def hold(self) -> None:
+        """Read no more until `resume_reading`; what was taken is answered as ever."""
+        self._pause()
+
     def resume_reading(self) -> None:
-        """The pipeline has room again; whoever has a window of unanswered frames waits for its own."""
-        if self._outstanding > WINDOW_FRAMES and self._transport is not None:
-            self._receiver.pipeline.pause(self)
+        """There is room again, or it was held long enough; a full window of unanswered frames waits for its own."""
+        pipeline = self._receiver.pipeline
+        if self._outstanding > WINDOW_FRAMES and self._transport is not None and self not in pipeline.paused:
+            pipeline.pause(self)
         else:
             self._resume()
 
@@ -297,6 +339,8 @@ class TerminalConnection(asyncio.Protocol):
         self._reason = self._reason or reason
         if self._closing and self._transport is None:
             return
+        if not self._closing:
+            self._closing_since = self._receiver.now()
         self._closing = True
         if self._transport is not None:
             if self._outstanding == 0:
@@ -311,6 +355,11 @@ class TerminalConnection(asyncio.Protocol):
     def _pause(self) -> None:
         self._paused += 1
         if self._paused == 1 and self._transport is not None:
+            self._transport.pause_reading()
+
+    def _stay_paused(self) -> None:
+        """uvloop begins to read when `connection_made` returns, whatever was said in it."""
+        if self._paused and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def _resume(self) -> None:

@@ -114,6 +114,9 @@ class _Datagram:
 
     def _admitted(self, login: Login, row: int) -> None:
         receiver = self._endpoint.receiver
+        if receiver.pace is not None and receiver.pace.over(self.terminal):
+            receiver.metrics.refused["record_rate"] += 1
+            return  # unanswered, it is sent again
         self.row = row
         receiver.metrics.logins["accepted" if row != NO_ROW else "quarantined"][self.protocol] += 1
         name = receiver.protocols[self.protocol].name
@@ -123,6 +126,9 @@ class _Datagram:
     def committed(self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]]) -> None:
         """Answer, one datagram each."""
         self._outstanding -= len(items)
+        pace = self._endpoint.receiver.pace
+        if pace is not None:
+            pace.took_datagram(self.terminal, items)
         for item, bad in zip(items, refused, strict=True):
             self._send(item.data if isinstance(item, Reply) else self.session.acknowledge(item, bad))
 

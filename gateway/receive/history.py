@@ -6,6 +6,7 @@ They are evidence, not data a terminal was told to forget: losing the last secon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from typing import Any
@@ -18,7 +19,8 @@ from gateway.receive.terminals import Terminals
 
 _log = structlog.get_logger()
 _PERIOD = 1.0  # s
-_TIMEOUT = 5.0  # s for one flush: the last one stands between SIGTERM and the end
+_TIMEOUT = 5.0  # s for one flush: a connection whose answer was lost must not end the writing of history
+_FAREWELL = 1.0  # s for the last flush
 _BOUND = 100_000  # facts kept while the store is away; older ones go
 
 
@@ -116,4 +118,6 @@ class History:
                 await asyncio.sleep(_PERIOD)
                 await self.flush()
         finally:
-            await self.flush()
+            with contextlib.suppress(TimeoutError):  # no store: evidence may be lost, the end may not be late
+                async with asyncio.timeout(_FAREWELL):
+                    await self.flush()

@@ -10,6 +10,7 @@ An unknown answer goes to the spool too: the store's unique keys make the drain 
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ import structlog
 
 from gateway.receive.batch import Batcher, Item, Pending, Work
 from gateway.receive.spool import Entry, Spool, SpoolFullError
-from gateway.store.writer import Kept, Outcome, Writer
+from gateway.store.writer import Kept, Outcome, Writer, is_away
 from protocols.records import Frame, Message, Quarantined
 from protocols.registry import WireProtocol
 
@@ -29,9 +30,13 @@ SPOOL = 2.0  # s for one write to the spool: with `SLOW`, a terminal hears withi
 SLOW = 2.0  # s for one transaction; a terminal may wait 5 s (EGTS) before it gives up, and the spool needs its part
 PROBE = 0.5  # s between looks at a store that is away
 DRAIN_FRAMES = 1000  # per transaction: short ones, so that live batches wait little
+GREETING = 10.0  # s to connect and have an answer from a store that was away
 DRAIN_TIMEOUT = 30.0  # s; nobody waits for a drain
-_DRAINING, _PROBING = -1, -2  # connections of their own
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
+LOOK = 2.0  # s between looks at a store that nothing is written to
+_AWAY = (psycopg.Error, OSError, TimeoutError)
+LIVE = (0, 1)  # slots of live batches
+DRAIN, LOOKING = -1, -2  # connections of their own
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Keeper:
@@ -63,11 +68,12 @@ class Keeper:
         self._loop = asyncio.get_running_loop()
         self._links: dict[int, Any] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._asked: asyncio.Task[bool] | None = None  # the disk, for room
         self.spool = spool
         self.store_up = True
         self.refusing = False
         self.reason = ""
+        self._told = ""
+        self._asked: asyncio.Task[bool] | None = None  # the disk, for room
         self.on_drained: Callable[[Work, Outcome], None] | None = None
 
     async def keep(self, work: Work, slot: int) -> Outcome | None:
@@ -81,21 +87,22 @@ class Keeper:
                     SLOW, slot, lambda link: self._writer.write(link, job, self._now())
                 )
                 return outcome
-            except AWAY as error:
+            except _AWAY as error:
                 await self._lose(slot)
-                if self.store_up:
-                    _log.warning("store does not answer: spooling", error=str(error).strip() or type(error).__name__)
-                self.store_up = False
+                if isinstance(error, psycopg.Error) and not is_away(error):
+                    raise
+                self._away(error)
         if self.refusing:
             return None
         try:
             async with asyncio.timeout(SPOOL):  # what is written later all the same is stored once all the same
                 await self.spool.append(self._entries(work))
         except (SpoolFullError, OSError) as error:  # a TimeoutError is an OSError
+            full = isinstance(error, SpoolFullError) or error.errno in _FULL
+            reason = "spool_full" if full else "spool_error"
             if not self.store_up:  # else it came back meanwhile, and takes what these terminals send again
-                self.reason = "spool_full" if isinstance(error, SpoolFullError) else "spool_error"
-                self.refusing = True
-            _log.error("spool refuses: not acknowledged", reason=self.reason, error=str(error) or type(error).__name__)
+                self.reason, self.refusing = reason, True
+            _log.error("spool refuses: nothing is acknowledged", reason=reason, error=_words(error))
             return None
         return self._nothing()
 
@@ -104,36 +111,43 @@ class Keeper:
 
         `resumed` is called when something is taken again, `busy` tells whether live batches wait for the store.
         """
+        looked = begun = self._loop.time()
+        looking: asyncio.Task[bool] | None = None
         draining: asyncio.Task[bool] | None = None
-        begun = 0.0
         try:
             while True:
-                if not self.store_up:
-                    await self._probe()
+                # A store or a disk that hangs holds up its own task, not the looks at the other.
                 if self.refusing and (self.store_up or await self._has_room()):
                     self._resume(resumed)
-                if draining is None and self.store_up and self.spool.frames:
+                if looking is None and (not self.store_up or self._loop.time() - looked >= LOOK):
+                    looked = self._loop.time()
+                    if not self.store_up or not (busy() or self.spool.frames):
+                        looking = self._loop.create_task(self._look())
+                if draining is None and self.store_up and (self.spool.frames or self.spool.unread):
                     begun = self._loop.time()
                     draining = self._loop.create_task(self._drain_some())
-                if draining is None:
+                tasks = {task for task in (looking, draining) if task is not None}
+                if not tasks:
                     await asyncio.sleep(PROBE)
                     continue
-                # A disk or a store that hangs holds up the drain, not the looks at the store.
-                await asyncio.wait({draining}, timeout=PROBE)
-                if not draining.done():
-                    continue
-                stored, draining = draining.result(), None
-                if not stored:
-                    await asyncio.sleep(PROBE)
-                    continue
-                # As long a rest as the work was, and while live batches wait: live traffic stays live.
-                await asyncio.sleep(max(0.001, self._loop.time() - begun))
-                for _ in range(20):
-                    if not busy():
-                        break
-                    await asyncio.sleep(0.005)
+                await asyncio.wait(tasks, timeout=PROBE, return_when=asyncio.FIRST_COMPLETED)
+                if looking is not None and looking.done():
+                    answered, looking = looking.result(), None
+                    if not answered:
+                        await asyncio.sleep(PROBE)
+                if draining is not None and draining.done():
+                    stored, draining = draining.result(), None
+                    if not stored:
+                        await asyncio.sleep(PROBE)
+                        continue
+                    # As long a rest as the work was, and while live batches wait: live traffic stays live.
+                    await asyncio.sleep(max(0.001, self._loop.time() - begun))
+                    for _ in range(20):
+                        if not busy():
+                            break
+                        await asyncio.sleep(0.005)
         finally:
-            for task in (draining, self._asked):
+            for task in (looking, draining, self._asked):
                 if task is not None:
                     task.cancel()
 
@@ -152,32 +166,41 @@ class Keeper:
         room, self._asked = self._asked.result(), None
         return room
 
-    async def _probe(self) -> None:
-        """Ask a store that is away."""
+    async def _look(self) -> bool:
+        """Ask the store; whether it answers."""
         try:
-            await self._within(SLOW, _PROBING, lambda link: link.execute("SELECT 1"))
-        except AWAY:
-            await self._lose(_PROBING)
-            await asyncio.sleep(PROBE)
-            return
-        _log.info("store is back", spooled=self.spool.frames)
-        self.store_up = True
+            if self.store_up:
+                await self._within(SLOW, LOOKING, lambda link: link.execute("SELECT 1"))
+            else:
+                await self._greet()
+        except _AWAY as error:
+            await self._lose(LOOKING)
+            self._away(error)
+            return False
+        self._back()
+        return True
 
     async def _drain_some(self) -> bool:
-        """Store the oldest spooled entries; whether that worked."""
+        """Store the oldest spooled entries; whether the store took them."""
         try:
+            await self.spool.read_again()
             entries = await self.spool.oldest(DRAIN_FRAMES)
-            if not entries:
-                return False
+        except OSError as error:
+            self._interrupted("spool cannot be read", error)
+            return False
+        if not entries:
+            return False
+        try:
             async with asyncio.timeout(DRAIN_TIMEOUT):
                 work = await self._rebuild(entries)
             outcome = await self._within(
-                DRAIN_TIMEOUT, _DRAINING, lambda link: self._writer.rewrite(link, work.job, self._now())
+                DRAIN_TIMEOUT, DRAIN, lambda link: self._writer.rewrite(link, work.job, self._now())
             )
-        except AWAY as error:
-            await self._lose(_DRAINING)
-            _log.warning("drain interrupted", error=str(error).strip() or type(error).__name__)
+        except Exception as error:  # it stays on disk, and live batches go to the store
+            await self._lose(DRAIN)
+            self._interrupted("drain interrupted", error)
             return False
+        self._told = ""
         if self.on_drained is not None:
             self.on_drained(work, outcome)
         await self.spool.drained(len(entries))
@@ -185,13 +208,43 @@ class Keeper:
             _log.info("spool drained")
         return True
 
+    async def _greet(self) -> None:
+        """Ask whether a store that was away is there, and open what live batches need: they have no time for it."""
+        for slot in (LOOKING, *LIVE):
+            try:
+                await self._within(GREETING, slot, lambda link: link.execute("SELECT 1"))
+            except _AWAY:
+                await self._lose(slot)  # it may only be a connection that did not outlive the server
+                raise
+
+    def _away(self, error: Exception) -> None:
+        if self.store_up:
+            _log.warning("store does not answer: spooling", error=_words(error))
+            self.store_up = False
+
+    def _back(self) -> None:
+        if not self.store_up:
+            _log.info("store is back", spooled=self.spool.frames)
+            self.store_up = True
+
+    def _interrupted(self, event: str, error: Exception) -> None:
+        """Told once, not at each attempt."""
+        told = f"{event}: {_words(error)}"
+        if told != self._told:
+            self._told = told
+            _log.warning(event, error=_words(error), exc_info=not isinstance(error, _AWAY))
+
     async def _rebuild(self, entries: list[Entry]) -> Work:
         """Spooled entries as an ordinary batch; terminals without a row get theirs now."""
         items: list[Pending] = []
         strange = [entry for entry in entries if entry.protocol not in self._numbers]  # spooled by a newer version
         entries = [entry for entry in entries if entry.protocol in self._numbers]
+        terminals = {entry.terminal: entry.protocol for entry in entries}
+        rows = dict(
+            zip(terminals, await asyncio.gather(*[self._resolve(*pair) for pair in terminals.items()]), strict=True)
+        )  # at once: new terminals that come together share a statement
         for entry in entries:
-            row = await self._resolve(entry.terminal, entry.protocol)
+            row = rows[entry.terminal]
             item: Item
             if entry.kind is None:
                 item = Frame(entry.data, entry.records, 0, entry.variant)
@@ -249,7 +302,11 @@ class Keeper:
     async def _link(self, slot: int) -> Any:
         link = self._links.get(slot)
         if link is None:
-            link = self._links[slot] = await self._open_store()
+            link = await self._open_store()
+            other = self._links.setdefault(slot, link)
+            if other is not link:  # somebody was quicker
+                await link.close()
+                return other
         return link
 
     async def _lose(self, slot: int) -> None:
@@ -283,3 +340,7 @@ class Drained:
 
     def abandoned(self) -> None:
         """It stays in the spool."""
+
+
+def _words(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__

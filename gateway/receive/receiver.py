@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import resource
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import psycopg
@@ -14,18 +11,19 @@ import structlog
 
 from gateway.metrics import ReceiveMetrics
 from gateway.receive.connection import TerminalConnection
-from gateway.receive.datagram import DatagramEndpoint
 from gateway.receive.history import History
+from gateway.receive.identity import Alternation, Note, remark
+from gateway.receive.limits import Gate, LoginLimit, Pace
+from gateway.receive.listener import Change, Listeners
 from gateway.receive.pipeline import Pipeline
 from gateway.receive.terminals import CHANNEL, NO_ROW, Terminals
-from gateway.settings import Listen, Settings
+from gateway.settings import Limits, Settings
 from protocols.records import Frame, Malformed, Message, Quarantined, Reply, Session
 from protocols.registry import WireProtocol
 
 _log = structlog.get_logger()
 
-DESCRIPTOR_RESERVE = 256  # for the store, the desk, logs and listeners
-BACKLOG = 4096  # a fleet reconnects at once
+STOP_TIMEOUT = 4.0  # s to answer what was taken before connections are cut
 _SWEEP = 1.0  # s between looks for timeouts
 _SLICE = 5000  # connections looked at before others get the loop
 
@@ -54,62 +52,60 @@ class Receiver:
         self.ask_version = settings.watch.firmware.ask
         self.stopping = False
         self.offset = 0.0  # wall clock minus the loop's clock
-        self.addresses: dict[str, list[str]] = {}  # protocol -> bound addresses
         self._clock = clock
         self._dsn = dsn
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
-        self._servers: list[asyncio.Server] = []
-        self._endpoints: list[asyncio.DatagramTransport] = []
+        self.pace: Pace | None = None
+        self.gate = Gate(settings.limits)
+        self._logins: LoginLimit | None = None
+        self._limit(None, settings.limits)
+        self._alternation = Alternation()
+        self._listeners = Listeners(self)
         self._connections: dict[TerminalConnection, None] = {}  # in the order they came
         self._gone = asyncio.Event()
         self._gone.set()
         self._by_terminal: dict[str, TerminalConnection] = {}
-        self._per_address: Counter[str] = Counter()
-        self._networks = [ipaddress.ip_network(str(network)) for network in settings.limits.allow]
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._limit = max(1, min(settings.limits.connections, descriptors - DESCRIPTOR_RESERVE))
         self._set_offset()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Bind every listener."""
-        _log.info("connection limit", connections=self._limit)
-        for listen in self.settings.listen:
-            await self._bind(listen)
+        _log.info("connection limit", connections=self.gate.most)
+        await self._listeners.apply(await self._listeners.prepare(self.settings.listen))
 
-    async def _bind(self, listen: Listen) -> None:
-        number = next(n for n, p in enumerate(self.protocols) if p.name == listen.protocol)
-        host = listen.host or None
-        if listen.transport == "udp":
-            transport, _ = await self._loop.create_datagram_endpoint(
-                lambda: DatagramEndpoint(self, number), local_addr=(listen.host, listen.port)
-            )
-            self._endpoints.append(transport)
-            bound = [transport.get_extra_info("sockname")]
-        else:
-            server = await self._loop.create_server(
-                lambda: TerminalConnection(self, number, self.new_session(number, "tcp")),
-                host,
-                listen.port,
-                backlog=BACKLOG,
-                reuse_address=True,
-            )
-            self._servers.append(server)
-            bound = [s.getsockname() for s in server.sockets]
-        for name in bound:
-            address = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
-            self.addresses.setdefault(
-                listen.protocol if listen.transport == "tcp" else f"{listen.protocol}/udp", []
-            ).append(address)
-            _log.info("listening", protocol=listen.protocol, transport=listen.transport, address=address)
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """Protocol, with ``/udp`` where it is, to bound addresses."""
+        return self._listeners.addresses
 
-    async def stop(self, timeout: float = 10.0) -> None:
+    async def prepare(self, settings: Settings) -> Change:
+        """Bind and read what other settings need; see `Listeners.prepare`."""
+        return await self._listeners.prepare(settings.listen)
+
+    async def reconfigure(self, settings: Settings, change: Change) -> None:
+        """Take over other settings; connections that are open stay open."""
+        before, self.settings = self.settings, settings
+        self.ask_version = settings.watch.firmware.ask
+        self.terminals.policy = settings.login.policy
+        self._limit(before.limits, settings.limits)
+        await self._listeners.apply(change)
+
+    def _limit(self, before: Limits | None, limits: Limits) -> None:
+        self.gate.configure(limits)
+        logins, records = limits.logins_per_minute_per_address, limits.records_per_second_per_terminal
+        if before is None or before.logins_per_minute_per_address != logins:
+            self._logins = LoginLimit(logins) if logins else None
+        if before is None or before.records_per_second_per_terminal != records:
+            if self.pace is not None:
+                self.pace.release_all()
+            self.pace = Pace(records, self.now) if records else None
+
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Accept no more, answer what was taken, close."""
         self.stopping = True
-        for server in self._servers:
-            server.close()
+        self._listeners.stop_accepting()
         for connection in list(self._connections):
             connection.stop()
         try:
@@ -120,20 +116,23 @@ class Receiver:
             _log.warning("connections cut at the end", connections=len(self._connections))
             for connection in list(self._connections):
                 connection.abandoned()
-        for transport in self._endpoints:
-            transport.close()
+        self._listeners.close()
         await asyncio.sleep(0)
 
     async def sweep(self) -> None:
         """End connections that do not log in or say nothing; ends by cancellation."""
-        login, idle = self.settings.login.timeout, self.settings.login.idle_timeout
         while True:
             await asyncio.sleep(_SWEEP)
             self._set_offset()
+            login, idle = self.settings.login.timeout, self.settings.login.idle_timeout
             for place, connection in enumerate(list(self._connections)):
                 now = self.now()
-                if connection.waiting:
-                    pass  # it waits for us
+                if (
+                    connection.waiting
+                    or connection.linger(now)
+                    or (self.pace is not None and self.pace.holds(connection))
+                ):
+                    pass  # it waits for us, or is on its way out
                 elif not connection.logged_in and now - connection.opened > login:
                     connection.expire("login timeout")
                 elif now - connection.last > idle:
@@ -155,42 +154,60 @@ class Receiver:
         """Whether unknown terminals are accepted without a row: the policy lets them in and the store is away."""
         return self.settings.login.policy == "accept" and not self.pipeline.keeper.store_up
 
-    def connected(self, connection: TerminalConnection, host: str) -> str:
+    def connected(self, connection: TerminalConnection) -> str:
         """Count a new connection; the reason if it is refused."""
+        reason = self.gate.enter(connection.host)
+        if reason or self.stopping:
+            self._register(connection)
+            reason = "stopping" if self.stopping else reason
+            self.metrics.refused[reason] += 1
+            return reason
+        return self.joined(connection)
+
+    def joined(self, connection: TerminalConnection) -> str:
+        """Take a connection that the gate has let in; the reason if it is refused after all."""
+        self._register(connection)
+        if self.stopping:
+            self.metrics.refused["stopping"] += 1
+            return "stopping"
+        self.metrics.accepted[connection.protocol] += 1
+        return ""
+
+    def _register(self, connection: TerminalConnection) -> None:
         self.metrics.connections[connection.protocol] += 1
         self._connections[connection] = None
         self._gone.clear()
-        self._per_address[host] += 1
-        most = self.settings.limits.connections_per_address
-        if self.stopping:
-            reason = "stopping"
-        elif not self.allowed(host):
-            reason = "not_allowed"
-        elif len(self._connections) > self._limit:
-            reason = "limit"
-        elif most and self._per_address[host] > most:
-            reason = "address_limit"
-        else:
-            self.metrics.accepted[connection.protocol] += 1
-            return ""
-        self.metrics.refused[reason] += 1
-        return reason
 
     def allowed(self, host: str) -> bool:
         """Whether `limits.allow` lets this address in."""
-        if not self._networks:
+        return self.gate.allowed(host)
+
+    def may_log_in(self, connection: TerminalConnection) -> bool:
+        """Whether its address has not made too many logins."""
+        if self._logins is None or self._logins.take(connection.host, self.now()):
             return True
-        address = ipaddress.ip_address(host.split("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._networks)
+        self.metrics.refused["login_rate"] += 1
+        self.metrics.logins["refused"][connection.protocol] += 1
+        return False
 
     def logged_in(self, connection: TerminalConnection) -> None:
         """The newest connection of a terminal closes the one before it."""
-        older = self._by_terminal.get(connection.terminal)
-        self._by_terminal[connection.terminal] = connection
-        if older is not None and older is not connection:
-            older.supersede()
+        terminal = connection.terminal
+        older = self._by_terminal.get(terminal)
+        self._by_terminal[terminal] = connection
+        if older is connection:
+            return
+        reason = f"replaced by a newer connection from {connection.address}"
+        host = connection.host
+        other = self._alternation.came(terminal, host, older.host if older is not None else None, self.now())
+        if other is not None:
+            _log.warning("duplicate identity", terminal=terminal, addresses=[other, host])
+            reason = f"duplicate identity: logins alternate between {other} and {host}"
+            self.pipeline.put(Note(connection.protocol, terminal, connection.row), remark(other, host), self.now())
+        if older is not None:
+            older.supersede(reason)
+        if self.pace is not None:
+            self.pace.came(connection)
 
     def disconnected(self, connection: TerminalConnection) -> None:
         """Forget a connection."""
@@ -198,12 +215,12 @@ class Receiver:
         if not self._connections:
             self._gone.set()
         self.metrics.connections[connection.protocol] -= 1
-        host = connection.address.rpartition(":")[0]
-        self._per_address[host] -= 1
-        if self._per_address[host] <= 0:
-            del self._per_address[host]
+        self.gate.leave(connection.host)
+        if self.pace is not None:
+            self.pace.forget(connection)
         if self._by_terminal.get(connection.terminal) is connection:
             del self._by_terminal[connection.terminal]
+            self._alternation.left(connection.terminal, connection.host, self.now())
 
     def connected_count(self) -> int:
         """How many terminals are connected and logged in."""
@@ -228,15 +245,36 @@ class Receiver:
                     self._dsn, autocommit=True, application_name="dozor registry"
                 ) as link:
                     await link.execute(f"LISTEN {CHANNEL}")
-                    await self._release(link, None)
-                    async for notice in link.notifies():
-                        if await self.terminals.reload(notice.payload) != NO_ROW:
-                            await self._release(link, notice.payload)
+                    for name in [c.terminal for c in self._by_terminal.values() if c.row == NO_ROW]:
+                        await self._look_up(name)  # perhaps while nobody listened
+                    await self._release(None)
+                    async for notice in link.notifies():  # which keeps `link` to itself
+                        if await self._look_up(notice.payload):
+                            await self._release(notice.payload)
             except (psycopg.Error, OSError, TimeoutError):
                 await asyncio.sleep(1.0)
 
-    async def _release(self, link: psycopg.AsyncConnection, terminal: str | None) -> None:
+    async def _look_up(self, name: str) -> bool:
+        """Read a terminal of the registry again; whether it is there."""
+        row = await self.terminals.reload(name)
+        connection = self._by_terminal.get(name)
+        if row != NO_ROW and connection is not None and connection.row == NO_ROW:
+            connection.registered(row)
+        return row != NO_ROW
+
+    async def _settle(self) -> None:
+        """Wait until every frame taken so far is committed, whatever it was taken for."""
+        barrier = _Replay(0, "", NO_ROW)
+        self.pipeline.put(barrier, Reply(b""), self.now())
+        await barrier.stored
+
+    async def _release(self, terminal: str | None) -> None:
+        async with self.terminals.pool.connection() as link:
+            await self._replay(link, terminal)
+
+    async def _replay(self, link: psycopg.AsyncConnection, terminal: str | None) -> None:
         after = 0
+        settled = False
         while True:
             cursor = await link.execute(
                 "SELECT q.id, q.terminal, t.id, q.protocol, q.variant, q.data, extract(epoch FROM q.received)::float8 "
@@ -246,13 +284,13 @@ class Receiver:
             )
             rows = await cursor.fetchall()
             if not rows:
-                return
+                if settled:
+                    return
+                await self._settle()  # frames taken before the registration may be on their way into quarantine
+                settled = True
+                continue
             for identifier, name, row, protocol, variant, data, received in rows:
                 after = identifier
-                self.terminals.rows[name] = row
-                connection = self._by_terminal.get(name)
-                if connection is not None:
-                    connection.row = row  # from here on its frames are decoded as they come
                 number = next((n for n, p in enumerate(self.protocols) if p.name == protocol), None)
                 if number is None:
                     continue

@@ -117,5 +117,9 @@ def _with_extra(out: NDArray[Any], index: NDArray[np.intp], extra: dict[int, dic
 
 def jsonb(value: dict[str, Any]) -> bytes:
     """JSON as jsonb takes it: it cannot hold U+0000, nor lone surrogates."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("\\u0000", "\ufffd").encode("utf-8", "replace")
+    told = {_storable(name): _storable(item) for name, item in value.items()}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+
+
+def _storable(item: Any) -> Any:
+    return item.replace("\0", "\ufffd") if isinstance(item, str) else item

@@ -11,6 +11,7 @@ After a `kill -9` of the service the server lives on, and the next start attache
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import pwd
@@ -24,12 +25,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
+import structlog
 
 from gateway.errors import EmbeddedStoreError
 
+_log = structlog.get_logger()
+
 START_TIMEOUT = 60.0  # s; recovery after a crash replays up to max_wal_size
-STOP_TIMEOUT = 10.0  # s for a fast shutdown before an immediate one
+STOP_TIMEOUT = 5.0  # s for a fast shutdown before an immediate one
 _SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX = 107  # sun_path
 _USERS = ("dozor", "postgres", "nobody")  # as root, the first that exists
@@ -66,6 +71,7 @@ class EmbeddedServer:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.cluster = data_dir / "postgres"
+        self.stopping = False  # then nobody starts it again
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _unprivileged_user(self.cluster) if os.geteuid() == 0 else None
 
@@ -111,18 +117,23 @@ class EmbeddedServer:
             return None
         return pid if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) else None
 
-    def stop(self) -> None:
-        """Fast shutdown; an immediate one (recovery at the next start) if that takes too long."""
-        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+    def stop(self, *, at_once: bool = False) -> None:
+        """Fast shutdown; an immediate one (recovery at the next start) if that takes too long, or `at_once`."""
+        self.stopping = True
+        steps = ((signal.SIGINT, STOP_TIMEOUT), (signal.SIGQUIT, 1.0), (signal.SIGKILL, 1.0))
+        for how, patience in steps[1:] if at_once else steps:
             pid = self.pid()
             if pid is None:
                 break
-            os.kill(pid, how)
-            deadline = time.monotonic() + STOP_TIMEOUT
+            # A postmaster that is killed leaves children that hold its memory; stopped ones would stay for ever.
+            for process in _family(pid) if how == signal.SIGKILL else [pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, how)
+            deadline = time.monotonic() + patience
             while self.is_running() and time.monotonic() < deadline:
                 time.sleep(0.02)
         if self._process is not None:
-            self._process.wait(STOP_TIMEOUT)
+            self._process.wait(1.0)
             self._process = None
         link = self._short_link()
         if link is not None:
@@ -156,6 +167,9 @@ class EmbeddedServer:
         fresh.rename(self.cluster)
 
     def _start(self) -> None:
+        lock = self.cluster / "postmaster.pid"
+        if lock.exists() and not lock.stat().st_size:  # left by a full disk or a power cut; PostgreSQL would not start
+            lock.unlink()
         self._process = subprocess.Popen(
             [self._binary("postgres"), "-D", self._where(self.cluster)],
             cwd=self.cluster,
@@ -278,6 +292,14 @@ def _environment() -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
+def _family(pid: int) -> list[int]:
+    """A process and its children."""
+    try:
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _walkable_by_others(directory: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in (directory, *directory.parents))
 
@@ -293,8 +315,11 @@ def _append(file: Path, text: str) -> None:
 
 
 async def keep_running(server: EmbeddedServer) -> None:
-    """Start the server again whenever it is gone; ends only by cancellation."""
+    """Start the server again whenever it is gone, until it is stopped or this is cancelled."""
     while True:
         await asyncio.sleep(1.0)
-        if not await asyncio.to_thread(server.is_running):
-            await asyncio.to_thread(server.ensure_running)
+        if not server.stopping and not await asyncio.to_thread(server.is_running):
+            try:
+                await asyncio.to_thread(server.ensure_running)
+            except (EmbeddedStoreError, OSError) as error:  # a full disk, say: it may have room later
+                _log.error("embedded store does not start", error=str(error))

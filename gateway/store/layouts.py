@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import isfinite
 
 import numpy as np
 import psycopg
@@ -54,7 +55,9 @@ class Layouts:
         await link.execute(
             "INSERT INTO layout (names, terminal) VALUES (%s, %s) ON CONFLICT DO NOTHING", (list(names), terminal)
         )
-        cursor = await link.execute("SELECT id FROM layout WHERE names = %s::text[]", (list(names),))
+        cursor = await link.execute(
+            "SELECT id FROM layout WHERE layout_digest(names) = layout_digest(%s::text[])", (list(names),)
+        )
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101  # inserted just now, or by somebody before
         self._ids[names] = row[0]
@@ -66,5 +69,5 @@ def _to_extra(batch: Batch, group: MeasureGroup) -> None:
     for row, told in zip(group.rows.tolist(), values.tolist(), strict=True):
         extra = batch.extra.setdefault(row, {})
         for name, value in zip(group.names, told, strict=True):
-            if value == value:  # not NaN
+            if isfinite(value):
                 extra.setdefault(name, int(value) if value.is_integer() else value)

@@ -106,9 +106,9 @@ class Writer:
             return await self._careful(link, job, np.zeros(len(job.rows), np.bool_), outside)
         except psycopg.errors.DeadlockDetected:
             return await self._careful(link, job, np.zeros(len(job.rows), np.bool_), outside)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if is_away(error):
+                raise
             return await self._split(link, job, now)
 
     async def rewrite(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
@@ -123,9 +123,9 @@ class Writer:
             return await self._transact(link, job, plain, outside)
         except psycopg.errors.DeadlockDetected:  # the other side won; its rows are there now
             return await self._transact(link, job, plain, outside)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if is_away(error):
+                raise
             return await self._split(link, job, clock.time_ns() // 1000)
 
     async def _divide(
@@ -275,6 +275,18 @@ class Writer:
         outcome = await self.rewrite(link, rest, now)
         outcome += await self.rewrite(link, Job(_select(job.rows, ~first), job.sources), now)
         return outcome
+
+
+def is_away(error: psycopg.Error) -> bool:
+    """Whether the store, not the contents, is the reason: repeating the job may help.
+
+    psycopg counts class 54, a limit that the contents exceed, among the operational errors. A server that takes no
+    writes (a standby, say) is no operational error, but no frame is to blame for it either.
+    """
+    state = error.sqlstate or ""
+    if isinstance(error, psycopg.OperationalError):
+        return not state.startswith("54")
+    return state.startswith(("25", "42"))
 
 
 def _digest(kept: Kept, received: int = 0) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,27 +13,35 @@ from psycopg import Error
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from detectors import firmware, silence
+from detectors.firmware import Catalogue
 from detectors.silence import SilenceRule
-from gateway.channels import configured_channels
 from gateway.receive.pipeline import Committed
 from gateway.settings import Settings
 from gateway.watch.catalogue import read_catalogue
 from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
+from ticketing.clock_watch import watch_clocks
 from ticketing.incidents import Incidents
-from ticketing.instance import instance_secret
 from ticketing.outbox import Channel, Outbox
 from ticketing.store import Counts, TicketStore
 
 _log = structlog.get_logger()
 _COUNT_PERIOD = 5.0  # s between counts of tickets for the metrics
+_CLOCK_PERIOD = 2.0  # s between looks at the clocks of tickets; a round with nothing due reads one index
 KINDS = (silence.KIND, firmware.KIND)
 
 
-async def channels(settings: Settings, pool: AsyncConnectionPool, desk_url: str) -> list[Channel]:
-    """The configured ways to tell people."""
-    return configured_channels(settings, await instance_secret(pool), desk_url)
+def silence_rule(settings: Settings) -> SilenceRule:
+    """When a terminal counts as silent."""
+    silent = settings.watch.silence
+    return SilenceRule(after=silent.after, floor=silent.floor, ceiling=silent.ceiling, learn=silent.learn)
+
+
+def catalogue(settings: Settings) -> Catalogue | None:
+    """The releases that firmware is judged by, if any."""
+    file = settings.watch.firmware.catalogue
+    return read_catalogue(file) if file else None
 
 
 class WatchRole:
@@ -40,22 +49,18 @@ class WatchRole:
 
     def __init__(self, settings: Settings, pool: AsyncConnectionPool, owed: list[Channel]) -> None:
         watch = settings.watch
-        rule = SilenceRule(
-            after=watch.silence.after,
-            floor=watch.silence.floor,
-            ceiling=watch.silence.ceiling,
-            learn=watch.silence.learn,
-        )
-        self.fleet = Fleet(Listening(), rule)
+        self._pool = pool
+        self.fleet = Fleet(Listening(), silence_rule(settings))
         self.outbox = Outbox(pool, owed)
         self.tickets = TicketStore(pool)
+        self.incidents = Incidents(pool, policy=settings.desk.policy, targets=self.outbox.targets)
         self.patrol = Patrol(
             pool,
             self.fleet,
-            Incidents(pool, policy=settings.desk.policy, targets=self.outbox.targets),
+            self.incidents,
             hold=watch.incidents.hold,
             recovery=watch.incidents.recovery,
-            catalogue=read_catalogue(watch.firmware.catalogue) if watch.firmware.catalogue else None,
+            catalogue=catalogue(settings),
             on_opened=self.outbox.wake,
         )
         self._counts = Counts({}, {}, {})
@@ -70,6 +75,15 @@ class WatchRole:
             rows.batch.flags,
         )  # fmt: skip
 
+    def reconfigure(self, settings: Settings, releases: Catalogue | None, owed: list[Channel]) -> None:
+        """Take over changed thresholds, catalogue and channels; nothing learned is forgotten."""
+        incidents = settings.watch.incidents
+        self.patrol.reconfigure(
+            rule=silence_rule(settings), hold=incidents.hold, recovery=incidents.recovery, catalogue=releases
+        )
+        self.outbox.replace(owed)
+        self.incidents.tell(self.outbox.targets)
+
     async def start(self) -> None:
         """Restore; before the first frame is accepted."""
         await self.patrol.start(time.time(), time.monotonic())
@@ -80,6 +94,7 @@ class WatchRole:
             group.create_task(self.patrol.run(listening))
             group.create_task(self.outbox.run())
             group.create_task(self._count())
+            group.create_task(self._watch_clocks())
 
     async def stop(self) -> None:
         """Keep what was learned; when no more frames are accepted."""
@@ -93,6 +108,14 @@ class WatchRole:
             except (Error, PoolTimeout, OSError) as error:
                 _log.warning("tickets not counted", error=str(error).strip())
             await asyncio.sleep(_COUNT_PERIOD)
+
+    async def _watch_clocks(self) -> None:
+        while True:
+            try:
+                await watch_clocks(self._pool, datetime.now(UTC))
+            except (Error, PoolTimeout, OSError) as error:
+                _log.warning("clocks not looked at", error=str(error).strip())
+            await asyncio.sleep(_CLOCK_PERIOD)
 
     def metrics(self) -> Iterator[Metric]:
         """Verdicts, incidents, tickets and what is owed."""

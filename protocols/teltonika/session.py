@@ -57,18 +57,26 @@ class TeltonikaSession:
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; damage is an event in its place."""
         if self._imei is not None and not self._buffer and not self._waiting and not self._closed:
-            # the usual case: exactly one whole frame in one read
-            size = len(data)
-            if (
-                size >= _OVERHEAD + _MIN_DATA
-                and data[:4] == b"\0\0\0\0"
-                and int.from_bytes(data[4:8], "big") + _OVERHEAD == size <= self._max_frame
-                and not 0x0B < data[8] < 0x10
-                and _crc(data[8:-4]) == int.from_bytes(data[-4:], "big")
-            ):
-                offset = self._offset
-                self._offset = offset + size
-                return (Frame(data, data[9], offset),)
+            # The usual case: whole data frames and nothing else; what is different goes the long way below.
+            frames: list[Event] = []
+            at, end, offset = 0, len(data), self._offset
+            while end - at >= _OVERHEAD + _MIN_DATA and data[at : at + 4] == b"\0\0\0\0":
+                stop = at + int.from_bytes(data[at + 4 : at + 8], "big") + _OVERHEAD
+                if (
+                    not at + _OVERHEAD + _MIN_DATA <= stop <= end
+                    or stop - at > self._max_frame
+                    or 0x0B < data[at + 8] < 0x10
+                    or _crc(data[at + 8 : stop - 4]) != int.from_bytes(data[stop - 4 : stop], "big")
+                ):
+                    break
+                frames.append(Frame(data if stop - at == end else data[at:stop], data[at + 9], offset + at))
+                at = stop
+            self._offset = offset + at
+            if at == end:
+                return frames
+            data = data[at:]
+            self._buffer = data
+            return frames + self._parse()
         if self._closed:
             return ()
         if type(self._buffer) is bytearray:

@@ -239,7 +239,7 @@ class Server:
         life.check()
         tables.settle()
         if link.closed:
-            raise psycopg.InterfaceError("the connection is closed")
+            raise psycopg.OperationalError("the connection is closed")
         phase = world.schedule.store_mode(world.elapsed)
         mode = phase.mode if phase else "well"
         world.note("store", what, mode)

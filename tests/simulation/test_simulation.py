@@ -143,10 +143,10 @@ def test_a_window_that_opens_too_early_is_caught(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_gateway_that_never_looks_for_its_store_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def idle(self: Keeper) -> None:
-        await asyncio.sleep(0.5)
+    async def idle(self: Keeper) -> bool:
+        return False
 
-    monkeypatch.setattr(Keeper, "_probe", idle)
+    monkeypatch.setattr(Keeper, "_look", idle)
     assert _caught()
 
 

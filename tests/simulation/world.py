@@ -351,6 +351,7 @@ class World:
             pipeline is not None
             and not self._due
             and not pipeline.keeper.spool.frames
+            and not pipeline.keeper.spool.unread
             and not self.tables.late
             and all(terminal.finished or not self.admits(terminal) for terminal in self.terminals)
         )

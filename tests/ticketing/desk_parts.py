@@ -45,12 +45,14 @@ def finding(terminal, at=MONDAY, kind="silence", reason="silent for 6 min, limit
     return Finding(kind, terminal, at - 30, at, Explanation(Verdict.FAIL, reason, {"age_s": 360.0}))
 
 
-async def raise_one(pool, terminal, at=MONDAY, *, current=lambda: True, targets=(), incidents=None, **kwargs):
+async def raise_one(
+    pool, terminal, at=MONDAY, *, current=lambda: True, targets=(), incidents=None, zone="unknown", **kwargs
+):
     incidents = incidents or Incidents(pool, targets=targets)
     found = finding(terminal, at, **kwargs)
 
     async def prepare(_connection):
-        return Case(found, "Truck 12", {"verdict": {"age_s": 360.0}}, priority=2)
+        return Case(found, "Truck 12", {"verdict": {"age_s": 360.0}}, priority=2, zone=zone)
 
     return await incidents.raise_finding(found, at, prepare, current)
 

@@ -4,10 +4,10 @@ import itertools
 import pytest
 
 from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
+from ticketing.clock_errors import ClockInputError
 from ticketing.errors import ConflictError
 from ticketing.incidents import Incidents, Outcome
 from ticketing.outbox import Target
-from ticketing.reaction import UnknownPolicyError
 from ticketing.store import TicketStore
 from ticketing.tickets import PEOPLE, TRANSITIONS, Action, State
 
@@ -104,8 +104,10 @@ def test_relapse_returns_the_same_number_within_seven_days(postgres_dsn, closed_
 
 
 def test_an_unknown_policy_is_refused_at_the_start():
-    with pytest.raises(UnknownPolicyError):
-        Incidents(None, policy="after-sales")
+    with pytest.raises(ClockInputError, match="unknown policy 'gold'"):
+        Incidents(None, policy="gold")
+    with pytest.raises(ClockInputError, match="no version"):
+        Incidents(None, policy="after-sales@9")
 
 
 def test_raising_recovering_and_people_at_once_leave_one_consistent_ticket(postgres_dsn):

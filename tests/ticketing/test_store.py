@@ -17,7 +17,7 @@ def test_the_ticket_has_the_contracts_keys(postgres_dsn):
         async with pool_of(postgres_dsn) as pool:
             terminal = await add_terminal(pool, "860000000000001")
             raised = await raise_one(pool, terminal)
-            store = TicketStore(pool)
+            store = TicketStore(pool, clock=Clock(MONDAY + 3600))
             page = await store.list()
             return raised, page, await store.get(raised.number), await store.get("DZ-99"), await store.get("a\x00b")
 
@@ -42,6 +42,7 @@ def test_the_ticket_has_the_contracts_keys(postgres_dsn):
         "next": None,
     }
     whole = msgspec.json.decode(msgspec.json.encode(ticket))
+    (clock,) = whole.pop("clocks")
     assert whole == listed["items"][0] | {
         "evidence": {"verdict": {"age_s": 360.0}},
         "journal": [
@@ -53,6 +54,9 @@ def test_the_ticket_has_the_contracts_keys(postgres_dsn):
             }
         ],
     }
+    assert (clock["policy"], clock["clock"], clock["calendar"]) == ("integrator-standard", "reaction-remote", "RU")
+    assert (clock["start"], clock["due"]) == ("2026-11-16T13:00:00+03:00", "2026-11-16T17:00:00+03:00")
+    assert clock["at"] == {"instant": "2026-11-16T14:00:00+03:00", "counted_minutes": 60, "fired": False}
 
 
 def test_a_ticket_is_worked_to_its_closing(postgres_dsn):

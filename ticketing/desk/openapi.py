@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ticketing.desk import api, asked
+from ticketing.desk.openapi_clock import clock_schemas
 from ticketing.desk.ports import Connection, Fleet, Message, Page, Quarantined, Terminal
 from ticketing.desk.queries import Found, desk
 from ticketing.store import Counts, Incident
@@ -94,7 +95,10 @@ def description(version: str) -> dict[str, Any]:
         "info": {
             "title": "Dozor desk",
             "version": version or "0",
-            "description": "The desk's pages as JSON. Instants are UTC; lists are paged by cursor.",
+            "description": (
+                "The desk's pages as JSON. Instants are UTC, those of a clock have its zone's offset; lists are paged "
+                "by cursor."
+            ),
         },
         "security": [{"token": []}, {"session": []}],
         "paths": _paths(),
@@ -223,6 +227,7 @@ def _schemas() -> dict[str, Any]:
         reference = root.get("$ref", "").rpartition("/")[2]
         if reference != name:
             schemas[name] = schemas.pop(reference) if reference in schemas else root
+    schemas["Ticket"]["properties"]["clocks"] = {"type": "array", "items": {"$ref": "#/components/schemas/Clock"}}
     for schema in schemas.values():
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
@@ -232,4 +237,4 @@ def _schemas() -> dict[str, Any]:
                 field.pop("default", None)
                 if name.endswith("_at") or name in INSTANTS:
                     next(t for t in field.get("anyOf", [field]) if t["type"] == "string")["format"] = "date-time"
-    return schemas
+    return schemas | clock_schemas()

@@ -69,7 +69,6 @@ async def act(request: Request, action: Action) -> Response:
 
 
 def _ticket(request: Request, found: Ticket, *, status: int = 200, error: str = "", text: str = "") -> Response:
-    taken = next((entry for entry in found.journal if entry.action == Action.TAKE), None)
     owner = next((entry.actor for entry in reversed(found.journal) if entry.action == Action.TAKE), None)
     return render(
         request,
@@ -77,7 +76,6 @@ def _ticket(request: Request, found: Ticket, *, status: int = 200, error: str = 
         status=status,
         ticket=found,
         actions=[a for a in PEOPLE if a in found.actions and visitor(request).may(str(a))],
-        taken=taken,
         owner=owner,
         watch=WATCH,
         error=error,

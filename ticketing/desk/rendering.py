@@ -34,6 +34,8 @@ ACTIONS = {
     "opened": "opened the ticket",
     "recovered": "saw recovery",
     "relapsed": "saw a relapse",
+    "warned": "warned",
+    "breached": "recorded a breach",
 }
 # A measure's unit goes by its name; the longest matching beginning wins.
 UNITS = {
@@ -94,6 +96,7 @@ class Rendering:
             grouped=lambda n: f"{n:,}".replace(",", " "),
             label=label,
             told=told,
+            moment=datetime.fromisoformat,
             ordered=ordered,
         )
 

@@ -171,6 +171,16 @@ def book() -> PolicyBook:
     return PolicyBook(shipped())
 
 
+def is_file(reference: str) -> bool:
+    """Whether a reference names a file: it has a slash in it, or ends in `.toml`."""
+    return "/" in reference or reference.endswith(".toml")
+
+
+def resolve(reference: str) -> Policy:
+    """A shipped policy by `name` or `name@version`, or the policy file of that path; see `get` and `load`."""
+    return load(Path(reference)) if is_file(reference) else get(reference)
+
+
 def get(reference: str) -> Policy:
     """A shipped policy by `name` or `name@version`; unknown ones raise `ClockInputError`."""
     return book().get(reference)

@@ -105,7 +105,7 @@ async def add_records(
         await connection.set_autocommit(False)
         rows = await connection.execute(
             """INSERT INTO layout (names, terminal) VALUES (%s, %s)
-               ON CONFLICT (names) DO UPDATE SET names = layout.names RETURNING id""",
+               ON CONFLICT (layout_digest(names)) DO UPDATE SET names = layout.names RETURNING id""",
             (list(layout), terminal),
         )
         (layout_id,) = await rows.fetchone()
@@ -167,9 +167,9 @@ async def add_message(pool, identity, text, data=b"\x00"):
     """One message."""
     async with pool.connection() as connection:
         await connection.execute(
-            """INSERT INTO message (received, terminal, protocol, kind, body, data)
-               VALUES (now(), %s, 'wialon-ips', 'driver', %s, %s)""",
-            (identity, text, data),
+            """INSERT INTO message (received, terminal, protocol, kind, body, digest, data)
+               VALUES (now(), %s, 'wialon-ips', 'driver', %s, sha256(%s || random()::text::bytea), %s)""",
+            (identity, text, data, data),
         )
 
 

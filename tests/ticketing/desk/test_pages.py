@@ -1,6 +1,7 @@
 """What the pages show, that nothing from a terminal or a form runs in a browser, and what every answer carries."""
 
 import asyncio
+import html
 import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -193,6 +194,52 @@ def test_the_queue_runs_its_clocks_and_pages(postgres_dsn):
             assert "limit=2" in following
             only = (await browser.get("/tickets?state=new&kind=silence")).text
             assert re.findall(r'<tr id="t-([^"]+)"', only) == [numbers["new"]]
+
+    run(postgres_dsn, work)
+
+
+def test_the_ticket_page_explains_its_clock(postgres_dsn):
+    async def work(desk):
+        numbers = await small_fleet(desk.pool)
+        async with desk.signed_in("admin") as browser:
+
+            async def page(number):
+                answer = await browser.get(f"/tickets/{number}")
+                assert answer.status_code == 200
+                return html.unescape(answer.text)
+
+            fresh = await page(numbers["new"])
+            (clock,) = (await desk.tickets.get(numbers["new"])).clocks
+            assert "4 h of working time. Worked Mon-Fri 09:00-18:00, calendar RU, Europe/Moscow." in fresh
+            for shown in (clock["texts"]["start"], clock["texts"]["due"][0], "First reaction due"):
+                assert shown in fresh, shown
+            assert clock["intervals"]
+            for step in clock["intervals"]:
+                assert f'<span class="from">{step["span"]}</span> <span>{step["text"]}</span>' in fresh
+            await desk.tickets.act(Action.ASK, numbers["new"], "admin", "in the workshop?")
+            asked = await page(numbers["new"])
+            assert "Reaction in time" in asked
+            assert "Waiting for the client holds the due time" in asked
+            assert "an open pause holds the clock since" in asked
+            await desk.tickets.act(Action.TAKE, numbers["new"], "admin")
+            assert "does not count: pause, waiting for the client" in await page(numbers["new"])
+            queue = html.unescape((await browser.get("/tickets")).text)
+            assert "held" not in queue
+
+            # A year ago: broken by now, whatever the calendar says.
+            old = await add_terminal(desk.pool, "old")
+            raised = await raise_one(desk.pool, old, datetime(2025, 10, 31, 14, tzinfo=UTC).timestamp())
+            await desk.tickets.act(Action.TAKE, raised.number, "admin")
+            broken = await page(raised.number)
+            assert re.search(r"Reaction \d+ d late", broken)
+            assert "Breached" in broken
+            assert "Saturday 1 November, worked instead of Monday 3 November, closes at 17:00" in broken
+
+            unknown = await add_terminal(desk.pool, "unknown")
+            raised = await raise_one(desk.pool, unknown, datetime(2035, 3, 5, 10, tzinfo=UTC).timestamp())
+            odd = await page(raised.number)
+            assert "No due time" in odd
+            assert "RU does not know the year 2035" in odd
 
     run(postgres_dsn, work)
 

@@ -1,0 +1,122 @@
+"""Records decoded per second, per protocol, in frames of 20 records.
+
+Each figure is one core, from the bytes of a connection to the finished columns, checksums included: what the session
+cuts out of each read goes to the decoder, 200 frames at a time, as a batch of the gateway does.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import public, structloop
+from bench.samples import RECORDS, wire_frames
+from protocols.omnicomm.declaration import tree as omnicomm_tree
+from protocols.records import Frame, Login
+from protocols.registry import PROTOCOLS, protocol
+from protocols.teltonika.declaration import parse_avl
+from protocols.wialon_ips.declaration import read_member, split_frame
+
+BATCH = 200  # frames; 4 000 records, the gateway's largest batch
+
+
+def measure(name: str, *, seconds: float, with_public: bool) -> dict[str, Any]:
+    """One entry of the contract's `decode`, and what explains it."""
+    login, wires = wire_frames(name, BATCH)
+    frames = _frames(name, login, wires)
+    decode = protocol(name).decode
+    batch = decode(frames).batch
+    if len(batch) != BATCH * RECORDS:
+        raise RuntimeError(f"{name}: {len(batch)} records out of {BATCH * RECORDS}")
+    loop = None
+    if name == "teltonika":
+        if not structloop.same(batch, structloop.decode(wires)):
+            raise RuntimeError("the struct loop and the decoder disagree")
+        loop = _rate(lambda: structloop.decode(wires), seconds)
+    told: dict[str, Any] = {
+        "records_per_frame": RECORDS,
+        "records_per_s": _rate(_session(name, login, wires), seconds),
+        "construct_records_per_s": _rate(lambda: _declared(name, frames[:10]), seconds, records=10 * RECORDS),
+        "struct_records_per_s": loop,
+        "public": {},
+        "decoder_records_per_s": _rate(lambda: decode(frames), seconds),
+        "bytes_per_record": round(sum(map(len, wires)) / len(wires) / RECORDS, 1),
+    }
+    if with_public:
+        told["public"] = _public(name, wires, seconds)
+    return told
+
+
+def _frames(name: str, login: bytes, wires: list[bytes]) -> list[Frame]:
+    session = protocol(name).new_session()
+    if not any(isinstance(event, Login) for event in session.receive_data(login, 0.0)):
+        raise RuntimeError(f"{name}: no login")
+    session.accept(0.0)
+    found = [event for wire in wires for event in session.receive_data(wire, 0.0) if isinstance(event, Frame)]
+    if len(found) != len(wires):
+        raise RuntimeError(f"{name}: {len(found)} frames out of {len(wires)}")
+    return found
+
+
+def _session(name: str, login: bytes, wires: list[bytes]) -> Callable[[], object]:
+    """Session and decoder: a read a frame."""
+    session = protocol(name).new_session()
+    session.receive_data(login, 0.0)
+    session.accept(0.0)
+    receive, decode = session.receive_data, protocol(name).decode
+
+    def work() -> object:
+        frames: list[Frame] = []
+        for wire in wires:
+            frames += receive(wire, 0.0)
+        return decode(frames)
+
+    return work
+
+
+def _declared(name: str, frames: list[Frame]) -> object:
+    """The readable declaration: construct; for Omnicomm with protobuf's reader; for Wialon its plain parser."""
+    if name == "teltonika":
+        return [parse_avl(frame.data[8:-4]) for frame in frames]
+    if name == "omnicomm":
+        return [omnicomm_tree(frame) for frame in frames]
+    return [read_member(body) for frame in frames for body in split_frame(frame.data, frame.variant)[1]]
+
+
+def _rate(work: Callable[[], object], seconds: float, records: int = BATCH * RECORDS) -> float:
+    """Records per second: the median of runs that last `seconds` together, after one that counts for nothing."""
+    work()
+    gc.collect()
+    gc.freeze()  # as the service does
+    took = []
+    end = time.perf_counter() + seconds
+    while len(took) < 3 or time.perf_counter() < end:
+        begun = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - begun)
+    gc.unfreeze()
+    return round(records / statistics.median(took), 1)
+
+
+def _public(name: str, wires: list[bytes], seconds: float) -> dict[str, float]:
+    if name not in public.PACKAGES:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="dozor-bench-public-") as folder:
+        file = Path(folder) / "frames"
+        file.write_text("\n".join(wire.hex() for wire in wires[:20]))
+        try:
+            return public.measure(name, file, seconds)
+        except public.PackageMissingError as error:
+            print(f"  public decoder left out: {error}", file=sys.stderr)
+            return {}
+
+
+def names() -> list[str]:
+    """The protocols there are."""
+    return list(PROTOCOLS)

@@ -1,0 +1,86 @@
+"""The watch at scale: one tick over a whole fleet, a batch's state update, and a start with the fleet registered."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import psutil
+
+from bench import copyalone
+from bench.copyalone import Shape
+from bench.processes import Gateway
+from detectors.silence import SilenceRule
+from gateway.watch.fleet import Fleet
+from gateway.watch.listening import Listening
+from gateway.watch.patrol import Patrol
+from protocols.records import IGNITION_KNOWN, IGNITION_ON, VALID
+from ticketing.incidents import Incidents
+
+BATCH = 4000  # records, the gateway's largest batch
+
+
+class _Nothing:
+    """Stands where the store would: ticks and updates ask nothing of it."""
+
+
+def tick(terminals: int, *, ticks: int = 10) -> dict[str, float]:
+    """Milliseconds of one tick over `terminals` that report, and of one batch's state update among them."""
+    nothing: Any = _Nothing()
+    now = time.time()
+    fleet = Fleet(Listening(), SilenceRule(after=3.0, floor=300.0, ceiling=86_400.0, learn=8))
+    patrol = Patrol(nothing, fleet, Incidents(nothing, policy="integrator-standard", targets=()))
+    random = np.random.default_rng(1)
+    patrol.tick(now, now)
+    fleet.reserve(terminals + 1)
+    updates = []
+    for _ in range(2):
+        now += 30.0
+        patrol.tick(now, now)
+        for low in range(1, terminals + 1, BATCH * 10):
+            _apply(fleet, np.arange(low, min(low + BATCH * 10, terminals + 1)), now)
+    for _ in range(20):
+        now += 1.0
+        chosen = np.sort(random.choice(terminals, min(BATCH, terminals), replace=False)) + 1
+        patrol.tick(now, now)
+        begun = time.perf_counter()
+        _apply(fleet, chosen, now)
+        updates.append(time.perf_counter() - begun)
+    took = []
+    for _ in range(ticks):
+        now += 1.0
+        begun = time.perf_counter()
+        patrol.tick(now, now)
+        took.append(time.perf_counter() - begun)
+    return {
+        "terminals": terminals,
+        "tick_ms": round(statistics.median(took) * 1000, 2),
+        "update_ms": round(statistics.median(updates) * 1000, 3),
+        "update_records": min(BATCH, terminals),
+    }
+
+
+def _apply(fleet: Fleet, rows: np.ndarray[Any, Any], now: float) -> None:
+    terminal = rows.astype(np.int32)
+    received = np.full(len(rows), int(now * 1e6))
+    flags = np.full(len(rows), VALID | IGNITION_KNOWN | IGNITION_ON, np.int16)
+    fleet.apply(terminal, received, terminal, received, received, flags)
+
+
+def startup(service: Gateway, terminals: int) -> dict[str, float]:
+    """Seconds from the start of `dozor serve` to ready with `terminals` registered, and its resident memory then."""
+    service.execute(
+        "INSERT INTO terminal (identity, protocol) SELECT (353000000000000 + n)::text, 'teltonika' "
+        f"FROM generate_series(1, {int(terminals)}) AS n",
+        "ANALYZE terminal",
+    )
+    commit = BATCH / copyalone.measure(service.dsn, Shape(BATCH, 1), connections=1, batch=BATCH, seconds=1.0)
+    service.stop()
+    took = service.start()
+    return {
+        "startup_s": round(took, 2),
+        "startup_resident_bytes": psutil.Process(service.pid).memory_info().rss,
+        "commit_ms": round(commit * 1000, 2),
+    }
