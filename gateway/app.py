@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
-import resource
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,24 +16,22 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from gateway.calendar_watch import calendar_metrics, watch_calendars
 from gateway.channels import configured_channels
+from gateway.collector import tame_collector
 from gateway.desk_role import DeskRole
-from gateway.errors import GatewayError
 from gateway.health import Readiness, health_app, host_metrics
 from gateway.lock import DataDirectoryLock
 from gateway.metrics import Callback, ReceiveMetrics, new_registry
-from gateway.receive.history import History
-from gateway.receive.pipeline import Pipeline
-from gateway.receive.receiver import Receiver
-from gateway.receive.spool import Directory, Spool
-from gateway.receive.terminals import Terminals
+from gateway.parts import Parts
+from gateway.receiving import Receiving, Reception, raise_descriptor_limit
 from gateway.reload import apply
 from gateway.settings import Settings
 from gateway.store.embedded import EmbeddedServer, keep_running
 from gateway.store.migrate import migrate
-from gateway.store.writer import Writer
+from gateway.watch.contacts import unpack
 from gateway.watch.role import WatchRole
 from gateway.web import WebServer
-from protocols.registry import PROTOCOLS, protocol
+from gateway.workers.parent import Workers
+from protocols.registry import PROTOCOLS
 from ticketing.instance import instance_secret
 
 _log = structlog.get_logger()
@@ -44,17 +40,27 @@ _FAREWELL = 2.0  # s for what a part writes at the end: the whole stop takes les
 
 
 class Service:
-    """Everything `dozor serve` runs, in one process."""
+    """Everything `dozor serve` runs; receiving may be in `workers` processes of its own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, workers: int = 1) -> None:
         self.settings = settings
+        self.workers = workers
         self.readiness = Readiness()
-        self.registry = new_registry()
+        self.parts = Parts()
+        self.registry = new_registry(lambda: self._workers.processes() if self._workers is not None else ())
+        self._workers: Workers | None = None
         self.dsn = ""
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._stack = contextlib.AsyncExitStack()
-        self._stopping = False
         self._server: EmbeddedServer | None = None
+
+    @property
+    def failed(self) -> asyncio.Future[None]:
+        """Done when a part failed that the service cannot do without."""
+        return self.parts.failed
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """Where terminals are accepted, by protocol."""
+        return self.reception.addresses
 
     # -- start --------------------------------------------------------------------------------------------------
 
@@ -67,76 +73,67 @@ class Service:
             raise
 
     async def _start(self) -> None:
-        settings = self.settings
+        settings, parts = self.settings, self.parts
         lock = DataDirectoryLock(settings.data_dir)
         lock.acquire()
-        self._stack.callback(lock.release)
-        self._raise_descriptor_limit()
+        parts.callback(lock.release)
+        raise_descriptor_limit()
         self.registry.register(Callback(lambda: host_metrics(self.readiness, settings.data_dir)))
         self.health = WebServer(settings.metrics.address)
         self.health.start(health_app(self.registry, self.readiness))
-        self._stack.push_async_callback(self.health.stop)
+        parts.push_async_callback(self.health.stop)
         self.dsn = await self._start_store()
         await asyncio.to_thread(migrate, self.dsn)
         self.pool = AsyncConnectionPool(
             self.dsn, min_size=1, max_size=8, open=False, kwargs={"application_name": "dozor", "autocommit": True}
         )
         await self.pool.open(wait=True, timeout=30)
-        self._stack.push_async_callback(self.pool.close, 1.0)
+        parts.push_async_callback(self.pool.close, 1.0)
+        self.reception = self._make_reception()
+        await self.reception.open()
+        self.readiness.reception = self.reception
 
-        protocols = [protocol(name) for name in PROTOCOLS]
-        self.metrics = ReceiveMetrics([p.name for p in protocols])
-        self.registry.register(self.metrics)
-        self.terminals = Terminals(self.pool, settings.login.policy)
-        await self.terminals.load()
-        self.history = History(self.pool, self.terminals)
-        await self.history.end_open()
-        self.writer = Writer(len(protocols))
-        await self._prepare_writer()
-        self.spool = Spool(Directory(settings.data_dir / "spool"), settings.spool.max_size)
-        await self.spool.open()
-        self.pipeline = Pipeline(
-            lambda: Writer.open(self.dsn), self.writer, self.spool, protocols, self.metrics, self.terminals.rows,
-            self.terminals.resolve,
-        )  # fmt: skip
-        self._stack.push_async_callback(self.pipeline.close)
-        self.readiness.spool = self.spool
-        self.readiness.store_up = lambda: self.pipeline.keeper.store_up
-        self.readiness.refusing = lambda: self.pipeline.keeper.reason if self.pipeline.keeper.refusing else ""
-        self._background("history", self.history.run())
-        self.receiver = Receiver(
-            settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self.dsn
-        )
-        self._background("store watch", self.pipeline.watch_store())
         self.desk_server = WebServer(settings.desk.address)
-        self._stack.push_async_callback(self.desk_server.stop)
+        parts.push_async_callback(self.desk_server.stop)
         url = settings.desk.url or f"http://{self.desk_server.address}"
         self.desk_url = url
         await self._start_watch(url)
-        await self.receiver.start()
-        self._stack.push_async_callback(self.receiver.stop)
-        desk = DeskRole(settings, self.pool, self.receiver, self.watch, url)
-        self._stack.callback(desk.users.close)
+        await self.reception.listen()
+        desk = DeskRole(settings, self.pool, self.reception, self.watch, url)
+        parts.callback(desk.users.close)
         self.desk_server.start(desk.app)
+        parts.background("retention", self._keep_retention())
         self.registry.register(Callback(calendar_metrics))
-        self._background("calendars", watch_calendars())
-        self._background("timeouts", self.receiver.sweep())
-        self._background("registrations", self.receiver.release_quarantine())
-        self._background("partitions", self._keep_partitions())
-        _tame_collector()
+        parts.background("calendars", watch_calendars())
+        tame_collector()
         self.readiness.starting = False
         _notify("READY=1")
-        self._background("watchdog", _feed_watchdog())
+        parts.background("watchdog", _feed_watchdog())
         _log.info("ready", pid=os.getpid(), data_dir=str(settings.data_dir))
+
+    def _make_reception(self) -> Reception:
+        """Receiving in this process, or in workers; what it commits is heard by the watch, which comes later."""
+        if self.workers > 1:
+            self._workers = Workers(
+                self.settings, self.dsn, self.pool, self.parts, PROTOCOLS, self.workers,
+                lambda contacts: self.watch.fleet.note(*unpack(contacts)),
+            )  # fmt: skip
+            self.registry.register(self._workers.metrics)
+            return self._workers
+        metrics = ReceiveMetrics(list(PROTOCOLS))
+        self.registry.register(metrics)
+        receiving = Receiving(self.settings, self.dsn, self.pool, self.parts, metrics)
+        receiving.on_commit.append(lambda batch: self.watch.committed(batch))
+        self.parts.background("partitions", receiving.keep_prepared())
+        return receiving
 
     async def _start_watch(self, url: str) -> None:
         self.secret = await instance_secret(self.pool)
         self.watch = WatchRole(self.settings, self.pool, configured_channels(self.settings, self.secret, url))
         await self.watch.start()
-        self._stack.push_async_callback(self._keep_watch)
+        self.parts.push_async_callback(self._keep_watch)
         self.registry.register(Callback(self.watch.metrics))
-        self.pipeline.on_commit.append(self.watch.committed)
-        self._background("watch", self._run_again("watch", self._run_watch))
+        self.parts.background("watch", self._run_again("watch", self._run_watch))
 
     async def _run_watch(self) -> None:
         await self.watch.run(lambda: not self.readiness.reasons())
@@ -161,80 +158,42 @@ class Service:
             return self.settings.store.dsn
         server = self._server = EmbeddedServer(self.settings.data_dir)
         await asyncio.to_thread(server.ensure_running)
-        self._stack.push_async_callback(asyncio.to_thread, server.stop)
-        self._background("embedded store", keep_running(server))
+        self.parts.push_async_callback(asyncio.to_thread, server.stop)
+        self.parts.background("embedded store", keep_running(server))
         return server.dsn
 
-    async def _prepare_writer(self) -> None:
-        link = await Writer.open(self.dsn)
-        try:
-            await self.writer.prepare(link)
-        finally:
-            await link.close()
-
-    async def _keep_partitions(self) -> None:
-        """Make the coming week's partition, drop those that retention lets go."""
-        while True:
+    async def _keep_retention(self) -> None:
+        """Drop the partitions that retention lets go."""
+        while self.settings.store.retention:
+            before = datetime.now(UTC) - timedelta(seconds=self.settings.store.retention)
             try:
-                link = await Writer.open(self.dsn)
-                try:
-                    await self.writer.prepare(link)
-                    if self.settings.store.retention:
-                        before = datetime.now(UTC) - timedelta(seconds=self.settings.store.retention)
-                        dropped = await self.writer.partitions.drop_before(link, before)
-                        if dropped:
-                            _log.info("retention", dropped=dropped)
-                finally:
-                    await link.close()
+                dropped = await self.reception.drop_partitions(before)
+                if dropped:
+                    _log.info("retention", dropped=dropped)
             except (psycopg.Error, OSError) as error:
-                _log.warning("partitions not looked after", error=str(error).strip())
+                _log.warning("retention not looked after", error=str(error).strip())
             await asyncio.sleep(_RETENTION_PERIOD)
-
-    def _background(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run beside the rest; cancelled at the end, in reverse order. A failure ends the service."""
-        task = asyncio.create_task(work, name=name)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and task.exception() is not None and not self._stopping:
-                _log.error("part failed", part=name, error=repr(task.exception()))
-                if not self.failed.done():
-                    self.failed.set_exception(GatewayError(f"{name} failed: {task.exception()!r}"))
-
-        task.add_done_callback(ended)
-
-        async def cancel() -> None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
-
-        self._stack.push_async_callback(cancel)
-
-    @staticmethod
-    def _raise_descriptor_limit() -> None:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     async def reload(self, settings: Settings) -> None:
         """Take over other settings without dropping a connection; see `gateway.reload`."""
-        if not self._stopping:
+        if not self.readiness.stopping:
             await apply(self, settings)
 
     # -- end ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
         """Accept no more, commit, ack, close; then the store."""
-        self._stopping = True
         self.readiness.stopping = True
         _notify("STOPPING=1")
         if self._server is not None and not await self._store_answers():
             # Nothing more can be committed, and whoever waits for it need not wait longer.
             await asyncio.to_thread(self._server.stop, at_once=True)
-        await self._stack.aclose()
+        await self.parts.stop()
 
     async def _store_answers(self) -> bool:
         if not self.dsn:  # it has not been started yet
             return True
-        if not self.readiness.store_up():
+        if not self.readiness.store_up:
             return False
         try:
             async with asyncio.timeout(_FAREWELL):
@@ -247,13 +206,6 @@ class Service:
         """The end at once: what was acknowledged is durable, so nothing is lost. Blocking."""
         if self._server is not None:
             self._server.stop(at_once=True)
-
-
-def _tame_collector() -> None:
-    """What stands after the start stays: the collector need not look at it again, nor so often at the rest."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def _notify(state: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from psycopg_pool import AsyncConnectionPool
@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from gateway import VERSION
 from gateway.reader import Live, LiveCounts, PostgresReader
-from gateway.receive.receiver import Receiver
+from gateway.receiving import Reception
 from gateway.settings import Settings
 from gateway.watch.role import KINDS, WatchRole
 from ticketing.desk.app import create_app
@@ -22,9 +22,9 @@ class DeskRole:
     """What the desk is made of."""
 
     def __init__(
-        self, settings: Settings, pool: AsyncConnectionPool, receiver: Receiver, watch: WatchRole, url: str
+        self, settings: Settings, pool: AsyncConnectionPool, reception: Reception, watch: WatchRole, url: str
     ) -> None:
-        self._receiver = receiver
+        self._reception = reception
         self._watch = watch
         self.users = Users(pool)
         reader = PostgresReader(pool, live=self._live, counts=self._counts)
@@ -35,16 +35,14 @@ class DeskRole:
             settings=DeskSettings(url=url, tiles=settings.desk.tiles, version=VERSION),
         )
 
-    def _live(self, identities: Sequence[str]) -> Mapping[str, Live]:
+    async def _live(self, terminals: Mapping[str, int]) -> Mapping[str, Live]:
+        contacts = await self._reception.last_contacts(terminals)
         found = {}
         fleet, patrol = self._watch.fleet, self._watch.patrol
         fleet.flush()
-        for identity in identities:
-            row = self._receiver.terminals.rows.get(identity)
-            if row is None:
-                continue
+        for identity, row in terminals.items():
             seen = int(fleet.received[row]) if row < fleet.rows else 0
-            contact = self._receiver.last_contact(identity)
+            contact = contacts.get(identity)
             last_seen = datetime.fromtimestamp(seen / 1e6, UTC) if seen else None
             found[identity] = Live(
                 connected=contact is not None,
@@ -56,4 +54,4 @@ class DeskRole:
         return found
 
     def _counts(self) -> LiveCounts:
-        return LiveCounts(connected=self._receiver.connected_count(), verdicts=self._watch.patrol.counts())
+        return LiveCounts(connected=self._reception.connected_count(), verdicts=self._watch.patrol.counts())

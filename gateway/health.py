@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from gateway.receive.spool import Spool
+from gateway.receiving import Reception
 
-REASONS = ("starting", "store", "spool_full", "spool_error", "stopping")
+REASONS = ("starting", "workers", "store", "spool_full", "spool_error", "stopping")
 
 
 class Readiness:
@@ -25,27 +25,27 @@ class Readiness:
     def __init__(self) -> None:
         self.starting = True
         self.stopping = False
-        self.store_up: Callable[[], bool] = lambda: True
-        self.refusing: Callable[[], str] = lambda: ""  # why the spool does not take what the store does not
-        self.spool: Spool | None = None
+        self.reception: Reception | None = None
+
+    @property
+    def store_up(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        return self.reception is None or self.reception.store_up
 
     def reasons(self) -> list[str]:
         """What stands in the way; empty when ready. A store that is away is none while the spool takes its place."""
-        why = self.refusing()
-        holds = {
-            "starting": self.starting,
-            "store": bool(why),
-            "spool_full": why == "spool_full",
-            "spool_error": why == "spool_error",
-            "stopping": self.stopping,
-        }
-        return [reason for reason in REASONS if holds[reason]]
+        held = {word for word, holds in (("starting", self.starting), ("stopping", self.stopping)) if holds}
+        if self.reception is not None and not self.starting:
+            held |= self.reception.reasons()
+        return [reason for reason in REASONS if reason in held]
 
 
 def health_app(registry: CollectorRegistry, readiness: Readiness) -> Starlette:
     """The three routes."""
 
     async def metrics(request: Request) -> Response:
+        if readiness.reception is not None:
+            await readiness.reception.refresh()
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(request: Request) -> Response:
@@ -68,6 +68,7 @@ def host_metrics(readiness: Readiness, data_dir: Path) -> Iterator[Metric]:
     free = GaugeMetricFamily("dozor_disk_free_bytes", "Free space where the directory lies", labels=["directory"])
     free.add_metric(["data_dir"], float(shutil.disk_usage(data_dir).free))
     yield free
-    spool = readiness.spool
-    yield GaugeMetricFamily("dozor_spool_bytes", "Bytes in the spool", float(spool.bytes if spool else 0))
-    yield GaugeMetricFamily("dozor_spool_frames", "Frames in the spool", float(spool.frames if spool else 0))
+    reception = readiness.reception
+    waits = (reception.spool_bytes, reception.spool_frames) if reception is not None else (0, 0)
+    yield GaugeMetricFamily("dozor_spool_bytes", "Bytes in the spool", float(waits[0]))
+    yield GaugeMetricFamily("dozor_spool_frames", "Frames in the spool", float(waits[1]))

@@ -88,6 +88,39 @@ class ReceiveMetrics(Collector):
         """One more frame in quarantine; a reason outside the bounded list counts as `other`."""
         self.quarantined.get(reason, self.quarantined["other"])[protocol] += 1
 
+    def _arrays(self) -> list[NDArray[np.int64]]:
+        return [
+            self.connections, self.accepted, self.frames, self.records, self.duplicates,
+            *self.logins.values(), *self.malformed.values(), *self.quarantined.values(),
+            *(histogram.counts for histogram in self._histograms()),
+        ]  # fmt: skip
+
+    def _histograms(self) -> list[Histogram]:
+        return [*self.ack, self.commit, self.batch]
+
+    @property
+    def gauges(self) -> int:
+        """How many elements of `snapshot`, the first ones, are gauges."""
+        return len(self.connections)
+
+    def snapshot(self) -> NDArray[np.float64]:
+        """All numbers as one float64 array, for `load`; those of several processes can be added."""
+        sums = [histogram.sum for histogram in self._histograms()]
+        return np.concatenate([*self._arrays(), np.array([*self.refused.values(), *sums], np.float64)])
+
+    def load(self, snapshot: NDArray[np.float64]) -> None:
+        """Show these numbers."""
+        at = 0
+        for array in self._arrays():
+            array[:] = snapshot[at : at + len(array)]
+            at += len(array)
+        for reason in self.refused:
+            self.refused[reason] = int(snapshot[at])
+            at += 1
+        for histogram in self._histograms():
+            histogram.sum = float(snapshot[at])
+            at += 1
+
     def collect(self) -> Iterable[Metric]:
         """Everything as metric families."""
         yield self._per_protocol(GaugeMetricFamily, "dozor_connections", "Open connections", self.connections)
@@ -148,10 +181,35 @@ class Callback(Collector):
         return self._compute()
 
 
-def new_registry() -> CollectorRegistry:
-    """A registry with the build's and the process's own metrics."""
+def process_numbers() -> dict[str, float]:
+    """Processor time, memory and descriptors of this process, by metric name."""
+    families = ProcessCollector(registry=None).collect()
+    return {family.name: family.samples[0].value for family in families}
+
+
+class Processes(Collector):
+    """The usual `process_…` metrics of this process and its workers together; the start is this one's."""
+
+    def __init__(self, workers: Callable[[], Iterable[dict[str, float]]]) -> None:
+        self._workers = workers
+        self._own = ProcessCollector(registry=None)
+
+    def collect(self) -> Iterable[Metric]:
+        """Summed families."""
+        workers = list(self._workers())
+        for family in self._own.collect():
+            if family.name != "process_start_time_seconds":
+                family.samples = [
+                    sample._replace(value=sample.value + sum(worker.get(family.name, 0.0) for worker in workers))
+                    for sample in family.samples
+                ]
+            yield family
+
+
+def new_registry(workers: Callable[[], Iterable[dict[str, float]]] = lambda: ()) -> CollectorRegistry:
+    """A registry with the build's metrics and those of this process, `workers`' (as `process_numbers`) added."""
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
+    registry.register(Processes(workers))
     build = Gauge("dozor_build_info", "The version that runs", ["version"], registry=registry)
     build.labels(VERSION).set(1)
     return registry

@@ -12,7 +12,7 @@ import binascii
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -86,13 +86,13 @@ def _utc_now() -> datetime:
 
 
 class PostgresReader:
-    """`live(identities)` gives the state of those it knows, `counts()` the whole fleet's."""
+    """`live({identity: id})` gives the state of those it knows, `counts()` the whole fleet's."""
 
     def __init__(
         self,
         pool: AsyncConnectionPool[Any],
         *,
-        live: Callable[[Sequence[str]], Mapping[str, Live]] | None = None,
+        live: Callable[[Mapping[str, int]], Awaitable[Mapping[str, Live]]] | None = None,
         counts: Callable[[], LiveCounts] | None = None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -284,7 +284,7 @@ class PostgresReader:
 
     async def _terminals(self, connection: AsyncConnection[DictRow], rows: Sequence[DictRow]) -> list[Terminal]:
         """Rows of `terminal` with their live state."""
-        known = dict(self._live([row["identity"] for row in rows])) if self._live is not None else {}
+        known = dict(await self._live({row["identity"]: row["id"] for row in rows})) if self._live is not None else {}
         missing = [row for row in rows if row["identity"] not in known]
         if missing:
             known.update(await self._stored(connection, missing))

@@ -106,11 +106,10 @@ async def apply(service: Service, settings: Settings) -> None:
     before = service.settings
     settings, names = kept(before, settings)
     releases = await asyncio.to_thread(catalogue, settings)
-    change = await service.receiver.prepare(settings)
+    change = await service.reception.prepare(settings)
     service.settings = settings
-    service.spool.resize(settings.spool.max_size)
     service.watch.reconfigure(settings, releases, configured_channels(settings, service.secret, service.desk_url))
-    await service.receiver.reconfigure(settings, change)
+    await service.reception.reconfigure(settings, change)
     if names:
         _log.warning("kept until the next start", keys=names)
     _log.info("configuration reloaded", changed=changed(before, settings))

@@ -76,6 +76,7 @@ class ServiceProcess:
             "DOZOR_DESK__ADDRESS": f"127.0.0.1:{self.ports['desk']}",
             **environment,
         }
+        self.arguments: list[str] = []  # of `serve`
         self.process: subprocess.Popen[bytes] | None = None
         self.log = data_dir.parent / "serve.log"
 
@@ -96,7 +97,10 @@ class ServiceProcess:
         """Start it; `wait` until it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "serve"], cwd=ROOT, env=self.environment, stderr=log
+                [sys.executable, "-m", "gateway.cli", "serve", *self.arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stderr=log,
             )
         if wait:
             self.wait_ready()

@@ -139,7 +139,7 @@ class _Demo:
         self.desk_url = self.settings.desk.url or f"http://{service.desk_server.address}"
         first = {
             "data_dir": str(self.settings.data_dir),
-            "listen": {protocol: found[0] for protocol, found in service.receiver.addresses.items()},
+            "listen": {protocol: found[0] for protocol, found in service.addresses.items()},
             "desk_url": self.desk_url,
             "metrics_url": f"http://{service.health.address}/metrics",
             "username": username,
@@ -156,7 +156,7 @@ class _Demo:
         args, outcome = self.args, self.outcome
         view = StoreView(service.pool)
         with_tickets = await view.begin()
-        targets = {name: found[0] for name, found in service.receiver.addresses.items() if "/" not in name}
+        targets = {name: found[0] for name, found in service.addresses.items() if "/" not in name}
         scenario = demo_scenario(self.settings, args.terminals, args.duration)
         fleet = FleetProcess(self._event, self.folder)
         ends = time.monotonic() + args.duration if args.duration is not None else None

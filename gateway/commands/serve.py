@@ -18,37 +18,41 @@ from gateway.settings import Settings
 
 STOP_WITHIN = 12.0  # s from SIGTERM to the end, whatever happens
 
+MOST = 128
+MOST_EMBEDDED = 12  # each takes up to six connections of the embedded server's hundred
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="receiving processes (this version: 1)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="receiving processes on the same ports (1)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; 0 after an orderly end, 2 if it cannot start."""
-    if args.workers != 1:
-        print("dozor serve: --workers: more than one is not in this version: leave it out", file=sys.stderr)
-        return 2
     settings = load_settings(args)
+    most = MOST if settings.store.dsn else MOST_EMBEDDED
+    if not 1 <= args.workers <= most:
+        print(f"dozor serve: --workers {args.workers}: take a number from 1 to {most}", file=sys.stderr)
+        return 2
     log.configure()
     again = partial(load_settings, args)
     try:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, again))
+            runner.run(_serve(settings, args.workers, again))
     except ImportError:  # stock asyncio works too, more slowly
-        asyncio.run(_serve(settings, again))
+        asyncio.run(_serve(settings, args.workers, again))
     return 0
 
 
-async def _serve(settings: Settings, load: Callable[[], Settings]) -> None:
+async def _serve(settings: Settings, workers: int, load: Callable[[], Settings]) -> None:
     from gateway.app import Service, run_until
     from gateway.reload import Reloader
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    service = Service(settings)
+    service = Service(settings, workers)
     reloader = Reloader(service, load)
     loop.add_signal_handler(signal.SIGHUP, reloader.ask)  # before it is ready: reloaded once it is
     starting = asyncio.create_task(service.start())

@@ -24,6 +24,7 @@ _log = structlog.get_logger()
 
 WINDOW_FRAMES = 1000  # unanswered frames of one connection before it is read no more
 WRITE_BUFFER = 64 << 10  # bytes a slow reader may leave unread before it is read no more
+FAIR = 32 << 10  # bytes of one connection that are read before the others have their turn
 MAX_IDENTITY = 64
 ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 LINGER = 10.0  # s for the peer to take its last answers
@@ -34,8 +35,8 @@ class TerminalConnection(asyncio.Protocol):
 
     __slots__ = (
         "_asked", "_closing", "_closing_since", "_frames", "_history", "_login_told", "_malformed", "_outstanding",
-        "_paused", "_reason", "_receiver", "_session", "_task", "_transport", "address", "last", "opened", "protocol",
-        "row", "terminal",
+        "_paused", "_reason", "_receiver", "_rest", "_session", "_task", "_transport", "address", "last", "opened",
+        "protocol", "row", "terminal",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, protocol: int, session: Session) -> None:
@@ -53,6 +54,7 @@ class TerminalConnection(asyncio.Protocol):
         self._paused = 0  # reasons not to read: admission, pipeline, slow reader
         self._asked = False
         self._reason = ""
+        self._rest: memoryview | None = None  # of a large read: it has its turn after the others
         self.protocol = protocol
         self.terminal = ""
         self.row = NO_ROW
@@ -88,6 +90,9 @@ class TerminalConnection(asyncio.Protocol):
         self.last = now = receiver.now()
         if self._closing:
             return
+        if len(data) > FAIR or self._rest is not None:
+            self._take_turns(data)
+            return
         pipeline = receiver.pipeline
         for event in self._session.receive_data(data, now + receiver.offset):
             if type(event) is Frame:
@@ -99,8 +104,33 @@ class TerminalConnection(asyncio.Protocol):
             self._pause()
             pipeline.pause(self)
 
+    def _take_turns(self, data: bytes) -> None:
+        if self._rest is None:
+            self._pause()
+            self._rest = memoryview(data)
+            self._go_on()
+        else:  # it was on its way when reading was paused
+            self._rest = memoryview(bytes(self._rest) + data)
+
+    def _go_on(self) -> None:
+        """Read on where a large read was left, unless there are other reasons to wait."""
+        rest = self._rest
+        if rest is None or self._paused > 1:
+            return
+        self._rest = None
+        self.data_received(bytes(rest[:FAIR]))
+        if len(rest) <= FAIR or self._closing:
+            self._resume()
+        else:
+            self._rest = rest[FAIR:]
+            asyncio.get_running_loop().call_soon(self._go_on)
+
     def eof_received(self) -> bool:
         """The peer sends no more; what it sent is still answered."""
+        if self._rest is not None:
+            rest, self._rest = self._rest, None
+            for at in range(0, len(rest), FAIR):
+                self.data_received(bytes(rest[at : at + FAIR]))
         for event in self._session.end_of_stream():
             self._handle(event, self.last)
         self._close("closed by the terminal")
@@ -364,5 +394,7 @@ class TerminalConnection(asyncio.Protocol):
 
     def _resume(self) -> None:
         self._paused = max(0, self._paused - 1)
+        if self._rest is not None and self._paused == 1:
+            asyncio.get_running_loop().call_soon(self._go_on)
         if self._paused == 0 and self._transport is not None and not self._closing:
             self._transport.resume_reading()

@@ -22,15 +22,18 @@ _PERIOD = 1.0  # s
 _TIMEOUT = 5.0  # s for one flush: a connection whose answer was lost must not end the writing of history
 _FAREWELL = 1.0  # s for the last flush
 _BOUND = 100_000  # facts kept while the store is away; older ones go
+_PROCESSES = 1024  # a connection's id modulo this is the number of its process
 
 
 class History:
     """Collects facts and flushes them."""
 
-    def __init__(self, pool: AsyncConnectionPool, terminals: Terminals) -> None:
+    def __init__(self, pool: AsyncConnectionPool, terminals: Terminals, worker: int = 0) -> None:
+        """`worker` numbers the processes that write at the same time, below `_PROCESSES`."""
         self._pool = pool
         self._terminals = terminals
-        self._ids = itertools.count(time.time_ns())
+        self._worker = worker
+        self._ids = itertools.count(time.time_ns() // _PROCESSES * _PROCESSES + worker, _PROCESSES)
         self._opened: dict[int, tuple[Any, ...]] = {}
         self._closed: dict[int, tuple[Any, ...]] = {}
         self._told: dict[int, dict[str, str]] = {}
@@ -105,10 +108,12 @@ class History:
             self._opened = {**opened, **self._opened}
 
     async def end_open(self) -> None:
-        """Connections of a service that died have no end: give them one."""
+        """Connections of this process's last life, if it died, have no end: give them one."""
         async with self._pool.connection() as link:
             await link.execute(
-                "UPDATE connection SET closed_at = now(), reason = 'gateway stopped' WHERE closed_at IS NULL"
+                "UPDATE connection SET closed_at = now(), reason = 'gateway stopped' "
+                "WHERE closed_at IS NULL AND (%s = 0 OR id %% %s = %s)",
+                (self._worker, _PROCESSES, self._worker),
             )
 
     async def run(self) -> None:

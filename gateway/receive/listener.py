@@ -51,7 +51,7 @@ class Listener:
         GatewayError
             If it is not to be had.
         """
-        return cls(receiver, listen, await _bind(listen))
+        return cls(receiver, listen, await _bind(listen, shared=receiver.shared))
 
     async def serve(self, listen: Listen, context: ssl.SSLContext | None) -> None:
         """Serve `listen` from now on, in place of what was served before; at the same address."""
@@ -212,7 +212,7 @@ def _taken(listen: Listen, error: OSError) -> GatewayError:
     return GatewayError(f"cannot listen on {listen.address} ({listen.protocol}): {error.strerror}; take another")
 
 
-async def _bind(listen: Listen) -> list[socket.socket]:
+async def _bind(listen: Listen, *, shared: bool) -> list[socket.socket]:
     kind = socket.SOCK_STREAM if listen.transport == "tcp" else socket.SOCK_DGRAM
     sockets: list[socket.socket] = []
     try:
@@ -230,6 +230,8 @@ async def _bind(listen: Listen) -> list[socket.socket]:
             sock.setblocking(False)
             if kind == socket.SOCK_STREAM:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)

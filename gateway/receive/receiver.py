@@ -24,6 +24,7 @@ from protocols.registry import WireProtocol
 _log = structlog.get_logger()
 
 STOP_TIMEOUT = 4.0  # s to answer what was taken before connections are cut
+_LATE = 3.0  # s: by then a batch is in the store, or in a spool whose drain asks the registry
 _SWEEP = 1.0  # s between looks for timeouts
 _SLICE = 5000  # connections looked at before others get the loop
 
@@ -42,7 +43,9 @@ class Receiver:
         dsn: str,
         *,
         clock: Callable[[], float] = time.time,
+        shared: bool = False,
     ) -> None:
+        """`shared`: other processes receive on the same ports."""
         self.settings = settings
         self.protocols = list(protocols)
         self.pipeline = pipeline
@@ -53,7 +56,11 @@ class Receiver:
         self.stopping = False
         self.offset = 0.0  # wall clock minus the loop's clock
         self._clock = clock
+        self.shared = shared
+        self.on_login: Callable[[str, str], None] | None = None  # terminal, address: other processes want to know
         self._dsn = dsn
+        self._late: asyncio.Task[None] | None = None
+        self._late_wanted = False
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self.pace: Pace | None = None
@@ -208,6 +215,18 @@ class Receiver:
             older.supersede(reason)
         if self.pace is not None:
             self.pace.came(connection)
+        if self.on_login is not None:
+            self.on_login(terminal, connection.address)
+
+    def logged_in_elsewhere(self, terminal: str, address: str) -> None:
+        """A terminal's newest connection is another process's: an older one here ends."""
+        host = address.rpartition(":")[0]
+        older = self._by_terminal.pop(terminal, None)
+        # That process tells of an alternation; here it is only followed.
+        self._alternation.came(terminal, host, older.host if older is not None else None, self.now())
+        self._alternation.left(terminal, host, self.now())
+        if older is not None:
+            older.supersede(f"replaced by a newer connection from {address}")
 
     def disconnected(self, connection: TerminalConnection) -> None:
         """Forget a connection."""
@@ -237,8 +256,11 @@ class Receiver:
 
     # -- what was kept for a terminal that is registered now ----------------------------------------------------
 
-    async def release_quarantine(self) -> None:
-        """Decode, in order, what waited for registration; then whenever a terminal is registered. Ends by cancel."""
+    async def follow_registry(self, *, release: bool = True) -> None:
+        """Learn of terminals that are registered while they are connected. Ends by cancel.
+
+        The one process that is to `release` decodes, in order, what waited for that.
+        """
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
@@ -247,10 +269,12 @@ class Receiver:
                     await link.execute(f"LISTEN {CHANNEL}")
                     for name in [c.terminal for c in self._by_terminal.values() if c.row == NO_ROW]:
                         await self._look_up(name)  # perhaps while nobody listened
-                    await self._release(None)
+                    if release:
+                        await self._release(None)
                     async for notice in link.notifies():  # which keeps `link` to itself
-                        if await self._look_up(notice.payload):
+                        if await self._look_up(notice.payload) and release:
                             await self._release(notice.payload)
+                            self._release_late()
             except (psycopg.Error, OSError, TimeoutError):
                 await asyncio.sleep(1.0)
 
@@ -267,6 +291,22 @@ class Receiver:
         barrier = _Replay(0, "", NO_ROW)
         self.pipeline.put(barrier, Reply(b""), self.now())
         await barrier.stored
+
+    def _release_late(self) -> None:
+        """Frames that another process took before it knew may still be on their way into quarantine: look again."""
+        if self.shared:
+            self._late_wanted = True
+            if self._late is None or self._late.done():
+                self._late = self._loop.create_task(self._look_late())
+
+    async def _look_late(self) -> None:
+        while self._late_wanted:
+            self._late_wanted = False
+            await asyncio.sleep(_LATE)
+            try:
+                await self._release(None)
+            except (psycopg.Error, OSError, TimeoutError):
+                self._late_wanted = True
 
     async def _release(self, terminal: str | None) -> None:
         async with self.terminals.pool.connection() as link:

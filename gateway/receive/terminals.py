@@ -89,7 +89,7 @@ class Terminals:
                 async with asyncio.timeout(_TIMEOUT), self.pool.connection() as link:
                     cursor = await link.execute(
                         "INSERT INTO terminal (identity, protocol) SELECT * FROM unnest(%s::text[], %s::text[]) "
-                        "ON CONFLICT (identity) DO UPDATE SET protocol = excluded.protocol "
+                        "ORDER BY 1 ON CONFLICT (identity) DO UPDATE SET protocol = excluded.protocol "
                         "RETURNING id, identity, protocol, firmware, model_told",
                         (list(wanted), [protocol for protocol, _ in wanted.values()]),
                     )

@@ -87,6 +87,10 @@ class Writer:
         link = await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, connect_timeout=5, application_name="dozor writer", options="-c timezone=UTC"
         )
+        # A commit that returns before it is on disk would make an ack of it a lie.
+        await link.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
         for name in ("staged", "staged_outside"):
             await link.execute(f"CREATE TEMP TABLE {name} (LIKE record) ON COMMIT DELETE ROWS")
         return link
@@ -110,6 +114,11 @@ class Writer:
             if is_away(error):
                 raise
             return await self._split(link, job, now)
+
+    def forget(self, terminal: int) -> None:
+        """Another process stores records of this terminal: what is known of it is asked anew."""
+        if terminal < len(self._newest):
+            self._newest[terminal] = _UNKNOWN
 
     async def rewrite(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
         """Store a job whose first answer was lost: everything through staging."""

@@ -19,19 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.silence import SilenceRule
+from gateway.watch.contacts import contacts
 from gateway.watch.gaps import RING, Rows, decode_gaps, encode_gaps, medians, ranks
 from gateway.watch.listening import Listening
-from protocols.records import IGNITION_KNOWN, IGNITION_ON, TIME_UNKNOWN
 
 Int64s: TypeAlias = NDArray[np.int64]
 Int32s: TypeAlias = NDArray[np.int32]
 
-LIVE_WITHIN = 15 * 60 * 1_000_000  # µs between a record's own time and its arrival
 CLOCK_TRUSTED_FOR = 7 * 86_400 * 1_000_000  # µs after a live record: then the terminal's clock is no longer believed
 CHUNK = 8192  # rows of one piece of a snapshot
 NOTED = 8192  # frames and records that wait for one `flush`: from there on it costs half a microsecond a frame
 NEVER = 0  # µs: nothing arrived in 1970
-_FAR = 1 << 61  # µs: what a record claims is bounded, so that its distance to now is an int64
 
 # What a snapshot keeps; the rest follows from it.
 KEPT = ("heard", "received", "contact", "live", "gaps", "slot", "learned", "interval", "off", "exists")
@@ -136,9 +134,8 @@ class Fleet:
         """
         if not len(frame_terminal) and not len(record_terminal):
             return
-        terminal, received, live, ignition = _contacts(
-            frame_terminal, frame_received, record_terminal, record_time, record_received, record_flags
-        )
+        met = contacts(frame_terminal, frame_received, record_terminal, record_time, record_received, record_flags)
+        terminal, received, live, ignition = met.terminal, met.received, met.live, met.ignition
         _, starts, sizes = ranks(terminal)
         rows = terminal[starts]
         self.reserve(int(rows[-1]) + 1)
@@ -237,43 +234,3 @@ class Fleet:
             new[: len(old)] = old
             setattr(self, name, new)
         self.dirty = np.append(self.dirty, np.zeros(capacity // CHUNK - len(self.dirty), np.bool_))
-
-
-def _contacts(
-    frame_terminal: Int32s,
-    frame_received: Int64s,
-    record_terminal: Int32s,
-    record_time: Int64s,
-    record_received: Int64s,
-    record_flags: NDArray[np.int16],
-) -> tuple[Rows, Int64s, NDArray[np.bool_], NDArray[np.int8]]:
-    """One row per terminal and arrival, sorted by both: was a record live, and the ignition (-1 not told, 0 on, 1 off).
-
-    The ignition is that of the newest record in its own time.
-    """
-    terminal, received = frame_terminal.astype(np.int64), frame_received
-    live = np.zeros(len(terminal), np.bool_)
-    ignition = np.full(len(terminal), -1, np.int8)
-    if len(record_terminal):
-        # The records of a frame lie together: reduce them before anything is sorted.
-        new = (record_terminal[1:] != record_terminal[:-1]) | (record_received[1:] != record_received[:-1])
-        starts = np.flatnonzero(np.r_[True, new])
-        lengths = np.diff(np.r_[starts, len(record_terminal)])
-        time = np.where(record_time == TIME_UNKNOWN, record_received, np.clip(record_time, -_FAR, _FAR))
-        newest = time == np.repeat(np.maximum.reduceat(time, starts), lengths)
-        told = np.where(record_flags & IGNITION_ON, 0, 1)
-        told = np.where((record_flags & IGNITION_KNOWN != 0) & newest, told, -1)
-        recent = np.abs(record_received - time) <= LIVE_WITHIN
-        terminal = np.concatenate([terminal, record_terminal[starts]])
-        received = np.concatenate([received, record_received[starts]])
-        live = np.concatenate([live, np.logical_or.reduceat(recent, starts)])
-        ignition = np.concatenate([ignition, np.maximum.reduceat(told, starts).astype(np.int8)])
-    order = np.lexsort((received, terminal))
-    terminal, received = terminal[order], received[order]
-    starts = np.flatnonzero(np.r_[True, (terminal[1:] != terminal[:-1]) | (received[1:] != received[:-1])])
-    return (
-        terminal[starts],
-        received[starts],
-        np.logical_or.reduceat(live[order], starts),
-        np.maximum.reduceat(ignition[order], starts),
-    )

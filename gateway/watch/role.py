@@ -18,6 +18,7 @@ from detectors.silence import SilenceRule
 from gateway.receive.pipeline import Committed
 from gateway.settings import Settings
 from gateway.watch.catalogue import read_catalogue
+from gateway.watch.contacts import columns_of
 from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
@@ -68,12 +69,7 @@ class WatchRole:
 
     def committed(self, batch: Committed) -> None:
         """Take note of a committed batch; unregistered terminals have no state."""
-        known = batch.frame_terminal >= 0
-        rows = batch.rows
-        self.fleet.note(
-            batch.frame_terminal[known], batch.frame_received[known], rows.terminal, rows.time, rows.received,
-            rows.batch.flags,
-        )  # fmt: skip
+        self.fleet.note(*columns_of(batch))
 
     def reconfigure(self, settings: Settings, releases: Catalogue | None, owed: list[Channel]) -> None:
         """Take over changed thresholds, catalogue and channels; nothing learned is forgotten."""

@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 import structlog
 
-from gateway.watch.fleet import CHUNK, KEPT, LIVE_WITHIN, Fleet
+from gateway.watch.contacts import LIVE_WITHIN
+from gateway.watch.fleet import CHUNK, KEPT, Fleet
 from ticketing.store import Pool
 
 log = structlog.get_logger()

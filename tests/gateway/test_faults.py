@@ -14,11 +14,11 @@ import os
 import random
 import resource
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class Run:
         self.peak = 0
         self._base = self._memory()
 
-    def play(self, disturb: Disturb, *, settle: float = 1.0, finish: float = 90.0) -> None:
+    def play(self, disturb: Disturb, *, settle: float = 0.5, finish: float = 90.0) -> None:
         """Load, disturb under load, a little more load, then until everything is acknowledged."""
         asyncio.run(self._play(disturb, settle, finish))
 
@@ -63,7 +63,7 @@ class Run:
         watching = asyncio.create_task(self._watch_memory())
         tasks = [asyncio.create_task(tracker.run(until)) for tracker in self.trackers]
         try:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.5)
             await disturb()
             await asyncio.sleep(settle)
             until.set()
@@ -178,12 +178,14 @@ def test_spool_on_a_full_disk() -> None:
             await run.until(lambda: reasons(service) == ["store", "spool_full"])
             assert service.metric('dozor_not_ready{reason="spool_full"}') == 1
             assert service.metric("dozor_spool_frames") > 100
+            await run.until(lambda: min(tracker.connects for tracker in run.trackers) > 1)  # each was closed
             connects = sum(tracker.connects for tracker in run.trackers)
             await asyncio.sleep(0.5)
             acked = run.acked
-            await asyncio.sleep(10 if SOAK else 3)
+            await asyncio.sleep(10 if SOAK else 2)
             assert run.acked == acked, "acknowledged while neither store nor spool took anything"
-            assert sum(tracker.connects for tracker in run.trackers) > connects, "no connection was closed"
+            more = sum(tracker.connects for tracker in run.trackers) - connects
+            assert more <= (2 * TERMINALS if SOAK else TERMINALS), "read on and closed again and again"
             assert reasons(service) == ["store", "spool_full"], "it wavers"
             filler.unlink()
             await run.until(lambda: not reasons(service), 15)
@@ -209,6 +211,7 @@ def test_spool_on_a_full_disk() -> None:
                 service.end()
 
 
+@pytest.mark.skipif(not SOAK, reason="long form: as on a full disk, which the short form tries")
 def test_a_small_spool_that_fills_up() -> None:
     """`spool.max_size` reached: the same, without any disk being full."""
 
@@ -318,14 +321,18 @@ def distant_service(dsn: str) -> Iterator[tuple[ServiceProcess, StoreProxy]]:
             yield service, proxy
 
 
-def test_a_distant_store(postgres_dsn: str) -> None:
-    """200 ms more for each answer of the store: acks go on, within what a terminal waits."""
+def test_a_distant_store_whose_answers_get_lost(postgres_dsn: str) -> None:
+    """200 ms more for each answer: acks go on. Then it is unknown again and again whether a batch is stored: it is."""
 
     async def disturb() -> None:
         proxy.delay = 0.2
-        await asyncio.sleep(120 if SOAK else 8)
-        seen["waits"] = run.waits(time.monotonic() - (100 if SOAK else 4))
-        proxy.delay = 0.0
+        begun = time.monotonic()
+        await asyncio.sleep(120 if SOAK else 6)
+        seen["waits"] = run.waits(begun + 2)
+        for trouble, delay in ((0.1, 0.0), (0.6, 0.0), (0.3, 0.05)):
+            proxy.trouble, proxy.delay = trouble, delay
+            await asyncio.sleep(60 if SOAK else 2)
+        proxy.trouble = proxy.delay = 0.0
         await run.drained()
 
     seen: dict[str, list[float]] = {}
@@ -333,26 +340,9 @@ def test_a_distant_store(postgres_dsn: str) -> None:
         run = Run(service)
         run.play(disturb)
         waits = seen["waits"]
-        assert run.waits()[-1] < ANSWER
         assert 0.2 < waits[len(waits) // 2] < 1.5, waits[len(waits) // 2]
-        run.check(at_least=RATE)
-
-
-def test_lost_answers_and_connections_cut_within_a_copy(postgres_dsn: str) -> None:
-    """Whether a batch is stored is unknown again and again: it is, once."""
-
-    async def disturb() -> None:
-        for trouble, delay in ((0.1, 0.0), (0.6, 0.0), (0.3, 0.05)):
-            proxy.trouble, proxy.delay = trouble, delay
-            await asyncio.sleep(60 if SOAK else 3)
-        proxy.trouble = proxy.delay = 0.0
-        await run.drained()
-
-    with distant_service(postgres_dsn) as (service, proxy):
-        run = Run(service)
-        run.play(disturb)
-        assert proxy.cut > 3, proxy.cut
-        assert proxy.swallowed > 3, proxy.swallowed
+        assert proxy.cut > 2, proxy.cut
+        assert proxy.swallowed > 2, proxy.swallowed
         assert run.waits()[-1] < ANSWER
         run.check(at_least=RATE)
 
@@ -363,12 +353,10 @@ def test_lost_answers_and_connections_cut_within_a_copy(postgres_dsn: str) -> No
 class Plain:
     """A terminal by hand, over a blocking socket; `tracker` remembers what it sent."""
 
-    def __init__(self, service: ServiceProcess, imei: str, *, window: int = 0) -> None:
+    def __init__(self, service: ServiceProcess, imei: str) -> None:
         self.tracker = Tracker(imei, service.ports["teltonika"], 0)
         self.socket = socket.socket()
-        if window:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-        self.socket.settimeout(5)
+        self.socket.settimeout(20)
         self.socket.connect(("127.0.0.1", service.ports["teltonika"]))
 
     def login(self) -> None:
@@ -395,71 +383,78 @@ class Plain:
         self.socket.close()
 
 
-def test_terminals_that_never_read_their_acks() -> None:
-    """They are read no more at some point, cost others nothing, and are let go."""
-    count = 20 if SOAK else 3
-    blocked: list[bool] = []
-
-    def pour(terminal: Plain) -> None:
-        terminal.socket.settimeout(2)
-        for _ in range(80):
-            try:
-                terminal.socket.sendall(terminal.frames(1000))
-            except TimeoutError:
-                blocked.append(True)
-                return
-
-    async def disturb() -> None:
-        for terminal in slow:
-            terminal.login()
-        await asyncio.gather(*[asyncio.to_thread(pour, terminal) for terminal in slow])
-        seen["held"] = service.metric('dozor_connections{protocol="teltonika"}')
-        await run.until(lambda: service.metric('dozor_connections{protocol="teltonika"}') == TERMINALS, 40)
-
-    seen: dict[str, float] = {}
-    with running_service(DOZOR_LOGIN__IDLE_TIMEOUT="4s") as service:
-        slow = [Plain(service, f"{862_000_000_000_000 + n}", window=4096) for n in range(count)]
-        run = Run(service)
-        run.play(disturb)
-        assert len(blocked) == count, "what they did not read went somewhere"
-        assert seen["held"] == TERMINALS + count
-        assert run.waits()[-1] < ANSWER
-        run.check(at_least=RATE, others=[terminal.tracker for terminal in slow])
-        for terminal in slow:
-            terminal.socket.close()
+def flood(port: int, identity: str) -> socket.socket:
+    """A Wialon terminal that pings and pings and reads no answer, until it is read no more itself."""
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    link.connect(("127.0.0.1", port))
+    link.sendall(f"#L#{identity};NA\r\n".encode())
+    link.settimeout(2)
+    pings = b"#P#\r\n" * 20_000
+    with contextlib.suppress(TimeoutError):
+        for _ in range(200):  # 20 MB, which the buffers of no connection hold
+            link.sendall(pings)
+        raise AssertionError("what it did not read went somewhere")
+    return link
 
 
-def test_half_open_connections() -> None:
-    """Peers that vanish before login, within a frame, or after it: their timeouts end them; what came whole is kept."""
-    each = 1000 if SOAK else 50
+def pour(port: int, count: int) -> int:
+    """A Wialon terminal that pings in large pieces and reads; how many answers it got."""
+    with socket.create_connection(("127.0.0.1", port), 20) as link, ThreadPoolExecutor(1) as pool:
+        link.sendall(b"#L#pour;NA\r\n")
+        sending = pool.submit(link.sendall, b"#P#\r\n" * count)
+        expected, got = b"#AL#1\r\n" + b"#AP#\r\n" * count, b""
+        while len(got) < len(expected):
+            piece = link.recv(1 << 16)
+            assert piece, "closed"
+            got += piece
+        sending.result()
+        assert got == expected
+        return count
+
+
+def test_peers_that_never_read_or_are_gone() -> None:
+    """Slow readers are read no more, and let go. Half-open connections, before login, within a frame or behind it, end
+    by their timeouts. What came whole is kept, and nobody else waits for them."""
+    each, readers = (1000, 50) if SOAK else (30, 4)
     gone: list[Plain] = []
 
     def vanish_all() -> None:
         for n in range(each):
             mute, torn, idle = (Plain(service, f"{863_000_000_000_000 + 3 * n + k}") for k in range(3))
+            gone.extend((mute, torn, idle))
             torn.login()
             idle.login()
             mute.socket.sendall(login(mute.tracker.imei)[:5])
             torn.socket.sendall(torn.frames(2)[:-7])
             idle.socket.sendall(idle.frames(3))
-            gone.extend((mute, torn, idle))
         for terminal in gone:
             terminal.vanish()
 
     async def disturb() -> None:
+        port = service.ports["wialon-ips"]
+        assert await asyncio.to_thread(pour, port, 100_000) == 100_000
+        slow.extend(await asyncio.gather(*[asyncio.to_thread(flood, port, f"slow-{n}") for n in range(readers)]))
         await asyncio.to_thread(vanish_all)
-        assert service.metric('dozor_connections{protocol="teltonika"}') == TERMINALS + 3 * each
+        seen["most"] = service.metric('dozor_connections{protocol="teltonika"}')
         await run.until(lambda: service.metric('dozor_connections{protocol="teltonika"}') == TERMINALS, 30)
+        await run.until(lambda: service.metric('dozor_connections{protocol="wialon-ips"}') == 0, 30)
 
-    with running_service(DOZOR_LOGIN__IDLE_TIMEOUT="4s", DOZOR_LOGIN__TIMEOUT="3s") as service:
+    slow: list[socket.socket] = []
+    seen: dict[str, float] = {}
+    with running_service(DOZOR_LOGIN__IDLE_TIMEOUT="3s", DOZOR_LOGIN__TIMEOUT="2s") as service:
         run = Run(service)
-        run.play(disturb)
+        try:
+            run.play(disturb)
+        finally:
+            for link in [*slow, *[terminal.socket for terminal in gone]]:
+                link.close()
+        assert seen["most"] > TERMINALS + each
         stored = dict(service.query("SELECT terminal, count(*) FROM telemetry GROUP BY terminal"))
         for place, terminal in enumerate(gone):
             assert stored.get(terminal.tracker.imei, 0) == (0, 1, 3)[place % 3]
+        assert run.waits()[-1] < ANSWER
         run.check(at_least=RATE, others=[terminal.tracker for terminal in gone])
-        for terminal in gone:
-            terminal.socket.close()
 
 
 class Member:
@@ -535,20 +530,3 @@ def test_the_whole_fleet_reconnects_at_once() -> None:
         asyncio.run(storms())
         assert max(p99.values()) < bound, p99
         run.check(at_least=3 * count, others=[member.tracker for member in fleet])
-
-
-def test_signals_do_not_matter_to_what_is_stored() -> None:
-    """SIGSTOP and SIGCONT of the service itself: a paused machine loses nothing."""
-
-    async def disturb() -> None:
-        assert service.process is not None
-        for _ in range(20 if SOAK else 3):
-            service.process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(1.0)
-            service.process.send_signal(signal.SIGCONT)
-            await asyncio.sleep(0.7)
-
-    with running_service() as service:
-        run = Run(service)
-        run.play(disturb)
-        run.check(at_least=RATE)

@@ -14,6 +14,7 @@ LIMITS: dict[tuple[str, str], tuple[int, ...]] = {
     ("pipeline", "QUEUE_FRAMES"): (6, 20, 200),
     ("pipeline", "QUEUE_BYTES"): (1500, 8000, 64 << 20),
     ("connection", "WINDOW_FRAMES"): (1, 4, 1000),
+    ("connection", "FAIR"): (50, 300, 32 << 10),
     ("connection", "WRITE_BUFFER"): (16, 200, 64 << 10),
     ("keeper", "DRAIN_FRAMES"): (1, 5, 1000),
     ("spool", "SEGMENT_BYTES"): (400, 2000, 16 << 20),

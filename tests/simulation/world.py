@@ -31,6 +31,7 @@ from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
 from gateway.receive.spool import Spool
 from gateway.receive.terminals import Terminals
+from gateway.receiving import Receiving
 from gateway.settings import Settings
 from protocols.registry import protocol
 from tests.simulation.disk import Platter, SimulatedDisk
@@ -107,9 +108,7 @@ class Life:
             server.open, server, spool, protocols, metrics, self.terminals.rows, self.terminals.resolve,  # type: ignore[arg-type]
             clock=world.clock,
         )  # fmt: skip
-        self.readiness.spool = spool
-        keeper = self.pipeline.keeper
-        self.readiness.refusing = lambda: keeper.reason if keeper.refusing else ""
+        self.readiness.reception = self  # type: ignore[assignment]  # as far as it is asked
         self._background(history.run())
         self.receiver = Receiver(
             settings, protocols, self.pipeline, self.terminals, history, metrics, "", clock=world.clock
@@ -118,6 +117,10 @@ class Life:
         self._background(self.receiver.sweep())
         self.readiness.starting = False
         self.up, self.since = True, world.now
+
+    def reasons(self) -> set[str]:
+        """As the service's own reception says it."""
+        return Receiving.reasons(self)  # type: ignore[arg-type]
 
     def _background(self, work: Any) -> None:
         task = self.loop.create_task(work)

@@ -197,7 +197,7 @@ async def small_fleet(pool, now=None):
 def live_of(now):
     """Fleet arrays that know one terminal."""
 
-    def live(identities):
+    async def live(identities):
         known = {
             "352093081429150": Live(
                 connected=True,
