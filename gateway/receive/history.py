@@ -19,6 +19,7 @@ from gateway.receive.terminals import Terminals
 
 _log = structlog.get_logger()
 _PERIOD = 1.0  # s
+_TIMEOUT = 5.0  # s for one flush: a connection whose answer was lost must not end the writing of history
 _FAREWELL = 1.0  # s for the last flush
 _BOUND = 100_000  # facts kept while the store is away; older ones go
 _PROCESSES = 1024  # a connection's id modulo this is the number of its process
@@ -70,7 +71,12 @@ class History:
         if not (opened or closed or told):
             return
         try:
-            async with self._pool.connection() as link, link.transaction(), link.cursor() as cursor:
+            async with (
+                asyncio.timeout(_TIMEOUT),
+                self._pool.connection() as link,
+                link.transaction(),
+                link.cursor() as cursor,
+            ):
                 if opened:
                     await cursor.execute(
                         "INSERT INTO connection (id, terminal, protocol, address, opened_at) "

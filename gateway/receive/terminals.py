@@ -15,6 +15,7 @@ CHANNEL = "dozor_terminal"  # NOTIFY with an identity: registered or changed by 
 NO_ROW = -1  # unregistered
 PENDING = -2  # accepted while the store is away: its row is made when the spool is drained
 _BATCH = 2000  # identities registered in one statement
+_TIMEOUT = 2.0  # s for that statement; a connection whose answer was lost on the way must not hold up every login
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class Terminals:
         while self._wanted:
             wanted = dict(list(self._wanted.items())[:_BATCH])
             try:
-                async with self.pool.connection() as link:
+                async with asyncio.timeout(_TIMEOUT), self.pool.connection() as link:
                     cursor = await link.execute(
                         "INSERT INTO terminal (identity, protocol) SELECT * FROM unnest(%s::text[], %s::text[]) "
                         "ORDER BY 1 ON CONFLICT (identity) DO UPDATE SET protocol = excluded.protocol "
