@@ -27,6 +27,7 @@ from gateway.health import Readiness
 from gateway.metrics import ReceiveMetrics
 from gateway.receive.connection import TerminalConnection
 from gateway.receive.history import History
+from gateway.receive.keeper import GREETING
 from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
 from gateway.receive.spool import Spool
@@ -333,13 +334,14 @@ class World:
         way = "store" if store else "spool" if disk else ""
         if not way or life.since > self.well_since:
             self.well_since = self.now
+        unread = GREETING if pipeline.keeper.refusing else 0.0  # nothing is read before the store was greeted
         for terminal in self.terminals:
             if not terminal.waits or terminal.deaf or not self.admits(terminal):
                 terminal.progress = max(terminal.progress, self.now)
             waited = self.now - max(terminal.progress, self.well_since)
             if terminal.asked_at is not None and not terminal.stalled:
                 unanswered = self.now - max(terminal.asked_at, self.well_since, terminal.progress)
-                if unanswered > (ANSWER if terminal.ready else LOGIN):
+                if unanswered > (ANSWER if terminal.ready else LOGIN) + unread:
                     self.fail(f"{terminal.identity} has no answer for {unanswered:.1f} s, the {way} is well")
             if waited > STARVED + terminal.plan.patience:
                 self.fail(f"{terminal.identity} waits for {waited:.1f} s, the {way} is well")
