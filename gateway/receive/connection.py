@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 
 WINDOW_FRAMES = 1000  # unanswered frames of one connection before it is read no more
 WRITE_BUFFER = 64 << 10  # bytes a slow reader may leave unread before it is read no more
-FAIR = 32 << 10  # bytes of one connection that are read before the others have their turn
+FAIR = 16 << 10  # bytes of one connection that are read before the others have their turn
 MAX_IDENTITY = 64
 ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 LINGER = 10.0  # s for the peer to take its last answers
