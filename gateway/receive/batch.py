@@ -52,6 +52,7 @@ class Work:
     received: Int64s
     received_all: Int64s
     pending: bool  # some terminal has no row yet: only the spool can take this
+    size: int = 0  # bytes of the items
     outcome: Outcome | None = None
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 

@@ -146,7 +146,7 @@ class TerminalConnection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         receiver = self._receiver
-        receiver.pipeline.paused.discard(self)
+        receiver.pipeline.paused.pop(self, None)
         reason = self._reason or (f"lost: {exc}" if exc else "closed by the terminal")
         receiver.disconnected(self)
         if self._history:
@@ -358,8 +358,12 @@ class TerminalConnection(asyncio.Protocol):
         self._pause()
 
     def resume_reading(self) -> None:
-        """There is room again, or it was held long enough."""
-        self._resume()
+        """There is room again, or it was held long enough; a full window of unanswered frames waits for its own."""
+        pipeline = self._receiver.pipeline
+        if self._outstanding > WINDOW_FRAMES and self._transport is not None and self not in pipeline.paused:
+            pipeline.pause(self)
+        else:
+            self._resume()
 
     def _close(self, reason: str) -> None:
         self._reason = self._reason or reason

@@ -9,19 +9,27 @@ import asyncio
 import contextlib
 import itertools
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from gateway.receive.terminals import Terminals
+from gateway.receive.terminals import Terminals, Told
 
 _log = structlog.get_logger()
+Fact = TypeVar("Fact")
 _PERIOD = 1.0  # s
+_TIMEOUT = 5.0  # s for one flush: a connection whose answer was lost must not end the writing of history
 _FAREWELL = 1.0  # s for the last flush
+_SLICE = 2000  # facts in one transaction
 _BOUND = 100_000  # facts kept while the store is away; older ones go
 _PROCESSES = 1024  # a connection's id modulo this is the number of its process
+
+
+def _first(facts: dict[int, Fact]) -> dict[int, Fact]:
+    """Take the oldest ones out."""
+    return {key: facts.pop(key) for key in list(itertools.islice(facts, _SLICE))}
 
 
 class History:
@@ -57,20 +65,28 @@ class History:
         for name, value in facts.items():
             if value is None:
                 continue
-            known: dict[int, str] = getattr(terminals, name)
+            known: Told = getattr(terminals, name)
             if known.get(row) != value:
                 known[row] = value
                 self._told.setdefault(row, {})[name] = value
 
     async def flush(self) -> None:
-        """Write what has come together."""
-        opened, self._opened = self._opened, {}
-        closed, self._closed = self._closed, {}
-        told, self._told = self._told, {}
+        """Write what has come together, a slice at a time: a whole fleet may have connected at once."""
+        while await self._flush_slice():
+            pass
+
+    async def _flush_slice(self) -> bool:
+        """Whether something was written."""
+        opened, closed, told = _first(self._opened), _first(self._closed), _first(self._told)
         if not (opened or closed or told):
-            return
+            return False
         try:
-            async with self._pool.connection() as link, link.transaction(), link.cursor() as cursor:
+            async with (
+                asyncio.timeout(_TIMEOUT),
+                self._pool.connection() as link,
+                link.transaction(),
+                link.cursor() as cursor,
+            ):
                 if opened:
                     await cursor.execute(
                         "INSERT INTO connection (id, terminal, protocol, address, opened_at) "
@@ -100,6 +116,8 @@ class History:
                 self._told.setdefault(row, {}).update(facts)
             self._closed = {**closed, **self._closed}
             self._opened = {**opened, **self._opened}
+            return False
+        return True
 
     async def end_open(self) -> None:
         """Connections of this process's last life, if it died, have no end: give them one."""

@@ -26,6 +26,7 @@ from protocols.registry import WireProtocol
 
 _log = structlog.get_logger()
 
+SPOOL = 2.0  # s for one write to the spool: with `SLOW`, a terminal hears within 4 s, or its connection closes
 SLOW = 2.0  # s for one transaction; a terminal may wait 5 s (EGTS) before it gives up, and the spool needs its part
 PROBE = 0.5  # s between looks at a store that is away
 DRAIN_FRAMES = 1000  # per transaction: short ones, so that live batches wait little
@@ -34,7 +35,7 @@ DRAIN_TIMEOUT = 30.0  # s; nobody waits for a drain
 LOOK = 2.0  # s between looks at a store that nothing is written to
 _AWAY = (psycopg.Error, OSError, TimeoutError)
 LIVE = (0, 1)  # slots of live batches
-DRAIN = -1  # the drain's own
+DRAIN, LOOKING = -1, -2  # connections of their own
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -72,6 +73,7 @@ class Keeper:
         self.refusing = False
         self.reason = ""
         self._told = ""
+        self._asked: asyncio.Task[bool] | None = None  # the disk, for room
         self.on_drained: Callable[[Work, Outcome], None] | None = None
 
     async def keep(self, work: Work, slot: int) -> Outcome | None:
@@ -93,12 +95,14 @@ class Keeper:
         if self.refusing:
             return None
         try:
-            await self.spool.append(self._entries(work))
-        except (SpoolFullError, OSError) as error:
+            async with asyncio.timeout(SPOOL):  # what is written later all the same is stored once all the same
+                await self.spool.append(self._entries(work))
+        except (SpoolFullError, OSError) as error:  # a TimeoutError is an OSError
             full = isinstance(error, SpoolFullError) or error.errno in _FULL
-            self.reason = "spool_full" if full else "spool_error"
-            self.refusing = True
-            _log.error("spool refuses: nothing is acknowledged", reason=self.reason, error=str(error))
+            reason = "spool_full" if full else "spool_error"
+            if not self.store_up:  # else it came back meanwhile, and takes what these terminals send again
+                self.reason, self.refusing = reason, True
+            _log.error("spool refuses: nothing is acknowledged", reason=reason, error=_words(error))
             return None
         return self._nothing()
 
@@ -107,77 +111,106 @@ class Keeper:
 
         `resumed` is called when something is taken again, `busy` tells whether live batches wait for the store.
         """
-        looked = self._loop.time()
-        while True:
-            if self.refusing and await self.spool.has_room():
-                self._resume(resumed)
-            if self.store_up and not self.spool.frames:
-                await asyncio.sleep(PROBE)
-                if busy() or self._loop.time() - looked < LOOK:
+        looked = begun = self._loop.time()
+        looking: asyncio.Task[bool] | None = None
+        draining: asyncio.Task[bool] | None = None
+        try:
+            while True:
+                # A store or a disk that hangs holds up its own task, not the looks at the other.
+                if self.refusing and (self.store_up or await self._has_room()):
+                    self._resume(resumed)
+                if looking is None and (not self.store_up or self._loop.time() - looked >= LOOK):
+                    looked = self._loop.time()
+                    if not self.store_up or not (busy() or self.spool.frames):
+                        looking = self._loop.create_task(self._look())
+                if draining is None and self.store_up and (self.spool.frames or self.spool.unread):
+                    begun = self._loop.time()
+                    draining = self._loop.create_task(self._drain_some())
+                tasks = {task for task in (looking, draining) if task is not None}
+                if not tasks:
+                    await asyncio.sleep(PROBE)
                     continue
-            begun = looked = self._loop.time()
-            if not await self._drain_some():
-                await asyncio.sleep(PROBE)
-                continue
-            if self.refusing:
-                self._resume(resumed)
-            if not self.spool.frames and not self.store_up:
-                continue
-            # As long a rest as the work was, and while live batches wait: live traffic stays live.
-            await asyncio.sleep(max(0.001, self._loop.time() - begun))
-            for _ in range(20):
-                if not busy():
-                    break
-                await asyncio.sleep(0.005)
+                await asyncio.wait(tasks, timeout=PROBE, return_when=asyncio.FIRST_COMPLETED)
+                if looking is not None and looking.done():
+                    answered, looking = looking.result(), None
+                    if not answered:
+                        await asyncio.sleep(PROBE)
+                if draining is not None and draining.done():
+                    stored, draining = draining.result(), None
+                    if not stored:
+                        await asyncio.sleep(PROBE)
+                        continue
+                    # As long a rest as the work was, and while live batches wait: live traffic stays live.
+                    await asyncio.sleep(max(0.001, self._loop.time() - begun))
+                    for _ in range(20):
+                        if not busy():
+                            break
+                        await asyncio.sleep(0.005)
+        finally:
+            for task in (looking, draining, self._asked):
+                if task is not None:
+                    task.cancel()
 
     def _resume(self, resumed: Callable[[], None]) -> None:
         _log.info("taking frames again")
         self.refusing, self.reason = False, ""
         resumed()
 
-    async def _drain_some(self) -> bool:
-        """Store the oldest spooled entries, or with none of them just ask; whether the store took them."""
+    async def _has_room(self) -> bool:
+        """Whether the spool takes something; a disk that hangs is asked once, not once more each time."""
+        if self._asked is None:
+            self._asked = self._loop.create_task(self.spool.has_room())
+        await asyncio.wait({self._asked}, timeout=PROBE)
+        if not self._asked.done():
+            return False
+        room, self._asked = self._asked.result(), None
+        return room
+
+    async def _look(self) -> bool:
+        """Ask the store; whether it answers."""
         try:
-            if not self.store_up:
+            if self.store_up:
+                await self._within(SLOW, LOOKING, lambda link: link.execute("SELECT 1"))
+            else:
                 await self._greet()
-            elif not self.spool.frames:
-                await self._within(SLOW, DRAIN, lambda link: link.execute("SELECT 1"))
         except _AWAY as error:
-            await self._lose(DRAIN)
+            await self._lose(LOOKING)
             self._away(error)
             return False
+        self._back()
+        return True
+
+    async def _drain_some(self) -> bool:
+        """Store the oldest spooled entries; whether the store took them."""
         try:
+            await self.spool.read_again()
             entries = await self.spool.oldest(DRAIN_FRAMES)
         except OSError as error:
             self._interrupted("spool cannot be read", error)
-            self._back()
             return False
-        if entries:
-            try:
-                async with asyncio.timeout(DRAIN_TIMEOUT):
-                    work = await self._rebuild(entries)
-                outcome = await self._within(
-                    DRAIN_TIMEOUT, DRAIN, lambda link: self._writer.rewrite(link, work.job, self._now())
-                )
-            except Exception as error:
-                await self._lose(DRAIN)
-                self._interrupted("drain interrupted", error)
-                if not isinstance(error, _AWAY) or (isinstance(error, psycopg.Error) and not is_away(error)):
-                    self._back()  # it is about what waits on disk and stays there: live batches go to the store
-                return False
-        self._back()
+        if not entries:
+            return False
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                work = await self._rebuild(entries)
+            outcome = await self._within(
+                DRAIN_TIMEOUT, DRAIN, lambda link: self._writer.rewrite(link, work.job, self._now())
+            )
+        except Exception as error:  # it stays on disk, and live batches go to the store
+            await self._lose(DRAIN)
+            self._interrupted("drain interrupted", error)
+            return False
         self._told = ""
-        if entries:
-            if self.on_drained is not None:
-                self.on_drained(work, outcome)
-            await self.spool.drained(len(entries))
-            if not self.spool.frames:
-                _log.info("spool drained")
+        if self.on_drained is not None:
+            self.on_drained(work, outcome)
+        await self.spool.drained(len(entries))
+        if not self.spool.frames:
+            _log.info("spool drained")
         return True
 
     async def _greet(self) -> None:
         """Ask whether a store that was away is there, and open what live batches need: they have no time for it."""
-        for slot in (DRAIN, *LIVE):
+        for slot in (LOOKING, *LIVE):
             try:
                 await self._within(GREETING, slot, lambda link: link.execute("SELECT 1"))
             except _AWAY:

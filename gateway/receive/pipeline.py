@@ -70,12 +70,13 @@ class Pipeline:
         self._pending_records = 0
         self._bytes = 0
         self._in_flight = 0
-        self._frames_in_flight = 0
+        self._frames_in_flight = 0  # until their acks have left: a batch may wait for the one before it
+        self._bytes_in_flight = 0
         self._scheduled = False
         self._last: asyncio.Future[None] | None = None
         self._free = [0, 1]  # store connections
         self._tasks: set[asyncio.Task[None]] = set()
-        self.paused: set[Any] = set()
+        self.paused: dict[Any, None] = {}  # first come, first read again
         self._idle = asyncio.Event()
         self._idle.set()
         self.on_commit: list[Callable[[Committed], None]] = []
@@ -87,9 +88,9 @@ class Pipeline:
     def put(self, source: Source, item: Item, at: float) -> None:
         """Take an item that arrived at loop time `at`; its source hears of it by `committed` or `abandoned`."""
         self._pending.append((source, item, at))
+        self._bytes += len(item.data)
         if type(item) is Frame:
             self._pending_records += item.records or 1
-            self._bytes += len(item.data)
         if not self._scheduled and (
             not self._in_flight or (self._in_flight == 1 and self._pending_records >= BATCH_RECORDS)
         ):
@@ -99,11 +100,15 @@ class Pipeline:
     @property
     def full(self) -> bool:
         """Whether sockets should be read no more."""
-        return len(self._pending) >= QUEUE_FRAMES or self._bytes >= QUEUE_BYTES or self.keeper.refusing
+        return (
+            len(self._pending) + self._frames_in_flight >= QUEUE_FRAMES
+            or self._bytes + self._bytes_in_flight >= QUEUE_BYTES
+            or self.keeper.refusing
+        )
 
     def pause(self, connection: Any) -> None:
         """Remember who stopped reading; `resume_reading` is called when there is room."""
-        self.paused.add(connection)
+        self.paused[connection] = None
 
     # -- batches ------------------------------------------------------------------------------------------------
 
@@ -111,35 +116,37 @@ class Pipeline:
         self._scheduled = False
         while self._pending and self._free and (not self._in_flight or self._pending_records >= BATCH_RECORDS):
             self._idle.clear()
-            items = self._take()
+            items, size = self._take()
             offset = self._clock() - self._loop.time()
             arrived = np.array([at for _, _, at in items])
             work = self._batcher.prepare(items, ((arrived + offset) * 1e6).astype(np.int64))
             self._in_flight += 1
             self._frames_in_flight += len(items)
+            self._bytes_in_flight += size
+            work.size = size
             previous, self._last = self._last, work.done
             task = self._loop.create_task(self._commit(work, self._free.pop(0), previous))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _take(self) -> list[Pending]:
+    def _take(self) -> tuple[list[Pending], int]:
         if self._pending_records <= BATCH_RECORDS:
-            items, self._pending = self._pending, []
-            self._pending_records = self._bytes = 0
-            return items
+            items, size = self._pending, self._bytes
+            self._pending, self._pending_records, self._bytes = [], 0, 0
+            return items, size
         records = count = size = 0
         for _, item, _ in self._pending:
             if type(item) is Frame:
                 if records and records + item.records > BATCH_RECORDS:
                     break
                 records += item.records or 1
-                size += len(item.data)
+            size += len(item.data)
             count += 1
         items = self._pending[:count]
         del self._pending[:count]
         self._pending_records -= records
         self._bytes -= size
-        return items
+        return items, size
 
     # -- commit and ack -----------------------------------------------------------------------------------------
 
@@ -167,6 +174,7 @@ class Pipeline:
         finally:
             work.done.set_result(None)
             self._frames_in_flight -= len(work.items)
+            self._bytes_in_flight -= work.size
             if self.paused and not self.full:
                 self._resume()
             if not self._in_flight and not self._pending:
@@ -230,7 +238,7 @@ class Pipeline:
         self._resume()
 
     def _resume(self) -> None:
-        paused, self.paused = self.paused, set()
+        paused, self.paused = self.paused, {}
         for connection in paused:
             connection.resume_reading()
 

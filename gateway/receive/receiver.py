@@ -42,6 +42,7 @@ class Receiver:
         metrics: ReceiveMetrics,
         dsn: str,
         *,
+        clock: Callable[[], float] = time.time,
         shared: bool = False,
     ) -> None:
         """`shared`: other processes receive on the same ports."""
@@ -54,6 +55,7 @@ class Receiver:
         self.ask_version = settings.watch.firmware.ask
         self.stopping = False
         self.offset = 0.0  # wall clock minus the loop's clock
+        self._clock = clock
         self.shared = shared
         self.on_login: Callable[[str, str], None] | None = None  # terminal, address: other processes want to know
         self._dsn = dsn
@@ -67,7 +69,7 @@ class Receiver:
         self._limit(None, settings.limits)
         self._alternation = Alternation()
         self._listeners = Listeners(self)
-        self._connections: set[TerminalConnection] = set()
+        self._connections: dict[TerminalConnection, None] = {}  # in the order they came
         self._gone = asyncio.Event()
         self._gone.set()
         self._by_terminal: dict[str, TerminalConnection] = {}
@@ -146,7 +148,7 @@ class Receiver:
                     await asyncio.sleep(0)
 
     def _set_offset(self) -> None:
-        self.offset = time.time() - self._loop.time()
+        self.offset = self._clock() - self._loop.time()
 
     # -- connections --------------------------------------------------------------------------------------------
 
@@ -180,7 +182,7 @@ class Receiver:
 
     def _register(self, connection: TerminalConnection) -> None:
         self.metrics.connections[connection.protocol] += 1
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._gone.clear()
 
     def allowed(self, host: str) -> bool:
@@ -228,7 +230,7 @@ class Receiver:
 
     def disconnected(self, connection: TerminalConnection) -> None:
         """Forget a connection."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if not self._connections:
             self._gone.set()
         self.metrics.connections[connection.protocol] -= 1

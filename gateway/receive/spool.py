@@ -24,6 +24,7 @@ _log = structlog.get_logger()
 
 SEGMENT_BYTES = 16 << 20
 ROOM = 20  # a full spool takes frames again when a twentieth of it is free: not one frame at a time
+AGAIN = 30.0  # s between attempts at a segment that cannot be read
 _PROBE = "probe"
 _PROBE_BYTES = 1 << 20
 
@@ -38,6 +39,7 @@ class Spool:
     Attributes
     ----------
     bytes, frames : what waits, for the metrics.
+    unread : segments that could not be read at the start; tried again by `read_again`.
     """
 
     def __init__(self, disk: Disk, max_size: int) -> None:
@@ -54,6 +56,8 @@ class Spool:
         self._writer: asyncio.Task[None] | None = None
         self._coming = 0  # bytes that wait or are being written
         self._refused = 0  # bytes of what was refused last
+        self._again = 0.0  # loop time at which those in `unread` are tried again
+        self.unread: list[str] = []
         self.bytes = 0
         self.frames = 0
 
@@ -69,7 +73,21 @@ class Spool:
             try:
                 await self._open_segment(name)
             except OSError as error:  # what it holds is lost only if somebody deletes it
-                _log.error("spool: segment left alone", segment=name, error=str(error))
+                _log.error("spool: segment cannot be read", segment=name, error=str(error))
+                self.unread.append(name)
+
+    async def read_again(self) -> None:
+        """Try once in a while what could not be read: it was acknowledged, and should not wait for the next start."""
+        now = asyncio.get_running_loop().time()
+        if not self.unread or now < self._again:
+            return
+        self._again = now + AGAIN
+        for name in list(self.unread):
+            try:
+                await self._open_segment(name)
+            except OSError:  # told at the start
+                continue
+            self.unread.remove(name)
 
     async def _open_segment(self, name: str) -> None:
         data = await self._disk.read(name)
@@ -113,7 +131,7 @@ class Spool:
             If the disk refuses; nothing of them counts as kept.
         """
         data = pack(entries)
-        if self.bytes + self._coming + len(data) > self._max_size:
+        if self.bytes + self._coming + len(data) + len(MAGIC) > self._max_size:  # it may begin a segment
             self._refused = len(data)
             raise SpoolFullError
         self._coming += len(data)

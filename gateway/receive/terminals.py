@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,28 @@ CHANNEL = "dozor_terminal"  # NOTIFY with an identity: registered or changed by 
 NO_ROW = -1  # unregistered
 PENDING = -2  # accepted while the store is away: its row is made when the spool is drained
 _BATCH = 2000  # identities registered in one statement
+_TIMEOUT = 2.0  # s for that statement; a connection whose answer was lost on the way must not hold up every login
+
+
+class Told:
+    """A text for each terminal row. Fleets tell few different ones: each is kept once, 8 bytes a terminal besides."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self) -> None:
+        self._texts: list[str | None] = []
+
+    def get(self, row: int) -> str | None:
+        """What that terminal told last."""
+        return self._texts[row] if 0 <= row < len(self._texts) else None
+
+    def __contains__(self, row: int) -> bool:
+        return self.get(row) is not None
+
+    def __setitem__(self, row: int, text: str) -> None:
+        if row >= len(self._texts):
+            self._texts.extend([None] * (row + 1 - len(self._texts)))
+        self._texts[row] = sys.intern(text)
 
 
 @dataclass(slots=True)
@@ -24,9 +47,9 @@ class Terminals:
     pool: AsyncConnectionPool
     policy: str
     rows: dict[str, int] = field(default_factory=dict)
-    firmware: dict[int, str] = field(default_factory=dict)
-    model: dict[int, str] = field(default_factory=dict)  # as told by the terminal
-    protocol: dict[int, str] = field(default_factory=dict)
+    firmware: Told = field(default_factory=Told)
+    model: Told = field(default_factory=Told)  # as told by the terminal
+    protocol: Told = field(default_factory=Told)
     _wanted: dict[str, tuple[str, asyncio.Future[int]]] = field(default_factory=dict)
     _worker: asyncio.Task[None] | None = None
 
@@ -85,7 +108,7 @@ class Terminals:
         while self._wanted:
             wanted = dict(list(self._wanted.items())[:_BATCH])
             try:
-                async with self.pool.connection() as link:
+                async with asyncio.timeout(_TIMEOUT), self.pool.connection() as link:
                     cursor = await link.execute(
                         "INSERT INTO terminal (identity, protocol) SELECT * FROM unnest(%s::text[], %s::text[]) "
                         "ORDER BY 1 ON CONFLICT (identity) DO UPDATE SET protocol = excluded.protocol "

@@ -1,0 +1,1 @@
+"""A deterministic simulation of the receiving side; see `tests/simulation/README.md`."""
