@@ -242,12 +242,14 @@ def test_the_whole_data_directory_on_a_full_disk() -> None:
     """The embedded PostgreSQL runs out of disk and falls over; with room again it comes back, and so does all else."""
 
     async def disturb() -> None:
+        postmaster = service.postgres_pid()
         filler = fill(folder)
         await run.until(lambda: bool(reasons(service)))
         with contextlib.suppress(psycopg.Error):  # the log of changes cannot grow either: PostgreSQL panics
             for _ in range(3):
                 await asyncio.to_thread(service.query, "SELECT pg_switch_wal()")
         await asyncio.sleep(70 if SOAK else 3)
+        await run.until(lambda: not psutil.pid_exists(postmaster))
         acked = run.acked
         assert "spool_full" in reasons(service)
         await asyncio.sleep(1)
