@@ -242,12 +242,14 @@ def test_the_whole_data_directory_on_a_full_disk() -> None:
     """The embedded PostgreSQL runs out of disk and falls over; with room again it comes back, and so does all else."""
 
     async def disturb() -> None:
+        postmaster = service.postgres_pid()
         filler = fill(folder)
         await run.until(lambda: bool(reasons(service)))
         with contextlib.suppress(psycopg.Error):  # the log of changes cannot grow either: PostgreSQL panics
             for _ in range(3):
                 await asyncio.to_thread(service.query, "SELECT pg_switch_wal()")
         await asyncio.sleep(70 if SOAK else 3)
+        await run.until(lambda: not psutil.pid_exists(postmaster))
         acked = run.acked
         assert "spool_full" in reasons(service)
         await asyncio.sleep(1)
@@ -299,7 +301,8 @@ def test_store_stopped_again_and_again_then_drained() -> None:
         seen["spooled"] = service.metric("dozor_spool_frames")
         await run.until(lambda: service.metric("dozor_store_up") == 1)
         begun = time.monotonic()
-        seen["drain"] = await run.drained(600)
+        await run.drained(600)
+        await asyncio.sleep(1.0)
         seen["worst"] = run.waits(begun, time.monotonic())[-1]
 
     with running_service() as service:
@@ -341,8 +344,9 @@ def test_a_distant_store_whose_answers_get_lost(postgres_dsn: str) -> None:
         run.play(disturb)
         waits = seen["waits"]
         assert 0.2 < waits[len(waits) // 2] < 1.5, waits[len(waits) // 2]
-        assert proxy.cut > 2, proxy.cut
-        assert proxy.swallowed > 2, proxy.swallowed
+        assert proxy.cut > 0
+        assert proxy.swallowed > 0
+        assert proxy.cut + proxy.swallowed > (50 if SOAK else 3), (proxy.cut, proxy.swallowed)
         assert run.waits()[-1] < ANSWER
         run.check(at_least=RATE)
 
