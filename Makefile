@@ -6,7 +6,8 @@ STAMP := .venv/.stamp
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
-COVERAGE ?= --cov --cov-report=term:skip-covered
+# Test processes: most tests wait for real services, so two share two cores well. JOBS=0: all in one.
+JOBS ?= 2
 
 .DEFAULT_GOAL := setup
 
@@ -26,9 +27,13 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# The short form, with the coverage of what runs in the test process; COVERAGE= leaves that out.
+# The short form.
 test: setup
-	.venv/bin/python -m pytest -rs $(COVERAGE) $(TEST_ARGS)
+	.venv/bin/python -m pytest -rs -n $(JOBS) --dist loadfile $(TEST_ARGS)
+
+# The short form with the coverage of what runs in the test processes; twice the work.
+coverage: setup
+	.venv/bin/python -m pytest -rs -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered $(TEST_ARGS)
 
 # The same tests at full count and length.
 soak: setup
