@@ -54,4 +54,4 @@ lock: setup
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
 
-.PHONY: setup demo check test soak bench screenshot lock clean
+.PHONY: setup demo check test coverage soak bench screenshot lock clean
