@@ -208,11 +208,13 @@ class EmbeddedServer:
         return link
 
     def _short_link(self) -> Path | None:
-        """A link in the temporary directory where the socket's own path would be too long for the kernel."""
+        """A link in a temporary directory where the socket's own path would be too long for the kernel."""
         if len(str(self.cluster / _SOCKET_NAME).encode()) <= _SOCKET_PATH_MAX:
             return None
         digest = hashlib.sha256(str(self.cluster).encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"dozor-{os.geteuid()}-{digest}"
+        name = f"dozor-{os.geteuid()}-{digest}"
+        places = [Path(place) / name for place in (tempfile.gettempdir(), "/tmp", "/var/tmp")]  # noqa: S108
+        return next((p for p in places if len(str(p / _SOCKET_NAME).encode()) <= _SOCKET_PATH_MAX), places[-1])
 
     def _where(self, directory: Path) -> str:
         return "/proc/self/cwd" if self._user else str(directory)

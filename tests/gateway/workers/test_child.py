@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.gateway.receive.outside import wait_for
-from tests.harness import ROOT, ServiceProcess, data_directory
+from tests.harness import ROOT, ServiceProcess, alive, data_directory
 
 LOADED_WITHIN = 60.0  # s for a process to load its code on a busy machine
 
@@ -85,7 +85,7 @@ def test_stopped_while_it_starts() -> None:
             family = own.children(recursive=True)
             service.process.send_signal(signal.SIGTERM)
             assert service.process.wait(15) == 0
-            wait_for(lambda: not any(process.is_running() for process in family), 1)
+            wait_for(lambda: not alive(family), 5)
             assert "Traceback" not in service.log.read_text()
         finally:
             service.end()
