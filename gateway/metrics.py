@@ -50,14 +50,6 @@ class Histogram:
         self.counts += np.bincount(np.searchsorted(self._bounds, values), minlength=len(self.counts))
         self.sum += float(values.sum())
 
-    def quantile(self, q: float) -> float:
-        """The upper bound of the bucket in which the quantile lies; NaN before the first value."""
-        total = int(self.counts.sum())
-        if not total:
-            return float("nan")
-        place = int(np.searchsorted(np.cumsum(self.counts), q * total))
-        return float(self._bounds[min(place, len(self._bounds) - 1)])
-
     def buckets(self) -> list[tuple[str, float]]:
         """(le, cumulative count) as Prometheus has them."""
         return list(zip(self._labels, np.cumsum(self.counts).astype(float).tolist(), strict=True))

@@ -38,6 +38,7 @@ SATELLITES_UNKNOWN = -1
 # Reasons of a `Malformed`, the same words as in `dozor_frames_malformed_total`.
 MALFORMED_REASONS = ("checksum", "length", "structure", "login", "truncated", "timeout", "unsupported")
 
+MAX_IDENTITY = 64  # characters
 EXACT_INTEGER = 2**53  # above it a float8 no longer holds every integer
 
 
@@ -346,6 +347,11 @@ class Decoded:
 
     batch: Batch
     quarantined: list[Quarantined] = field(default_factory=list)
+
+
+def is_identity(text: str) -> bool:
+    """Whether a terminal may be called so: 1 to `MAX_IDENTITY` printable characters, over all protocols."""
+    return 0 < len(text) <= MAX_IDENTITY and text.isprintable()
 
 
 def fingerprint(data: bytes) -> int:

@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from gateway.commands.common import load_settings, with_pool
 from gateway.errors import GatewayError
 from gateway.receive.terminals import CHANNEL
+from protocols.records import is_identity
 from protocols.registry import PROTOCOLS, protocol
 
 _FIELDS = ("protocol", "model", "name")
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _checked(row: dict[str, str | None], place: str) -> dict[str, str | None]:
     identity = (row.get("terminal") or "").strip()
-    if not (1 <= len(identity) <= 64 and identity.isprintable()):
+    if not is_identity(identity):
         raise TerminalError(f"{place}terminal {identity!r}: an identity is 1 to 64 printable characters")
     if row.get("protocol"):
         protocol(str(row["protocol"]))

@@ -15,7 +15,19 @@ import psycopg
 import structlog
 
 from gateway.receive.terminals import NO_ROW, PENDING
-from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply, Session
+from protocols.records import (
+    Close,
+    Event,
+    Frame,
+    Identified,
+    Login,
+    Malformed,
+    Message,
+    Quarantined,
+    Reply,
+    Session,
+    is_identity,
+)
 
 if TYPE_CHECKING:
     from gateway.receive.receiver import Receiver
@@ -25,7 +37,6 @@ _log = structlog.get_logger()
 WINDOW_FRAMES = 1000  # unanswered frames of one connection before it is read no more
 WRITE_BUFFER = 64 << 10  # bytes a slow reader may leave unread before it is read no more
 FAIR = 16 << 10  # bytes of one connection that are read before the others have their turn
-MAX_IDENTITY = 64
 ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 LINGER = 10.0  # s for the peer to take its last answers
 
@@ -201,7 +212,7 @@ class TerminalConnection(asyncio.Protocol):
 
     def _login(self, login: Login) -> None:
         receiver = self._receiver
-        if not (0 < len(login.terminal) <= MAX_IDENTITY and login.terminal.isprintable()):
+        if not is_identity(login.terminal):
             self._malformed += 1
             receiver.malformed(self.protocol, Malformed("login"))
             self._refuse()

@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 
-from gateway.receive.connection import MAX_IDENTITY
 from gateway.receive.terminals import NO_ROW, PENDING
-from protocols.records import Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply, Session
+from protocols.records import (
+    Event,
+    Frame,
+    Identified,
+    Login,
+    Malformed,
+    Message,
+    Quarantined,
+    Reply,
+    Session,
+    is_identity,
+)
 
 if TYPE_CHECKING:
     from gateway.receive.receiver import Receiver
@@ -86,7 +96,7 @@ class _Datagram:
 
     def _login(self, login: Login) -> None:
         receiver = self._endpoint.receiver
-        if not (0 < len(login.terminal) <= MAX_IDENTITY and login.terminal.isprintable()):
+        if not is_identity(login.terminal):
             receiver.malformed(self.protocol, Malformed("login"))
             return
         self.terminal = login.terminal

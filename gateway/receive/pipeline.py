@@ -167,7 +167,7 @@ class Pipeline:
             await asyncio.shield(previous)
         try:
             if work.outcome is None:
-                self._abandon(work)
+                self._abandon(work.items)
             else:
                 self._metrics.commit.observe(np.array([committed - begun]))
                 self._release(work, work.outcome)
@@ -180,8 +180,9 @@ class Pipeline:
             if not self._in_flight and not self._pending:
                 self._idle.set()
 
-    def _abandon(self, work: Work) -> None:
-        for source in {id(source): source for source, _, _ in work.items}.values():
+    @staticmethod
+    def _abandon(items: Sequence[Pending]) -> None:
+        for source in {id(source): source for source, _, _ in items}.values():
             source.abandoned()
 
     def _release(self, work: Work, outcome: Outcome) -> None:
@@ -233,8 +234,7 @@ class Pipeline:
         """What still waits from before is not answered: its connections close and send again."""
         pending, self._pending = self._pending, []
         self._pending_records = self._bytes = 0
-        for source in {id(source): source for source, _, _ in pending}.values():
-            source.abandoned()
+        self._abandon(pending)
         self._resume()
 
     def _resume(self) -> None:

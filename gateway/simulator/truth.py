@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 from array import array
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,10 +121,6 @@ class Truth:
             return None
         ordered = sorted(self.latencies)
         return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 3)
-
-    def acknowledged(self) -> Iterator[SentRecord]:
-        """Records that their terminals were told to erase."""
-        return (record for record in self.records if record.acked)
 
     def summary(self) -> dict[str, Any]:
         """One JSON object of what was sent and acknowledged."""

@@ -13,7 +13,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply
+from protocols.records import (
+    MAX_IDENTITY,
+    Close,
+    Event,
+    Frame,
+    Identified,
+    Login,
+    Malformed,
+    Message,
+    Quarantined,
+    Reply,
+    is_identity,
+)
 from protocols.wialon_ips.blocks import Block, read_block
 from protocols.wialon_ips.containers import HEADER, MARK, inflate
 from protocols.wialon_ips.wire import (
@@ -29,7 +41,6 @@ from protocols.wialon_ips.wire import (
 )
 
 _MAX_RUNS = 3  # runs of unreadable bytes in a row
-_MAX_IDENTITY = 64
 _VERSION = re.compile(rb"[0-9]+\.[0-9]+")
 _SPOKEN = re.compile(rb"2\.[0-9]")
 _CRLF = b"\r\n"
@@ -341,7 +352,7 @@ class WialonSession:
             if wrong or int.from_bytes(buffer[1:HEADER], "little") != len(buffer) - HEADER:
                 return self._lost(wrong or "structure")
             buffer[:] = line
-        at = buffer.find(b"#", 0, 2 * _MAX_IDENTITY)
+        at = buffer.find(b"#", 0, 2 * MAX_IDENTITY)
         if at == 0:
             return self._lost("login")
         *version, name = bytes(buffer[: max(at, 0)]).split(b";")
@@ -368,13 +379,13 @@ def _trait(line: bytes, name: bytes) -> str | None:
         at = line.rfind(name, 0, at)
     found = _TRAIT.match(line, at + len(name)) if at > 0 else None
     text = text_of(found[0]) if found else ""
-    return text if 0 < len(text) <= _MAX_IDENTITY and text.isprintable() else None
+    return text if 0 < len(text) <= MAX_IDENTITY and text.isprintable() else None
 
 
 def _identity(name: bytes) -> str:
     """A terminal's name, empty if it is no identity: 1 to 64 printable characters."""
     text = text_of(name)
-    return text if 1 <= len(text) <= _MAX_IDENTITY and text.isprintable() else ""
+    return text if is_identity(text) else ""
 
 
 _Handler = Callable[[WialonSession, bytes, bytes, bytes, int, list[Event]], None]

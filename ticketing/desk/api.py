@@ -18,8 +18,6 @@ from ticketing.desk.queries import desk
 from ticketing.store import Counts
 from ticketing.tickets import Action
 
-MAX_POINTS = 2000
-
 
 @dataclass(frozen=True, slots=True)
 class TerminalDetail(Terminal):
