@@ -20,6 +20,8 @@ from protocols.records import IGNITION_KNOWN, IGNITION_ON, VALID
 from ticketing.incidents import Incidents
 
 BATCH = 4000  # records, the gateway's largest batch
+PER_TICK = 10  # batches of that size between two ticks: fewer records a second make smaller batches
+EVERY = 30  # s between the frames of a terminal
 
 
 class _Nothing:
@@ -27,7 +29,7 @@ class _Nothing:
 
 
 def tick(terminals: int, *, ticks: int = 10) -> dict[str, float]:
-    """Milliseconds of one tick over `terminals` that report, and of one batch's state update among them."""
+    """Milliseconds of one tick over `terminals`, each heard every `EVERY` seconds, and of one batch's state update."""
     nothing: Any = _Nothing()
     now = time.time()
     fleet = Fleet(Listening(), SilenceRule(after=3.0, floor=300.0, ceiling=86_400.0, learn=8))
@@ -41,16 +43,18 @@ def tick(terminals: int, *, ticks: int = 10) -> dict[str, float]:
         patrol.tick(now, now)
         for low in range(1, terminals + 1, BATCH * 10):
             _apply(fleet, np.arange(low, min(low + BATCH * 10, terminals + 1)), now)
-    for _ in range(20):
-        now += 1.0
+    for turn in range(100):
+        now += 1.0 / PER_TICK
         chosen = np.sort(random.choice(terminals, min(BATCH, terminals), replace=False)) + 1
-        patrol.tick(now, now)
+        if turn % PER_TICK == 0:
+            patrol.tick(now, now)
         begun = time.perf_counter()
         _apply(fleet, chosen, now)
         updates.append(time.perf_counter() - begun)
     took = []
     for _ in range(ticks):
         now += 1.0
+        _apply(fleet, np.sort(random.choice(terminals, max(1, terminals // EVERY), replace=False)) + 1, now)
         begun = time.perf_counter()
         patrol.tick(now, now)
         took.append(time.perf_counter() - begun)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -28,8 +29,11 @@ class Source(Protocol):
     terminal: str
     row: int  # of the terminal table; NO_ROW: unregistered, kept raw; PENDING: not known while the store is away
 
-    def committed(self, items: Sequence[Item], refused: Sequence[Sequence[Quarantined]]) -> None:
-        """`items` are durable (or need not be): acknowledge them, in this order."""
+    def committed(self, items: Sequence[Item], refused: Sequence[Sequence[Quarantined]] = ()) -> None:
+        """`items` are durable (or need not be): acknowledge them, in this order.
+
+        `refused` tells for each what of it is in quarantine; empty: nothing. Runs come whole only then.
+        """
 
     def abandoned(self) -> None:
         """Its frames were not stored and will not be: never a positive word, close."""
@@ -39,14 +43,34 @@ Item = Frame | Message | Reply
 Pending = tuple[Source, Item, float]
 
 
+class Items:
+    """What a batch holds, in arrival order. A place counts the frames of a run one by one."""
+
+    __slots__ = ("apart", "things", "whole")
+
+    def __init__(self, items: list[Pending]) -> None:
+        self.whole = items  # as they came
+        self.apart: list[Pending] | None = None  # runs taken apart, when somebody needed that
+
+    def each(self) -> list[Pending]:
+        """One by one, by place."""
+        if self.apart is None:
+            self.apart = [
+                (source, single, at)
+                for source, item, at in self.whole
+                for single in (item.singles() if type(item) is Frame else (item,))
+            ]
+        return self.apart
+
+
 @dataclass(slots=True)
 class Work:
-    """A batch on its way: `frames` are the places of frames among `items`; arrays are per frame but `received_all`."""
+    """A batch on its way; `places` is how many there are. Arrays are per frame, but `received_all` is per place."""
 
-    items: list[Pending]
+    items: Items
     job: Job
     refused: dict[int, list[Quarantined]]
-    frames: NDArray[np.intp]
+    places: int
     protocol: NDArray[np.int8]
     terminal: NDArray[np.int32]
     received: Int64s
@@ -65,51 +89,63 @@ class Batcher:
         self._metrics = metrics
         self._rows = rows
 
-    def prepare(self, items: list[Pending], received_all: Int64s) -> Work:
-        """Decode: frames of each protocol together; raw those that are unregistered."""
-        sources, things, _ = zip(*items, strict=True) if items else ((), (), ())
-        protocol_all = np.array([source.protocol for source in sources], np.int8)
-        terminal_all = np.array([source.row for source in sources], np.int32)
-        is_frame = np.array([type(thing) is Frame for thing in things], np.bool_)
-        pending = terminal_all == PENDING
+    def prepare(self, whole: list[Pending], arrived: Int64s) -> Work:
+        """Decode: frames of each protocol together; raw those that are unregistered.
+
+        `arrived` tells of each item when, in µs since the Unix epoch.
+        """
+        items = Items(whole)
+        sources, things, _ = zip(*whole, strict=True) if whole else ((), (), ())
+        protocols = np.array([source.protocol for source in sources], np.int8)
+        rows = np.array([source.row for source in sources], np.int32)
+        framed = np.array([type(thing) is Frame for thing in things], np.bool_)
+        pending = rows == PENDING
         if pending.any():
-            for place in np.flatnonzero(pending).tolist():
-                row = self._rows.get(sources[place].terminal)
+            for at in np.flatnonzero(pending).tolist():
+                row = self._rows.get(sources[at].terminal)
                 if row is not None:
-                    sources[place].row = terminal_all[place] = row
-            pending = terminal_all == PENDING
-        frames = np.flatnonzero(is_frame)
+                    sources[at].row = rows[at] = row
+            pending = rows == PENDING
+        counts = np.array([thing.count for thing in things], np.intp)
+        owner = None if int(counts.sum()) == len(whole) else np.repeat(np.arange(len(whole)), counts)
+
+        def by_place(each: NDArray[Any]) -> NDArray[Any]:
+            return each if owner is None else each[owner]
+
+        protocol, terminal, received = by_place(protocols), by_place(rows), by_place(arrived)
         job = Job(no_rows())
         refused: dict[int, list[Quarantined]] = {}
-        decodable = is_frame & (terminal_all != NO_ROW)
+        decodable = framed & (rows != NO_ROW)
         batches: list[Batch] = []
         owners: list[NDArray[np.intp]] = []
-        for number in np.unique(protocol_all[decodable]).tolist():
-            index = np.flatnonzero(decodable & (protocol_all == number))
-            decoded = self._decode(number, [things[i] for i in index.tolist()])
+        for number in np.unique(protocols[decodable]).tolist():
+            chosen = decodable & (protocols == number)
+            index = np.flatnonzero(by_place(chosen))
+            decoded = self._decode(number, list(itertools.compress(things, chosen.tolist())))
             if len(decoded.batch):
                 batches.append(decoded.batch)
                 owners.append(index[decoded.batch.frame])
             for bad in decoded.quarantined:
                 place = int(index[bad.frame])
                 refused.setdefault(place, []).append(bad)
-                job.quarantined.append(self.kept(items[place], int(received_all[place]), bad.reason, bad.data))
-        for place in np.flatnonzero(is_frame & (terminal_all == NO_ROW)).tolist():
-            job.quarantined.append(self.kept(items[place], int(received_all[place]), "unregistered", None))
-        for place in np.flatnonzero(~is_frame).tolist():
-            thing = things[place]
+                job.quarantined.append(self.kept(items.each()[place], int(received[place]), bad.reason, bad.data))
+        for place in np.flatnonzero(by_place(framed & (rows == NO_ROW))).tolist():
+            job.quarantined.append(self.kept(items.each()[place], int(received[place]), "unregistered", None))
+        for at in np.flatnonzero(~framed).tolist():
+            thing = things[at]
             if type(thing) is Message:
-                job.messages.append(self.kept(items[place], int(received_all[place]), thing.kind, None))
+                job.messages.append(self.kept(whole[at], int(arrived[at]), thing.kind, None))
         if batches:
             batch = Batch.concatenate(batches)
             batch.frame = np.concatenate(owners).astype(np.int32)
-            received = received_all[batch.frame]
-            told = np.where(batch.time == TIME_UNKNOWN, received, batch.time)
-            job.rows = Rows(batch, terminal_all[batch.frame], received, told, protocol_all[batch.frame], [])
-            job.sources = _Sources(self, items, received_all)
+            its = received[batch.frame]
+            told = np.where(batch.time == TIME_UNKNOWN, its, batch.time)
+            job.rows = Rows(batch, terminal[batch.frame], its, told, protocol[batch.frame], [])
+            job.sources = _Sources(self, items, received)
+        frames = np.flatnonzero(by_place(framed))
         return Work(
-            items, job, refused, frames, protocol_all[frames], terminal_all[frames], received_all[frames],
-            received_all, bool(pending.any()),
+            items, job, refused, len(received), protocol[frames], terminal[frames], received[frames], received,
+            bool(pending.any()),
         )  # fmt: skip
 
     def count_quarantined(self, work: Work) -> None:
@@ -117,7 +153,7 @@ class Batcher:
         metrics = self._metrics
         for place, bad in work.refused.items():
             for one in bad:
-                metrics.count_quarantined(work.items[place][0].protocol, one.reason)
+                metrics.count_quarantined(work.items.each()[place][0].protocol, one.reason)
         for protocol in work.protocol[work.terminal == NO_ROW].tolist():
             metrics.count_quarantined(protocol, "unregistered")
 
@@ -127,6 +163,7 @@ class Batcher:
         try:
             return decode(frames)
         except Exception:
+            frames = [single for frame in frames for single in frame.singles()]
             _log.exception("decoder failed", protocol=self._protocols[number].name, frames=len(frames))
             if len(frames) == 1:
                 return Decoded(BatchBuilder().build(), [Quarantined(0, "decoder")])
@@ -151,11 +188,11 @@ class Batcher:
 class _Sources(Sequence[Kept]):
     """What each frame becomes if the store refuses its records; made only then."""
 
-    def __init__(self, batcher: Batcher, items: list[Pending], received: Int64s) -> None:
+    def __init__(self, batcher: Batcher, items: Items, received: Int64s) -> None:
         self._batcher, self._items, self._received = batcher, items, received
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._received)
 
     def __getitem__(self, place: Any) -> Any:
-        return self._batcher.kept(self._items[place], int(self._received[place]), "store", None)
+        return self._batcher.kept(self._items.each()[place], int(self._received[place]), "store", None)

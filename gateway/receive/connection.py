@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -105,11 +106,12 @@ class TerminalConnection(asyncio.Protocol):
             self._take_turns(data)
             return
         pipeline = receiver.pipeline
-        for event in self._session.receive_data(data, now + receiver.offset):
-            if type(event) is Frame:
-                self._outstanding += 1
-                pipeline.put(self, event, now)
-            else:
+        run = self._session.run(data)
+        if run is not None:
+            self._outstanding += run.count
+            pipeline.put(self, run, now)
+        else:
+            for event in self._session.receive_data(data, now + receiver.offset):
                 self._handle(event, now)
         if (self._outstanding > WINDOW_FRAMES or pipeline.full) and self not in pipeline.paused:
             self._pause()
@@ -284,25 +286,29 @@ class TerminalConnection(asyncio.Protocol):
 
     # -- answers ------------------------------------------------------------------------------------------------
 
-    def committed(self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]]) -> None:
+    def committed(
+        self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]] = ()
+    ) -> None:
         """Acknowledge what is durable, in order, in one write."""
-        self._outstanding -= len(items)
-        self._frames += len(items)
+        acknowledge = self._session.acknowledge
+        if len(items) == 1 and not refused:
+            item = items[0]
+            count = item.count
+            answer = item.data if type(item) is Reply else acknowledge(item)  # type: ignore[arg-type]
+        else:
+            count = sum([item.count for item in items])
+            answer = b"".join(
+                [
+                    item.data if type(item) is Reply else acknowledge(item, bad)  # type: ignore[arg-type]
+                    for item, bad in zip(items, refused or itertools.repeat(()), strict=False)
+                ]
+            )
+        self._outstanding -= count
+        self._frames += count
         if self._transport is None:
             return
         if self._receiver.pace is not None:
             self._receiver.pace.took(self, items)
-        acknowledge = self._session.acknowledge
-        if len(items) == 1:
-            item = items[0]
-            answer = item.data if type(item) is Reply else acknowledge(item, refused[0])  # type: ignore[arg-type]
-        else:
-            answer = b"".join(
-                [
-                    item.data if type(item) is Reply else acknowledge(item, bad)  # type: ignore[arg-type]
-                    for item, bad in zip(items, refused, strict=True)
-                ]
-            )
         if answer:
             self._transport.write(answer)
         if self._outstanding:

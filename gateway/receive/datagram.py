@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -133,13 +134,15 @@ class _Datagram:
         receiver.history.told(row, firmware=login.firmware, model=login.model, protocol=name)
         self.handle(self.session.accept(self._at + receiver.offset))
 
-    def committed(self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]]) -> None:
+    def committed(
+        self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]] = ()
+    ) -> None:
         """Answer, one datagram each."""
         self._outstanding -= len(items)
         pace = self._endpoint.receiver.pace
         if pace is not None:
             pace.took_datagram(self.terminal, items)
-        for item, bad in zip(items, refused, strict=True):
+        for item, bad in zip(items, refused or itertools.repeat(()), strict=False):
             self._send(item.data if isinstance(item, Reply) else self.session.acknowledge(item, bad))
 
     def abandoned(self) -> None:

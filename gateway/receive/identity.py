@@ -56,7 +56,9 @@ class Note:
     def __init__(self, protocol: int, terminal: str, row: int) -> None:
         self.protocol, self.terminal, self.row = protocol, terminal, row
 
-    def committed(self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]]) -> None:
+    def committed(
+        self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]] = ()
+    ) -> None:
         """Nobody waits for an answer."""
 
     def abandoned(self) -> None:

@@ -260,7 +260,7 @@ class Keeper:
 
     def _entries(self, work: Work) -> list[Entry]:
         found = []
-        for (source, item, _), received in zip(work.items, work.received_all.tolist(), strict=True):
+        for (source, item, _), received in zip(work.items.each(), work.received_all.tolist(), strict=True):
             name = self._protocols[source.protocol].name
             if isinstance(item, Frame):
                 found.append(Entry(name, source.terminal, received, item.data, item.variant, item.records))
@@ -335,7 +335,7 @@ class Drained:
     def __init__(self, protocol: int, terminal: str, row: int) -> None:
         self.protocol, self.terminal, self.row = protocol, terminal, row
 
-    def committed(self, items: Sequence[Item], refused: Sequence[Sequence[Quarantined]]) -> None:
+    def committed(self, items: Sequence[Item], refused: Sequence[Sequence[Quarantined]] = ()) -> None:
         """Nobody waits."""
 
     def abandoned(self) -> None:

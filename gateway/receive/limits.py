@@ -141,7 +141,7 @@ class Pace:
 
     def took(self, connection: Readable, items: Sequence[Frame | Message | Reply]) -> None:
         """Items of `connection` were committed: count their records, and hold it if they were too many."""
-        records = sum(item.records or 1 for item in items if type(item) is Frame)
+        records = sum((item.records or 1) * item.count for item in items if type(item) is Frame)
         if records:
             self._hold(connection, self._rates.take(connection.terminal, self._now(), records))
 
@@ -151,7 +151,7 @@ class Pace:
 
     def took_datagram(self, terminal: str, items: Sequence[Frame | Message | Reply]) -> None:
         """Count records that came by datagram."""
-        records = sum(item.records or 1 for item in items if type(item) is Frame)
+        records = sum((item.records or 1) * item.count for item in items if type(item) is Frame)
         if records:
             self._rates.take(terminal, self._now(), records)
 

@@ -2,15 +2,16 @@
 
     put → pending → batch (≤ 4 000 records) → decode on the loop → store or spool → acks, in batch order
 
-No timer: the next batch is what has come meanwhile. One store connection at low load, a second under backlog; acks
-leave in the order of the batches, which cumulative acks need.
+No timer: the next batch is what has come meanwhile. One store connection at low load; a second when as much waits as
+is being committed, so that the store has work while acks are written and sockets read. Acks leave in the order of the
+batches, which cumulative acks need, and some at a time, so that the store's next step is not behind all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,9 @@ _log = structlog.get_logger()
 BATCH_RECORDS = 4000  # beyond it latency grows and throughput does not
 QUEUE_FRAMES = 20_000  # then sockets are read no more
 QUEUE_BYTES = 64 << 20
+OVERLAP_RECORDS = 200  # and as many as the batch in flight holds: then the next one need not wait for its commit
+ACKS_AT_ONCE = 50  # connections that get their acks before store and sockets have a turn: half a millisecond
+_NEVER = 1 << 62
 
 
 @dataclass(slots=True)
@@ -67,9 +71,12 @@ class Pipeline:
         self.keeper = Keeper(open_store, writer, spool, self._batcher, self._protocols, resolve, clock)
         self.keeper.on_drained = self._count_stored
         self._pending: list[Pending] = []
+        self._pending_frames = 0
         self._pending_records = 0
         self._bytes = 0
         self._in_flight = 0
+        self._newest = 0  # records of the batch taken last
+        self._enough = 0  # pending records that make a batch now
         self._frames_in_flight = 0  # until their acks have left: a batch may wait for the one before it
         self._bytes_in_flight = 0
         self._scheduled = False
@@ -80,7 +87,7 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self.on_commit: list[Callable[[Committed], None]] = []
-        metrics.queue = lambda: len(self._pending) + self._frames_in_flight
+        metrics.queue = lambda: self._pending_frames + self._frames_in_flight
         metrics.store_up = lambda: self.keeper.store_up
 
     # -- coming in ----------------------------------------------------------------------------------------------
@@ -88,12 +95,12 @@ class Pipeline:
     def put(self, source: Source, item: Item, at: float) -> None:
         """Take an item that arrived at loop time `at`; its source hears of it by `committed` or `abandoned`."""
         self._pending.append((source, item, at))
+        count = item.count
+        self._pending_frames += count
         self._bytes += len(item.data)
         if type(item) is Frame:
-            self._pending_records += item.records or 1
-        if not self._scheduled and (
-            not self._in_flight or (self._in_flight == 1 and self._pending_records >= BATCH_RECORDS)
-        ):
+            self._pending_records += (item.records or 1) * count
+        if self._pending_records >= self._enough and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._launch)  # after every socket that is ready now has been read
 
@@ -101,7 +108,7 @@ class Pipeline:
     def full(self) -> bool:
         """Whether sockets should be read no more."""
         return (
-            len(self._pending) + self._frames_in_flight >= QUEUE_FRAMES
+            self._pending_frames + self._frames_in_flight >= QUEUE_FRAMES
             or self._bytes + self._bytes_in_flight >= QUEUE_BYTES
             or self.keeper.refusing
         )
@@ -114,39 +121,58 @@ class Pipeline:
 
     def _launch(self) -> None:
         self._scheduled = False
-        while self._pending and self._free and (not self._in_flight or self._pending_records >= BATCH_RECORDS):
+        while self._pending and self._pending_records >= self._enough:
             self._idle.clear()
-            items, size = self._take()
+            frames, size, records = self._pending_frames, self._bytes, self._pending_records
+            items = self._take()
+            frames, size, records = frames - self._pending_frames, size - self._bytes, records - self._pending_records
+            slot = self._free.pop(0)
             offset = self._clock() - self._loop.time()
             arrived = np.array([at for _, _, at in items])
             work = self._batcher.prepare(items, ((arrived + offset) * 1e6).astype(np.int64))
             self._in_flight += 1
-            self._frames_in_flight += len(items)
+            self._newest = records
+            self._set_enough()
+            self._frames_in_flight += frames
             self._bytes_in_flight += size
             work.size = size
             previous, self._last = self._last, work.done
-            task = self._loop.create_task(self._commit(work, self._free.pop(0), previous))
+            task = self._loop.create_task(self._commit(work, slot, previous))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _take(self) -> tuple[list[Pending], int]:
+    def _set_enough(self) -> None:
+        if not self._in_flight:
+            self._enough = 0
+        elif self._free:
+            self._enough = min(BATCH_RECORDS, max(OVERLAP_RECORDS, self._newest))
+        else:
+            self._enough = _NEVER
+
+    def _take(self) -> list[Pending]:
         if self._pending_records <= BATCH_RECORDS:
-            items, size = self._pending, self._bytes
-            self._pending, self._pending_records, self._bytes = [], 0, 0
-            return items, size
-        records = count = size = 0
+            return self._take_all()
+        frames = records = count = size = 0
         for _, item, _ in self._pending:
             if type(item) is Frame:
-                if records and records + item.records > BATCH_RECORDS:
+                more = (item.records or 1) * item.count
+                if records and records + more > BATCH_RECORDS:
                     break
-                records += item.records or 1
+                records += more
+            frames += item.count
             size += len(item.data)
             count += 1
         items = self._pending[:count]
         del self._pending[:count]
+        self._pending_frames -= frames
         self._pending_records -= records
         self._bytes -= size
-        return items, size
+        return items
+
+    def _take_all(self) -> list[Pending]:
+        items, self._pending = self._pending, []
+        self._pending_frames = self._pending_records = self._bytes = 0
+        return items
 
     # -- commit and ack -----------------------------------------------------------------------------------------
 
@@ -156,10 +182,11 @@ class Pipeline:
             work.outcome = await self.keeper.keep(work, slot)
             committed = self._loop.time()
         except Exception:  # a bug: nothing is acknowledged, and the next batch is tried
-            _log.exception("batch failed", frames=len(work.items))
+            _log.exception("batch failed", frames=work.places)
         finally:
             self._free.append(slot)
             self._in_flight -= 1
+            self._set_enough()
         if self._pending:
             self._launch()  # the store works on the next batch while the acks of this one are written
             await asyncio.sleep(0)
@@ -167,17 +194,17 @@ class Pipeline:
             await asyncio.shield(previous)
         try:
             if work.outcome is None:
-                self._abandon(work.items)
+                self._abandon(work.items.whole)
             else:
                 self._metrics.commit.observe(np.array([committed - begun]))
-                self._release(work, work.outcome)
+                await self._release(work, work.outcome)
         finally:
             work.done.set_result(None)
-            self._frames_in_flight -= len(work.items)
+            self._frames_in_flight -= work.places
             self._bytes_in_flight -= work.size
             if self.paused and not self.full:
                 self._resume()
-            if not self._in_flight and not self._pending:
+            if not self._frames_in_flight and not self._pending:
                 self._idle.set()
 
     @staticmethod
@@ -185,26 +212,26 @@ class Pipeline:
         for source in {id(source): source for source, _, _ in items}.values():
             source.abandoned()
 
-    def _release(self, work: Work, outcome: Outcome) -> None:
+    async def _release(self, work: Work, outcome: Outcome) -> None:
+        """Acknowledge, in order and a few at a time: meanwhile the store has its next batch to work on."""
         for frame in outcome.refused:
             work.refused.setdefault(frame, []).append(Quarantined(frame, "store"))
-        refused = work.refused
-        previous: Source | None = None
-        run: list[Item] = []
-        bad: list[Sequence[Quarantined]] = []
-        for place, (source, item, _) in enumerate(work.items):
-            if source is not previous:
-                if previous is not None:
-                    previous.committed(run, bad)
-                previous, run, bad = source, [], []
-            run.append(item)
-            bad.append(refused.get(place, ()) if refused else ())
-        if previous is not None:
-            previous.committed(run, bad)
         self._count_stored(work, outcome)
         metrics = self._metrics
-        if len(work.frames):
-            metrics.frames += np.bincount(work.protocol, minlength=len(self._protocols))
+        metrics.frames += np.bincount(work.protocol, minlength=len(self._protocols))
+        refused = work.refused
+        place = turn = 0
+        for source, items in _by_source(work.items.each() if refused else work.items.whole):
+            if turn == ACKS_AT_ONCE:
+                turn = 0
+                await asyncio.sleep(0)
+            turn += 1
+            if refused:
+                source.committed(items, [refused.get(at, ()) for at in range(place, place + len(items))])
+                place += len(items)
+            else:
+                source.committed(items)
+        if len(work.protocol):
             waited = self._clock() - work.received / 1e6
             for number in np.unique(work.protocol).tolist():
                 metrics.ack[number].observe(waited[work.protocol == number])
@@ -213,7 +240,7 @@ class Pipeline:
                 try:
                     listener(committed)
                 except Exception:  # what is downstream must not stop receiving
-                    _log.exception("a listener failed", frames=len(work.frames))
+                    _log.exception("a listener failed", frames=len(work.protocol))
 
     def _count_stored(self, work: Work, outcome: Outcome) -> None:
         """Records, live or drained; what is only spooled so far counts when it is drained."""
@@ -232,9 +259,7 @@ class Pipeline:
 
     def _resume_all(self) -> None:
         """What still waits from before is not answered: its connections close and send again."""
-        pending, self._pending = self._pending, []
-        self._pending_records = self._bytes = 0
-        self._abandon(pending)
+        self._abandon(self._take_all())
         self._resume()
 
     def _resume(self) -> None:
@@ -249,3 +274,18 @@ class Pipeline:
     async def close(self) -> None:
         """Close the store connections."""
         await self.keeper.close()
+
+
+def _by_source(items: Sequence[Pending]) -> Iterator[tuple[Source, list[Item]]]:
+    """Each source with what came of it in a row."""
+    previous: Source | None = None
+    run: list[Item] = []
+    for source, item, _ in items:
+        if source is previous:
+            run.append(item)
+        else:
+            if previous is not None:
+                yield previous, run
+            previous, run = source, [item]
+    if previous is not None:
+        yield previous, run

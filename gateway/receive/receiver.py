@@ -353,7 +353,9 @@ class _Replay:
         self.protocol, self.terminal, self.row = protocol, terminal, row
         self.stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    def committed(self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]]) -> None:
+    def committed(
+        self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]] = ()
+    ) -> None:
         """It is in the store, as records or under the reason why not."""
         self.stored.set_result(True)
 

@@ -17,6 +17,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from gateway.store.copy import COLUMNS, Rows, encode
+from gateway.store.copying import copy_in
 from gateway.store.layouts import Layouts
 from gateway.store.partitions import AHEAD, PAST, Partitions
 from protocols.records import Batch, BatchBuilder, Int64s, MeasureGroup
@@ -208,8 +209,7 @@ class Writer:
         return Outcome(stored, np.bincount(protocol, minlength=self._protocols) - stored)
 
     async def _copy(self, link: psycopg.AsyncConnection, table: str, data: bytes) -> None:
-        async with link.cursor() as cursor, cursor.copy(f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)") as copy:
-            await copy.write(data)
+        await copy_in(link, f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)".encode(), data)
 
     async def _through_staging(
         self,

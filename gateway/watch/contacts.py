@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.receive.pipeline import Committed
-from gateway.watch.gaps import Rows, ranks
+from gateway.watch.gaps import Rows, runs
 from protocols.records import IGNITION_KNOWN, IGNITION_ON, TIME_UNKNOWN
 
 Int64s: TypeAlias = NDArray[np.int64]
@@ -64,12 +64,12 @@ class Contacts:
 
     def newest(self) -> Contacts:
         """Each terminal's last contact and its last live one."""
-        _, starts, sizes = ranks(self.terminal)
+        starts, sizes = runs(self.terminal)
         kept = np.zeros(len(self), np.bool_)
         kept[starts + sizes - 1] = True
         live = np.flatnonzero(self.live)
         if len(live):
-            _, starts, sizes = ranks(self.terminal[live])
+            starts, sizes = runs(self.terminal[live])
             kept[live[starts + sizes - 1]] = True
         return Contacts(self.terminal[kept], self.received[kept], self.live[kept], self.ignition[kept])
 
@@ -88,18 +88,22 @@ def contacts(
     ignition = np.full(len(terminal), -1, np.int8)
     if len(record_terminal):
         # The records of a frame lie together: reduce them before anything is sorted.
-        new = (record_terminal[1:] != record_terminal[:-1]) | (record_received[1:] != record_received[:-1])
-        starts = np.flatnonzero(np.r_[True, new])
-        lengths = np.diff(np.r_[starts, len(record_terminal)])
-        time = np.where(record_time == TIME_UNKNOWN, record_received, np.clip(record_time, -_FAR, _FAR))
+        starts, lengths = runs(record_terminal, record_received)
+        time = np.minimum(np.maximum(record_time, -_FAR), _FAR)
+        time = np.where(record_time == TIME_UNKNOWN, record_received, time)
         newest = time == np.repeat(np.maximum.reduceat(time, starts), lengths)
         told = np.where(record_flags & IGNITION_ON, 0, 1)
         told = np.where((record_flags & IGNITION_KNOWN != 0) & newest, told, -1)
-        recent = np.abs(record_received - time) <= LIVE_WITHIN
-        terminal = np.concatenate([terminal, record_terminal[starts]])
-        received = np.concatenate([received, record_received[starts]])
-        live = np.concatenate([live, np.logical_or.reduceat(recent, starts)])
-        ignition = np.concatenate([ignition, np.maximum.reduceat(told, starts).astype(np.int8)])
+        recent = np.logical_or.reduceat(np.abs(record_received - time) <= LIVE_WITHIN, starts)
+        told = np.maximum.reduceat(told, starts).astype(np.int8)
+        heads, at = record_terminal[starts], record_received[starts]
+        if np.array_equal(heads, frame_terminal) and np.array_equal(at, frame_received):
+            live, ignition = recent, told  # the usual batch: each frame with its records, in the same order
+        else:
+            terminal = np.concatenate([terminal, heads])
+            received = np.concatenate([received, at])
+            live = np.concatenate([live, recent])
+            ignition = np.concatenate([ignition, told])
     return joined(terminal, received, live, ignition)
 
 
@@ -107,15 +111,24 @@ def joined(terminal: Rows, received: Int64s, live: NDArray[np.bool_], ignition: 
     """Contacts of unsorted columns in which a terminal and arrival may stand more than once."""
     if not len(terminal):
         return Contacts(terminal, received, live, ignition)
-    order = np.lexsort((received, terminal))
+    order = _by_terminal(terminal, received)
     terminal, received = terminal[order], received[order]
-    starts = np.flatnonzero(np.r_[True, (terminal[1:] != terminal[:-1]) | (received[1:] != received[:-1])])
+    starts, _ = runs(terminal, received)
     return Contacts(
         terminal[starts],
         received[starts],
         np.logical_or.reduceat(live[order], starts),
         np.maximum.reduceat(ignition[order], starts),
     )
+
+
+def _by_terminal(terminal: Rows, received: Int64s) -> NDArray[np.intp]:
+    """The order by terminal, then arrival; equal ones in any."""
+    first = int(received.min())
+    bits = (int(received.max()) - first).bit_length()  # arrivals of a batch lie close together: both fit one number
+    if int(terminal.max()).bit_length() + bits < 63 and int(terminal.min()) >= 0:
+        return np.argsort((terminal << bits) | (received - first))
+    return np.lexsort((received, terminal))
 
 
 def merge(parts: list[Contacts]) -> Contacts:

@@ -6,7 +6,7 @@ gives a median that follows a changed rhythm within nine gaps and shrugs off sev
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,15 @@ def medians(codes: Codes, filled: NDArray[np.integer]) -> Floats:
     return middle
 
 
-def ranks(keys: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Groups of a sorted array: each element's rank in its group, each group's start, each group's size."""
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]) if len(keys) else np.zeros(0, np.intp)
-    sizes = np.diff(np.r_[starts, len(keys)])
-    return np.arange(len(keys)) - np.repeat(starts, sizes), starts, sizes
+def runs(*keys: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Runs of elements in which no key changes: each run's start, each run's size."""
+    n = len(keys[0])
+    changes = np.ones(n, np.bool_)
+    np.not_equal(keys[0][1:], keys[0][:-1], out=changes[1:])
+    for key in keys[1:]:
+        changes[1:] |= key[1:] != key[:-1]
+    starts = np.flatnonzero(changes)
+    sizes = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=sizes[:-1])
+    sizes[-1:] = n - starts[-1:]
+    return starts, sizes

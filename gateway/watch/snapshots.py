@@ -89,6 +89,7 @@ async def load(pool: Pool, fleet: Fleet) -> float | None:
             row = await rows.fetchone()
             if row is not None:
                 _restore(fleet, piece, bytes(row[0]), header.rows)
+    fleet.flush()
     fleet.refresh_limits()
     return header.as_of
 

@@ -59,6 +59,10 @@ class OmnicommSession:
         self._closed = False  # it was given
         self._ended = False
 
+    def run(self, data: bytes) -> Frame | None:
+        """Frames are escaped, their sizes vary: none."""
+        return None
+
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; after a `Login` they wait for `accept` or `refuse`."""
         if self._state is _State.CLOSED:

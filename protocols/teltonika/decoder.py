@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -40,6 +41,7 @@ _MEMORABLE = 2048  # weight above which a structure is used and forgotten: no te
 _CANDIDATES = 16  # structures of one length tried on whole blocks before each frame is walked
 
 
+_index = itemgetter(0)
 _Refused: TypeAlias = tuple[int, int, Quarantined]  # frame, position in it
 
 
@@ -213,6 +215,25 @@ def _complement(free: Sequence[tuple[int, int]], length: int) -> list[tuple[int,
     return spans
 
 
+class _Block:
+    """Frames of one size and kind on their way to a matrix: bytes, index of the first, how many, one for each item."""
+
+    __slots__ = ("data", "first", "numbers")
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.first: list[int] = []
+        self.numbers: list[int] = []
+
+    def indices(self) -> NDArray[np.intp]:
+        """The index of each frame."""
+        first, numbers = np.array(self.first), np.array(self.numbers)
+        if len(first) == numbers.sum():
+            return first
+        before = np.cumsum(numbers) - numbers  # frames of the items before each
+        return np.repeat(first - before, numbers) + np.arange(numbers.sum())
+
+
 class Decoder:
     """Frames of codecs 8, 8E and 16 to columns; remembers the structures it has seen."""
 
@@ -222,50 +243,72 @@ class Decoder:
         self._weight = 0
 
     def decode(self, frames: Sequence[Frame]) -> Decoded:
-        """Decode frames as `TeltonikaSession` gives them; never raises on any bytes."""
+        """Decode frames and runs as `TeltonikaSession` gives them; never raises on any bytes.
+
+        A run counts in the indices as the frames it holds.
+        """
         quarantined: list[_Refused] = []
         parts: list[Batch] = []
-        blocks: dict[tuple[int, int, int, int, int], list[int]] = {}
-        singles: list[int] = []
-        for index, frame in enumerate(frames):
-            data = frame.data
-            start, stop = payload_span(frame)
-            body = stop - start - 3
-            if not 0 <= body <= MAX_RECORD:
-                quarantined.append((index, 0, Quarantined(index, "length")))
-                continue
-            codec, count = data[start], data[start + 1]
-            if codec not in AVL_CODECS:
-                quarantined.append((index, 0, Quarantined(index, "codec")))
-            elif count == 0 or data[stop - 1] != count:
-                quarantined.append((index, 0, Quarantined(index, "count")))
-            elif body % count == 0 and (codec, body // count) in self._by_length:
-                blocks.setdefault((start, stop, codec, count, len(data)), []).append(index)
+        blocks: dict[tuple[int, int, int, int, int], _Block] = {}
+        singles: list[tuple[int, Frame]] = []
+        index = 0
+        for item in frames:
+            data, number = item.data, item.count
+            if number == 1 or item.variant:
+                size = len(data)
+                start, stop = payload_span(item)
             else:
-                singles.append(index)
-        for (start, stop, codec, count, size), members in blocks.items():
-            singles += self._block(frames, members, (start, stop, size), codec, count, parts, quarantined)
+                size = len(data) // number
+                start, stop = 8, size - 4
+            body = stop - start - 3
+            if 0 <= body <= MAX_RECORD:
+                codec, count = data[start], data[start + 1]
+                if (
+                    count
+                    and body % count == 0
+                    and (codec, body // count) in self._by_length
+                    and (data[stop - 1] == count if number == 1 else data[stop - 1 :: size] == data[9:10] * number)
+                ):
+                    key = (start, stop, codec, count, size)
+                    block = blocks.get(key)
+                    if block is None:
+                        block = blocks[key] = _Block()
+                    block.data.append(data)
+                    block.first.append(index)
+                    block.numbers.append(number)
+                    index += number
+                    continue
+            for frame in item.singles():
+                reason = _refusal(frame)
+                if reason:
+                    quarantined.append((index, 0, Quarantined(index, reason)))
+                else:
+                    singles.append((index, frame))
+                index += 1
+        for (start, stop, codec, count, size), block in blocks.items():
+            singles += self._block(block, (start, stop, size), codec, count, parts, quarantined)
         if singles:
-            self._each(frames, sorted(singles), parts, quarantined)
+            singles.sort(key=_index)
+            self._each(singles, parts, quarantined)
         quarantined.sort(key=lambda q: q[:2])
         return Decoded(Batch.concatenate(parts), [q for _, _, q in quarantined])
 
     def _block(
         self,
-        frames: Sequence[Frame],
-        members: list[int],
+        block: _Block,
         span: tuple[int, int, int],
         codec: int,
         count: int,
         parts: list[Batch],
         quarantined: list[_Refused],
-    ) -> list[int]:
-        """Frames of one length: records side by side; returns the members that fit no known structure."""
+    ) -> list[tuple[int, Frame]]:
+        """Frames of one length: records side by side; returns, by index, those that fit no known structure."""
         start, stop, size = span
-        matrix = np.frombuffer(b"".join([frames[i].data for i in members]), np.uint8).reshape(len(members), size)
+        matrix = np.frombuffer(b"".join(block.data), np.uint8).reshape(-1, size)
         length = (stop - start - 3) // count
-        rows = Rows(matrix[:, start + 2 : stop - 1].reshape(len(members) * count, length))
-        frame = np.repeat(np.array(members), count)
+        rows = Rows(matrix[:, start + 2 : stop - 1].reshape(len(matrix) * count, length))
+        members = block.indices()
+        frame = np.repeat(members, count) if count > 1 else members
         position = np.tile(np.arange(count), len(members))
         structures = self._by_length[codec, length]
         owner = np.full(len(rows), -1)
@@ -282,15 +325,13 @@ class Decoder:
         for number in np.unique(owner[kept]).tolist():
             chosen = kept & (owner == number)
             self._append(structures[number], rows.take(chosen), frame[chosen], position[chosen], parts, quarantined)
-        return [member for member, matched in zip(members, whole.tolist(), strict=True) if not matched]
+        variant = int(start != 8)
+        return [(int(members[row]), Frame(matrix[row].tobytes(), count, 0, variant)) for row in np.flatnonzero(~whole)]
 
-    def _each(
-        self, frames: Sequence[Frame], members: list[int], parts: list[Batch], quarantined: list[_Refused]
-    ) -> None:
+    def _each(self, singles: list[tuple[int, Frame]], parts: list[Batch], quarantined: list[_Refused]) -> None:
         """The exact way: walk each record of each frame, then read records of one structure together."""
         found: dict[int, tuple[_Structure, list[bytes], list[int], list[int]]] = {}
-        for index in members:
-            frame = frames[index]
+        for index, frame in singles:
             data = frame.data
             start, stop = payload_span(frame)
             codec, count = data[start], data[start + 1]
@@ -366,6 +407,17 @@ class Decoder:
         siblings.remove(structure)
         if not siblings:
             del self._by_length[structure.codec, structure.length]
+
+
+def _refusal(frame: Frame) -> str:
+    """Why a frame cannot be decoded, if its head and end tell already."""
+    start, stop = payload_span(frame)
+    if not 0 <= stop - start - 3 <= MAX_RECORD:
+        return "length"
+    codec, count = frame.data[start], frame.data[start + 1]
+    if codec not in AVL_CODECS:
+        return "codec"
+    return "count" if count == 0 or frame.data[stop - 1] != count else ""
 
 
 def payload_span(frame: Frame) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from protocols.teltonika.declaration import CODEC_12, CODEC_13, CODEC_14, CODEC_
 MAX_FRAME = 64 * 1024  # documented 1280 bytes; larger frames have been seen in the field
 _OVERHEAD = 12  # preamble, length, CRC
 _MIN_DATA = 3  # codec and two counts
+_SHORTEST = _OVERHEAD + _MIN_DATA
 _IMEI = re.compile(rb"[0-9]{14,17}")
 _VERSION = re.compile(r"(?:^|\s|Code )Ver:\s*(\S+)")
 _MODEL = re.compile(r"(?:^|\s)Hw:\s*(\S+)")
@@ -43,7 +44,7 @@ _crc = fastcrc.crc16.arc
 class TeltonikaSession:
     """A TCP connection, sans-IO."""
 
-    __slots__ = ("_buffer", "_closed", "_damaged_at", "_imei", "_max_frame", "_offset", "_waiting")
+    __slots__ = ("_buffer", "_closed", "_damaged_at", "_imei", "_max_frame", "_nothing_open", "_offset", "_waiting")
 
     def __init__(self, *, max_frame: int | None = None) -> None:
         self._buffer: bytes | bytearray = b""  # a bytearray while a piece waits for its rest: appending copies nothing
@@ -53,30 +54,38 @@ class TeltonikaSession:
         self._closed = False
         self._damaged_at = _NEVER
         self._max_frame = min(max_frame or MAX_FRAME, MAX_FRAME)
+        self._nothing_open = False  # logged in, and no byte waits for its rest
+
+    def run(self, data: bytes) -> Frame | None:
+        """One frame or several alike; what is different goes the long way."""
+        end = len(data)
+        size = int.from_bytes(data[:8], "big") + _OVERHEAD  # the preamble is zero, or this is far too large
+        if (
+            not self._nothing_open
+            or not _SHORTEST <= size <= end
+            or size > self._max_frame
+            or CODEC_12 <= data[8] <= CODEC_15
+        ):
+            return None
+        if size == end:
+            if _crc(data[8:-4]) != int.from_bytes(data[-4:], "big"):
+                return None
+        else:
+            if end % size:
+                return None
+            head = data[:10]  # to the number of records
+            for at in range(0, end, size):
+                stop = at + size
+                if data[at : at + 10] != head or _crc(data[at + 8 : stop - 4]) != int.from_bytes(
+                    data[stop - 4 : stop], "big"
+                ):
+                    return None
+        offset = self._offset
+        self._offset = offset + end
+        return Frame(data, data[9], offset, 0, end // size)
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; damage is an event in its place."""
-        if self._imei is not None and not self._buffer and not self._waiting and not self._closed:
-            # The usual case: whole data frames and nothing else; what is different goes the long way below.
-            frames: list[Event] = []
-            at, end, offset = 0, len(data), self._offset
-            while end - at >= _OVERHEAD + _MIN_DATA and data[at : at + 4] == b"\0\0\0\0":
-                stop = at + int.from_bytes(data[at + 4 : at + 8], "big") + _OVERHEAD
-                if (
-                    not at + _OVERHEAD + _MIN_DATA <= stop <= end
-                    or stop - at > self._max_frame
-                    or 0x0B < data[at + 8] < 0x10
-                    or _crc(data[at + 8 : stop - 4]) != int.from_bytes(data[stop - 4 : stop], "big")
-                ):
-                    break
-                frames.append(Frame(data if stop - at == end else data[at:stop], data[at + 9], offset + at))
-                at = stop
-            self._offset = offset + at
-            if at == end:
-                return frames
-            data = data[at:]
-            self._buffer = data
-            return frames + self._parse()
         if self._closed:
             return ()
         if type(self._buffer) is bytearray:
@@ -111,6 +120,7 @@ class TeltonikaSession:
             self._buffer = bytearray(buffer[at:])
         if self._damaged_at != _NEVER and not self._closed:
             events += self._end()
+        self._nothing_open = self._imei is not None and not (self._buffer or self._waiting or self._closed)
         return events
 
     def _login(self, buffer: bytes | bytearray, at: int, events: list[Event]) -> int:
@@ -192,7 +202,7 @@ class TeltonikaSession:
         """The number of records the frame says it holds; a quarantined frame is kept too, so it counts the same."""
         if type(item) is not Frame or item.offset > self._damaged_at:
             return b""
-        return _ACKS[item.records]
+        return _ACKS[item.records] if item.count == 1 else _ACKS[item.records] * item.count
 
     def end_of_stream(self) -> Sequence[Event]:
         """A frame or a login cut by the close is `truncated`."""
@@ -236,6 +246,10 @@ class TeltonikaDatagram:
     def __init__(self, *, max_frame: int | None = None) -> None:
         self._data = b""
         self._max_frame = min(max_frame or MAX_FRAME, MAX_FRAME)
+
+    def run(self, data: bytes) -> Frame | None:
+        """A datagram begins with its login."""
+        return None
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """One whole datagram: header, IMEI, payload."""

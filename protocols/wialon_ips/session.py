@@ -95,6 +95,10 @@ class WialonSession:
 
     # -- the interface ------------------------------------------------------------------------------------------
 
+    def run(self, data: bytes) -> Frame | None:
+        """Text, of any size: none."""
+        return None
+
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes. After a `Login` nothing more is parsed until `accept` or `refuse`."""
         del now  # no reply carries the time

@@ -11,6 +11,8 @@ TERMINAL_FAULTS = ("reset", "close", "vanish", "deaf", "damage", "garbage", "sta
 # Limits of the product, lowered so that a few dozen frames reach them: (module, name) -> choices.
 LIMITS: dict[tuple[str, str], tuple[int, ...]] = {
     ("pipeline", "BATCH_RECORDS"): (3, 12, 60, 4000),
+    ("pipeline", "OVERLAP_RECORDS"): (1, 6, 200),
+    ("pipeline", "ACKS_AT_ONCE"): (1, 3, 50),
     ("pipeline", "QUEUE_FRAMES"): (6, 20, 200),
     ("pipeline", "QUEUE_BYTES"): (1500, 8000, 64 << 20),
     ("connection", "WINDOW_FRAMES"): (1, 4, 1000),

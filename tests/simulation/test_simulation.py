@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.receive.batch import Items
 from gateway.receive.connection import TerminalConnection
 from gateway.receive.keeper import Keeper
 from gateway.receive.pipeline import Pipeline
@@ -103,8 +104,8 @@ def test_acknowledging_before_the_commit_is_caught(monkeypatch: pytest.MonkeyPat
     commit = Pipeline._commit
 
     async def hasty(self: Pipeline, work: Any, slot: int, previous: Any) -> None:
-        self._release(work, self.keeper._nothing())
-        work.items = []
+        await self._release(work, self.keeper._nothing())
+        work.items = Items([])
         await commit(self, work, slot, previous)
 
     monkeypatch.setattr(Pipeline, "_commit", hasty)

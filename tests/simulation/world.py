@@ -518,8 +518,9 @@ async def _end_of(tasks: set[asyncio.Task[Any]]) -> None:
 
 def held(pipeline: Pipeline) -> tuple[int, int]:
     """Frames and bytes that wait for their commit or their turn."""
+    frames = sum(item.count for _, item, _ in pipeline._pending)
     size = sum(len(item.data) for _, item, _ in pipeline._pending)
-    return len(pipeline._pending) + pipeline._frames_in_flight, size + pipeline._bytes_in_flight
+    return frames + pipeline._frames_in_flight, size + pipeline._bytes_in_flight
 
 
 @cache

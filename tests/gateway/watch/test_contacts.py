@@ -32,6 +32,8 @@ def _columns(seed: int, start: int, frames: int = 300, terminals: int = 20):
 
 
 def _assert_same(one: Fleet, other: Fleet, names: tuple[str, ...] = KEPT) -> None:
+    one.flush()
+    other.flush()
     assert one.rows == other.rows
     for name in names:
         left, right = getattr(one, name)[: one.rows], getattr(other, name)[: other.rows]
