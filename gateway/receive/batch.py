@@ -96,29 +96,27 @@ class Batcher:
         """
         items = Items(whole)
         sources, things, _ = zip(*whole, strict=True) if whole else ((), (), ())
-        protocols = np.array([source.protocol for source in sources], np.int8)
+        numbers = [source.protocol for source in sources]
         rows = np.array([source.row for source in sources], np.int32)
         framed = np.array([type(thing) is Frame for thing in things], np.bool_)
-        pending = rows == PENDING
-        if pending.any():
-            for at in np.flatnonzero(pending).tolist():
-                row = self._rows.get(sources[at].terminal)
-                if row is not None:
-                    sources[at].row = rows[at] = row
-            pending = rows == PENDING
-        counts = np.array([thing.count for thing in things], np.intp)
-        owner = None if int(counts.sum()) == len(whole) else np.repeat(np.arange(len(whole)), counts)
+        pending = False
+        if len(rows) and rows.min() < 0:
+            pending = self._find_rows(sources, rows)
+        counts = [thing.count for thing in things]
+        places = sum(counts)
+        owner = None if places == len(whole) else np.repeat(np.arange(len(whole)), counts)
 
         def by_place(each: NDArray[Any]) -> NDArray[Any]:
             return each if owner is None else each[owner]
 
+        protocols = np.array(numbers, np.int8)
         protocol, terminal, received = by_place(protocols), by_place(rows), by_place(arrived)
         job = Job(no_rows())
         refused: dict[int, list[Quarantined]] = {}
         decodable = framed & (rows != NO_ROW)
         batches: list[Batch] = []
         owners: list[NDArray[np.intp]] = []
-        for number in np.unique(protocols[decodable]).tolist():
+        for number in set(itertools.compress(numbers, decodable.tolist())):
             chosen = decodable & (protocols == number)
             index = np.flatnonzero(by_place(chosen))
             decoded = self._decode(number, list(itertools.compress(things, chosen.tolist())))
@@ -129,12 +127,13 @@ class Batcher:
                 place = int(index[bad.frame])
                 refused.setdefault(place, []).append(bad)
                 job.quarantined.append(self.kept(items.each()[place], int(received[place]), bad.reason, bad.data))
-        for place in np.flatnonzero(by_place(framed & (rows == NO_ROW))).tolist():
-            job.quarantined.append(self.kept(items.each()[place], int(received[place]), "unregistered", None))
-        for at in np.flatnonzero(~framed).tolist():
-            thing = things[at]
-            if type(thing) is Message:
-                job.messages.append(self.kept(whole[at], int(arrived[at]), thing.kind, None))
+        if not decodable.all():
+            for place in np.flatnonzero(by_place(framed & (rows == NO_ROW))).tolist():
+                job.quarantined.append(self.kept(items.each()[place], int(received[place]), "unregistered", None))
+            for at in np.flatnonzero(~framed).tolist():
+                thing = things[at]
+                if type(thing) is Message:
+                    job.messages.append(self.kept(whole[at], int(arrived[at]), thing.kind, None))
         if batches:
             batch = Batch.concatenate(batches)
             batch.frame = np.concatenate(owners).astype(np.int32)
@@ -144,9 +143,16 @@ class Batcher:
             job.sources = _Sources(self, items, received)
         frames = np.flatnonzero(by_place(framed))
         return Work(
-            items, job, refused, len(received), protocol[frames], terminal[frames], received[frames], received,
-            bool(pending.any()),
-        )  # fmt: skip
+            items, job, refused, places, protocol[frames], terminal[frames], received[frames], received, pending
+        )
+
+    def _find_rows(self, sources: Sequence[Source], rows: NDArray[np.int32]) -> bool:
+        """Terminals that came while the store was away may have their row by now; whether some have not."""
+        for at in np.flatnonzero(rows == PENDING).tolist():
+            row = self._rows.get(sources[at].terminal)
+            if row is not None:
+                sources[at].row = rows[at] = row
+        return bool((rows == PENDING).any())
 
     def count_quarantined(self, work: Work) -> None:
         """Once it is kept."""

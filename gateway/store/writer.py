@@ -157,11 +157,13 @@ class Writer:
         outside = (time < now - PAST) | (time > now + AHEAD)
         plain = (time > self._newest[terminal]) & (time < self._outside[terminal]) & ~outside
         if plain.any():
-            order = np.lexsort((time, terminal))
-            same = (np.diff(terminal[order]) == 0) & (np.diff(time[order]) == 0)
-            if same.any():  # two records of one instant: perhaps one record twice
-                plain[order[1:][same]] = False
-                plain[order[:-1][same]] = False
+            ordered = np.sort(terminal)
+            if (ordered[1:] == ordered[:-1]).any():
+                order = np.lexsort((time, terminal))
+                same = (np.diff(terminal[order]) == 0) & (np.diff(time[order]) == 0)
+                if same.any():  # two records of one instant: perhaps one record twice
+                    plain[order[1:][same]] = False
+                    plain[order[:-1][same]] = False
             np.maximum.at(self._newest, terminal[plain], time[plain])
         late = outside & (time > now)
         if late.any():

@@ -216,22 +216,44 @@ def _complement(free: Sequence[tuple[int, int]], length: int) -> list[tuple[int,
 
 
 class _Block:
-    """Frames of one size and kind on their way to a matrix: bytes, index of the first, how many, one for each item."""
+    """Items of one size and one number of frames; `first` is the index of each one's first frame."""
 
-    __slots__ = ("data", "first", "numbers")
+    __slots__ = ("data", "first", "number", "size", "start", "variant")
 
-    def __init__(self) -> None:
+    def __init__(self, item: Frame) -> None:
         self.data: list[bytes] = []
-        self.first: list[int] = []
-        self.numbers: list[int] = []
+        self.first: list[int] | NDArray[np.intp] = []
+        self.number = item.count
+        self.variant = item.variant
+        self.size = len(item.data) // item.count
+        self.start = payload_span(item)[0]
 
     def indices(self) -> NDArray[np.intp]:
         """The index of each frame."""
-        first, numbers = np.array(self.first), np.array(self.numbers)
-        if len(first) == numbers.sum():
-            return first
-        before = np.cumsum(numbers) - numbers  # frames of the items before each
-        return np.repeat(first - before, numbers) + np.arange(numbers.sum())
+        first = np.asarray(self.first, np.intp)
+        return first if self.number == 1 else (first[:, None] + np.arange(self.number)).ravel()
+
+
+def _blocks(frames: Sequence[Frame]) -> list[_Block]:
+    """What can lie side by side; one configuration's frames all can."""
+    data = [item.data for item in frames]
+    alike = len(set(map(len, data))) == 1 and len({item.count for item in frames}) == 1
+    if alike and not any([item.variant for item in frames]):
+        block = _Block(frames[0])
+        block.data, block.first = data, np.arange(0, len(data) * block.number, block.number)
+        return [block]
+    found: dict[tuple[int, int, int, bytes], _Block] = {}
+    index = 0
+    for item in frames:
+        # The length of its identity tells where in a datagram the payload begins.
+        key = (len(item.data), item.count, item.variant, item.data[6:8] if item.variant else b"")
+        block_ = found.get(key)
+        if block_ is None:
+            block_ = found[key] = _Block(item)
+        block_.data.append(item.data)
+        block_.first.append(index)  # type: ignore[union-attr]
+        index += item.count
+    return list(found.values())
 
 
 class Decoder:
@@ -249,74 +271,72 @@ class Decoder:
         """
         quarantined: list[_Refused] = []
         parts: list[Batch] = []
-        blocks: dict[tuple[int, int, int, int, int], _Block] = {}
         singles: list[tuple[int, Frame]] = []
-        index = 0
-        for item in frames:
-            data, number = item.data, item.count
-            if number == 1 or item.variant:
-                size = len(data)
-                start, stop = payload_span(item)
-            else:
-                size = len(data) // number
-                start, stop = 8, size - 4
-            body = stop - start - 3
-            if 0 <= body <= MAX_RECORD:
-                codec, count = data[start], data[start + 1]
-                if (
-                    count
-                    and body % count == 0
-                    and (codec, body // count) in self._by_length
-                    and (data[stop - 1] == count if number == 1 else data[stop - 1 :: size] == data[9:10] * number)
-                ):
-                    key = (start, stop, codec, count, size)
-                    block = blocks.get(key)
-                    if block is None:
-                        block = blocks[key] = _Block()
-                    block.data.append(data)
-                    block.first.append(index)
-                    block.numbers.append(number)
-                    index += number
-                    continue
-            for frame in item.singles():
-                reason = _refusal(frame)
-                if reason:
-                    quarantined.append((index, 0, Quarantined(index, reason)))
-                else:
-                    singles.append((index, frame))
-                index += 1
-        for (start, stop, codec, count, size), block in blocks.items():
-            singles += self._block(block, (start, stop, size), codec, count, parts, quarantined)
+        for block in _blocks(frames):
+            singles += self._block(block, parts, quarantined)
         if singles:
             singles.sort(key=_index)
             self._each(singles, parts, quarantined)
         quarantined.sort(key=lambda q: q[:2])
         return Decoded(Batch.concatenate(parts), [q for _, _, q in quarantined])
 
-    def _block(
+    def _block(self, block: _Block, parts: list[Batch], quarantined: list[_Refused]) -> list[tuple[int, Frame]]:
+        """Frames of one length: records side by side; returns, by index, those that fit no known structure."""
+        members = block.indices()
+        start, stop = block.start, block.size - (4 if block.variant == 0 else 0)
+        body = stop - start - 3
+        if not 0 <= body <= MAX_RECORD:
+            quarantined += [(index, 0, Quarantined(index, "length")) for index in members.tolist()]
+            return []
+        matrix = np.frombuffer(b"".join(block.data), np.uint8).reshape(-1, block.size)
+        left = np.ones(len(matrix), np.bool_)
+        kinds = matrix[:, start].astype(np.uint16) << 8 | matrix[:, start + 1]
+        alike = bool((kinds == kinds[0]).all())
+        for kind in kinds[:1].tolist() if alike else np.unique(kinds).tolist():
+            codec, count = kind >> 8, kind & 0xFF
+            if not count or body % count or (codec, body // count) not in self._by_length:
+                continue
+            fit = matrix[:, stop - 1] == count
+            if not alike:
+                fit &= kinds == kind
+            if fit.all():
+                left = self._match(matrix[:, start + 2 : stop - 1], members, codec, count, parts, quarantined)
+            elif fit.any():
+                left[fit] = self._match(
+                    matrix[fit, start + 2 : stop - 1], members[fit], codec, count, parts, quarantined
+                )
+        singles = []
+        for row in np.flatnonzero(left).tolist():
+            frame = Frame(matrix[row].tobytes(), int(matrix[row, start + 1]), 0, block.variant)
+            index = int(members[row])
+            reason = _refusal(frame, start, stop)
+            if reason:
+                quarantined.append((index, 0, Quarantined(index, reason)))
+            else:
+                singles.append((index, frame))
+        return singles
+
+    def _match(
         self,
-        block: _Block,
-        span: tuple[int, int, int],
+        bodies: NDArray[np.uint8],
+        members: NDArray[np.intp],
         codec: int,
         count: int,
         parts: list[Batch],
         quarantined: list[_Refused],
-    ) -> list[tuple[int, Frame]]:
-        """Frames of one length: records side by side; returns, by index, those that fit no known structure."""
-        start, stop, size = span
-        matrix = np.frombuffer(b"".join(block.data), np.uint8).reshape(-1, size)
-        length = (stop - start - 3) // count
-        rows = Rows(matrix[:, start + 2 : stop - 1].reshape(len(matrix) * count, length))
-        members = block.indices()
+    ) -> NDArray[np.bool_]:
+        """Frames of `count` records of one length each: read those that fit a structure; which frames do not."""
+        length = bodies.shape[1] // count
+        rows = Rows(bodies.reshape(len(bodies) * count, length))
         frame = np.repeat(members, count) if count > 1 else members
-        position = np.tile(np.arange(count), len(members))
+        position = np.tile(np.arange(count), len(members)) if count > 1 else np.zeros(len(members), np.intp)
         structures = self._by_length[codec, length]
         owner = np.full(len(rows), -1)
         for number, structure in enumerate(structures[:_CANDIDATES]):
             match = structure.template.matches(rows)
             if number == 0 and match.all():
                 self._append(structure, rows, frame, position, parts, quarantined)
-                return []
+                return np.zeros(len(bodies), np.bool_)
             owner[match] = number
             if (owner >= 0).all():
                 break
@@ -325,8 +345,8 @@ class Decoder:
         for number in np.unique(owner[kept]).tolist():
             chosen = kept & (owner == number)
             self._append(structures[number], rows.take(chosen), frame[chosen], position[chosen], parts, quarantined)
-        variant = int(start != 8)
-        return [(int(members[row]), Frame(matrix[row].tobytes(), count, 0, variant)) for row in np.flatnonzero(~whole)]
+        left: NDArray[np.bool_] = ~whole
+        return left
 
     def _each(self, singles: list[tuple[int, Frame]], parts: list[Batch], quarantined: list[_Refused]) -> None:
         """The exact way: walk each record of each frame, then read records of one structure together."""
@@ -409,15 +429,11 @@ class Decoder:
             del self._by_length[structure.codec, structure.length]
 
 
-def _refusal(frame: Frame) -> str:
-    """Why a frame cannot be decoded, if its head and end tell already."""
-    start, stop = payload_span(frame)
-    if not 0 <= stop - start - 3 <= MAX_RECORD:
-        return "length"
-    codec, count = frame.data[start], frame.data[start + 1]
-    if codec not in AVL_CODECS:
+def _refusal(frame: Frame, start: int, stop: int) -> str:
+    """Why a frame cannot be decoded, if the head and end of its payload tell already."""
+    if frame.data[start] not in AVL_CODECS:
         return "codec"
-    return "count" if count == 0 or frame.data[stop - 1] != count else ""
+    return "count" if frame.records == 0 or frame.data[stop - 1] != frame.records else ""
 
 
 def payload_span(frame: Frame) -> tuple[int, int]:

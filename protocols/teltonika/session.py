@@ -10,7 +10,9 @@ acknowledged, and the connection closes once the earlier acks have left.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import fastcrc
 
@@ -31,6 +33,7 @@ MAX_FRAME = 64 * 1024  # documented 1280 bytes; larger frames have been seen in 
 _OVERHEAD = 12  # preamble, length, CRC
 _MIN_DATA = 3  # codec and two counts
 _SHORTEST = _OVERHEAD + _MIN_DATA
+_HEAD = struct.Struct(">QBB").unpack_from  # preamble and length as one, codec, number of records
 _IMEI = re.compile(rb"[0-9]{14,17}")
 _VERSION = re.compile(r"(?:^|\s|Code )Ver:\s*(\S+)")
 _MODEL = re.compile(r"(?:^|\s)Hw:\s*(\S+)")
@@ -39,6 +42,12 @@ _ACKS = [n.to_bytes(4, "big") for n in range(256)]
 _NEVER = 1 << 62
 
 _crc = fastcrc.crc16.arc
+
+
+@lru_cache(256)
+def _cut(size: int) -> Callable[[bytes], Iterator[tuple[int, int, int, int]]]:
+    """Frames of one size end to end: preamble and length, codec, number of records, checksum of each."""
+    return struct.Struct(f">QBB{size - 14}xI").iter_unpack
 
 
 class TeltonikaSession:
@@ -59,30 +68,33 @@ class TeltonikaSession:
     def run(self, data: bytes) -> Frame | None:
         """One frame or several alike; what is different goes the long way."""
         end = len(data)
-        size = int.from_bytes(data[:8], "big") + _OVERHEAD  # the preamble is zero, or this is far too large
-        if (
-            not self._nothing_open
-            or not _SHORTEST <= size <= end
-            or size > self._max_frame
-            or CODEC_12 <= data[8] <= CODEC_15
-        ):
+        if not self._nothing_open or end < _SHORTEST:
             return None
+        length, codec, records = _HEAD(data)  # the preamble is zero, or the length is far too large
+        size = length + _OVERHEAD
         if size == end:
-            if _crc(data[8:-4]) != int.from_bytes(data[-4:], "big"):
+            if (
+                size > self._max_frame
+                or CODEC_12 <= codec <= CODEC_15
+                or _crc(data[8:-4]) != int.from_bytes(data[-4:], "big")
+            ):
                 return None
         else:
-            if end % size:
+            if not _SHORTEST <= size <= self._max_frame or end % size or CODEC_12 <= codec <= CODEC_15:
                 return None
-            head = data[:10]  # to the number of records
-            for at in range(0, end, size):
-                stop = at + size
-                if data[at : at + 10] != head or _crc(data[at + 8 : stop - 4]) != int.from_bytes(
-                    data[stop - 4 : stop], "big"
+            at = 8
+            for its_length, its_codec, its_records, crc in _cut(size)(data):
+                if (
+                    its_length != length
+                    or its_codec != codec
+                    or its_records != records
+                    or _crc(data[at : at + length]) != crc
                 ):
                     return None
+                at += size
         offset = self._offset
         self._offset = offset + end
-        return Frame(data, data[9], offset, 0, end // size)
+        return Frame(data, records, offset, 0, end // size)
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; damage is an event in its place."""
