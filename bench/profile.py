@@ -26,22 +26,24 @@ from typing import Any
 from bench import processes, report
 from bench.processes import Gateway
 
-# What is told · where it is. A place that is no more is passed over: the rest then holds what it took.
+# What is told · where it is.
 STEPS = (
+    ("read: sockets", "gateway.receive.sockets:Sockets._turn"),
     ("read: connection, queue", "gateway.receive.connection:TerminalConnection.data_received"),
+    ("session: cut, checksum", "protocols.teltonika.session:TeltonikaSession.run"),
     ("session: cut, checksum", "protocols.teltonika.session:TeltonikaSession.receive_data"),
-    ("batch: gather, arrays", "gateway.receive.pipeline:Pipeline._take"),
-    ("batch: gather, arrays", "gateway.receive.pipeline:Pipeline._prepare"),
-    ("decode", "gateway.receive.pipeline:Pipeline._decode"),
+    ("batch: gather, arrays", "gateway.receive.pipeline:Pipeline._launch"),
+    ("decode", "gateway.receive.batch:Batcher._decode"),
     ("write: which way, layouts", "gateway.store.writer:Writer.write"),
     ("write: encode", "gateway.store.writer:encode"),
-    ("write: COPY, commit (psycopg)", "gateway.store.writer:Writer._copy"),
+    ("write: COPY, commit", "gateway.store.writer:Writer._copy"),
     ("release: order, histograms", "gateway.receive.pipeline:Pipeline._release"),
-    ("release: acks and their socket writes", "gateway.receive.connection:TerminalConnection.committed"),
+    ("release: acks", "gateway.receive.connection:TerminalConnection.committed"),
+    ("release: socket writes", "gateway.receive.sockets:SocketTransport.write"),
     ("fleet state", "gateway.watch.role:WatchRole.committed"),
     ("tick", "gateway.watch.patrol:Patrol.tick"),
 )
-_GC, _REST, _KERNEL = "garbage collection", "event loop and sockets' reads", "of all that in the kernel"
+_GC, _REST, _KERNEL = "garbage collection", "event loop", "of all that in the kernel"
 _ENVIRONMENT = "BENCH_PROFILE"
 
 
@@ -124,17 +126,29 @@ class Meter:
                 error = thrown
 
 
+def find(place: str) -> tuple[Any, str]:
+    """The object that has what stands at `place`, and its name there.
+
+    Raises
+    ------
+    AttributeError
+        If there is none.
+    """
+    module, _, path = place.partition(":")
+    owner: Any = importlib.import_module(module)
+    *outer, last = path.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    getattr(owner, last)
+    return owner, last
+
+
 def serve(file: Path) -> None:
     """`dozor serve` with meters; SIGUSR1 writes what they say."""
     meter = Meter()
     for name, place in STEPS:
-        module, _, path = place.partition(":")
-        owner: Any = importlib.import_module(module)
-        *outer, last = path.split(".")
-        for part in outer:
-            owner = getattr(owner, part, None)
-        if hasattr(owner, last):
-            setattr(owner, last, meter.around(name, getattr(owner, last)))
+        owner, last = find(place)
+        setattr(owner, last, meter.around(name, getattr(owner, last)))
     gc.callbacks.append(meter.collected)
 
     def tell(number: int, frame: types.FrameType | None) -> None:

@@ -5,6 +5,7 @@ Names and labels are the public contract. No label grows with the fleet.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -37,9 +38,10 @@ LOGIN_RESULTS = ("accepted", "refused", "quarantined")
 class Histogram:
     """A histogram filled by arrays: one call per batch."""
 
-    __slots__ = ("_bounds", "_labels", "counts", "sum")
+    __slots__ = ("_bounds", "_edges", "_labels", "counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
+        self._edges = list(bounds)
         self._bounds = np.array(bounds)
         self._labels = [f"{bound:g}" if bound != int(bound) else f"{bound:.1f}" for bound in bounds] + ["+Inf"]
         self.counts = np.zeros(len(bounds) + 1, np.int64)
@@ -49,6 +51,11 @@ class Histogram:
         """Count each value, shape (n,)."""
         self.counts += np.bincount(np.searchsorted(self._bounds, values), minlength=len(self.counts))
         self.sum += float(values.sum())
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect.bisect_left(self._edges, value)] += 1
+        self.sum += value
 
     def buckets(self) -> list[tuple[str, float]]:
         """(le, cumulative count) as Prometheus has them."""

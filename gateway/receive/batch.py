@@ -111,7 +111,8 @@ class Batcher:
 
         protocols = np.array(numbers, np.int8)
         protocol, terminal, received = by_place(protocols), by_place(rows), by_place(arrived)
-        job = Job(no_rows())
+        quarantined: list[Kept] = []
+        messages: list[Kept] = []
         refused: dict[int, list[Quarantined]] = {}
         decodable = framed & (rows != NO_ROW)
         batches: list[Batch] = []
@@ -126,25 +127,30 @@ class Batcher:
             for bad in decoded.quarantined:
                 place = int(index[bad.frame])
                 refused.setdefault(place, []).append(bad)
-                job.quarantined.append(self.kept(items.each()[place], int(received[place]), bad.reason, bad.data))
+                quarantined.append(self.kept(items.each()[place], int(received[place]), bad.reason, bad.data))
         if not decodable.all():
-            for place in np.flatnonzero(by_place(framed & (rows == NO_ROW))).tolist():
-                job.quarantined.append(self.kept(items.each()[place], int(received[place]), "unregistered", None))
+            quarantined += [
+                self.kept(items.each()[place], int(received[place]), "unregistered", None)
+                for place in np.flatnonzero(by_place(framed & (rows == NO_ROW))).tolist()
+            ]
             for at in np.flatnonzero(~framed).tolist():
                 thing = things[at]
                 if type(thing) is Message:
-                    job.messages.append(self.kept(whole[at], int(arrived[at]), thing.kind, None))
+                    messages.append(self.kept(whole[at], int(arrived[at]), thing.kind, None))
         if batches:
             batch = Batch.concatenate(batches)
-            batch.frame = np.concatenate(owners).astype(np.int32)
+            batch.frame = (np.concatenate(owners) if len(owners) > 1 else owners[0]).astype(np.int32)
             its = received[batch.frame]
             told = np.where(batch.time == TIME_UNKNOWN, its, batch.time)
-            job.rows = Rows(batch, terminal[batch.frame], its, told, protocol[batch.frame], [])
-            job.sources = _Sources(self, items, received)
-        frames = np.flatnonzero(by_place(framed))
-        return Work(
-            items, job, refused, places, protocol[frames], terminal[frames], received[frames], received, pending
-        )
+            stored = Rows(batch, terminal[batch.frame], its, told, protocol[batch.frame], [])
+        else:
+            stored = no_rows()
+        job = Job(stored, _Sources(self, items, received), quarantined, messages)
+        received_all = received
+        if not framed.all():
+            frames = np.flatnonzero(by_place(framed))
+            protocol, terminal, received = protocol[frames], terminal[frames], received[frames]
+        return Work(items, job, refused, places, protocol, terminal, received, received_all, pending)
 
     def _find_rows(self, sources: Sequence[Source], rows: NDArray[np.int32]) -> bool:
         """Terminals that came while the store was away may have their row by now; whether some have not."""

@@ -2,7 +2,7 @@
 
     accepted → counted by its peer → header (trusted peers) → counted by its client → handshake → the session
 
-Listeners that have neither are served by the loop's own accept, which is faster.
+Connections of listeners that have neither begin at once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import structlog
 from gateway.receive.connection import TerminalConnection
 from gateway.receive.limits import Network, within
 from gateway.receive.proxy import HeaderError, looks_like_header, read_header
+from gateway.receive.sockets import AVAILABLE as SOCKETS
 from gateway.receive.tls import SHUTDOWN_TIMEOUT
 from protocols.records import Malformed, Session
 
@@ -127,6 +128,11 @@ class Acceptor:
                 self._pause = self._loop.call_later(_PAUSE, self._listen)
                 return
             sock.setblocking(False)
+            if self._context is None and not self._proxies and SOCKETS:
+                receiver, number = self._receiver, self._protocol
+                connection = TerminalConnection(receiver, number, receiver.new_session(number, "tcp"))
+                receiver.sockets.add(sock, connection, peer)
+                continue
             task = self._loop.create_task(self._open(sock, peer))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
@@ -186,7 +192,10 @@ class Acceptor:
 
     async def _hand_over(self, sock: socket.socket, connection: FrontedConnection, deadline: float) -> None:
         if self._context is None:
-            await self._loop.connect_accepted_socket(lambda: connection, sock)
+            if SOCKETS:
+                self._receiver.sockets.add(sock, connection)
+            else:
+                await self._loop.connect_accepted_socket(lambda: connection, sock)
             return
         try:
             await self._loop.connect_accepted_socket(

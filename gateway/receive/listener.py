@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import GatewayError
-from gateway.receive.connection import TerminalConnection
 from gateway.receive.datagram import DatagramEndpoint
 from gateway.receive.front import Acceptor
 from gateway.receive.tls import server_context
@@ -37,7 +36,7 @@ class Listener:
     def __init__(self, receiver: Receiver, listen: Listen, sockets: Sequence[socket.socket]) -> None:
         self._receiver = receiver
         self._sockets = sockets
-        self._servers: list[asyncio.Server | Acceptor | asyncio.DatagramTransport] = []
+        self._servers: list[Acceptor | asyncio.DatagramTransport] = []
         self._left: list[Acceptor] = []  # they accept no more, but connections of theirs are on their way
         self.listen = listen
         self.bound = [_spelled(sock.getsockname()) for sock in sockets]
@@ -63,24 +62,15 @@ class Listener:
 
     async def _serve(
         self, sock: socket.socket, listen: Listen, context: ssl.SSLContext | None
-    ) -> asyncio.Server | Acceptor | asyncio.DatagramTransport:
+    ) -> Acceptor | asyncio.DatagramTransport:
         receiver, loop = self._receiver, asyncio.get_running_loop()
         number = next(n for n, p in enumerate(receiver.protocols) if p.name == listen.protocol)
         if listen.transport == "udp":
             transport, _ = await loop.create_datagram_endpoint(lambda: DatagramEndpoint(receiver, number), sock=sock)
             return transport
-        # Stock asyncio (uvloop does not) makes a connection's transport one step after accepting it, and drops it if
-        # the server was closed in between.
-        late = isinstance(loop, asyncio.BaseEventLoop)
-        if late or context is not None or listen.proxy_protocol_from:
-            return Acceptor(receiver, number, sock, context=context, proxies=listen.proxy_protocol_from)
-        return await loop.create_server(
-            lambda: TerminalConnection(receiver, number, receiver.new_session(number, "tcp")),
-            sock=sock,
-            backlog=BACKLOG,
-        )
+        return Acceptor(receiver, number, sock, context=context, proxies=listen.proxy_protocol_from)
 
-    def _stop(self, servers: Sequence[asyncio.Server | Acceptor | asyncio.DatagramTransport]) -> None:
+    def _stop(self, servers: Sequence[Acceptor | asyncio.DatagramTransport]) -> None:
         for server in servers:
             server.close()
         left = self._left + [server for server in servers if isinstance(server, Acceptor)]
@@ -230,6 +220,7 @@ async def _bind(listen: Listen, *, shared: bool) -> list[socket.socket]:
             sock.setblocking(False)
             if kind == socket.SOCK_STREAM:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it accepts inherits it
             if shared:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:

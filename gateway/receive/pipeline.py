@@ -196,7 +196,7 @@ class Pipeline:
             if work.outcome is None:
                 self._abandon(work.items.whole)
             else:
-                self._metrics.commit.observe(np.array([committed - begun]))
+                self._metrics.commit.add(committed - begun)
                 await self._release(work, work.outcome)
         finally:
             work.done.set_result(None)
@@ -218,7 +218,8 @@ class Pipeline:
             work.refused.setdefault(frame, []).append(Quarantined(frame, "store"))
         self._count_stored(work, outcome)
         metrics = self._metrics
-        metrics.frames += np.bincount(work.protocol, minlength=len(self._protocols))
+        frames = np.bincount(work.protocol, minlength=len(self._protocols))
+        metrics.frames += frames
         refused = work.refused
         place = turn = 0
         for source, items in _by_source(work.items.each() if refused else work.items.whole):
@@ -233,8 +234,9 @@ class Pipeline:
                 source.committed(items)
         if len(work.protocol):
             waited = self._clock() - work.received / 1e6
-            for number in np.unique(work.protocol).tolist():
-                metrics.ack[number].observe(waited[work.protocol == number])
+            for number in np.flatnonzero(frames).tolist():
+                its = waited if frames[number] == len(waited) else waited[work.protocol == number]
+                metrics.ack[number].observe(its)
             committed = Committed(work.terminal, work.received, work.job.rows)
             for listener in self.on_commit:
                 try:
@@ -248,7 +250,7 @@ class Pipeline:
         metrics.records += outcome.stored
         metrics.duplicates += outcome.duplicate
         if outcome.kept:
-            metrics.batch.observe(np.array([float(len(work.job.rows))]))
+            metrics.batch.add(float(len(work.job.rows)))
             self._batcher.count_quarantined(work)
 
     # -- the store coming back, and the end ---------------------------------------------------------------------

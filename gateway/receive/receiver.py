@@ -16,6 +16,7 @@ from gateway.receive.identity import Alternation, Note, remark
 from gateway.receive.limits import Gate, LoginLimit, Pace
 from gateway.receive.listener import Change, Listeners
 from gateway.receive.pipeline import Pipeline
+from gateway.receive.sockets import Sockets
 from gateway.receive.terminals import CHANNEL, NO_ROW, Terminals
 from gateway.settings import Limits, Settings
 from protocols.records import Frame, Malformed, Message, Quarantined, Reply, Session
@@ -69,6 +70,7 @@ class Receiver:
         self._limit(None, settings.limits)
         self._alternation = Alternation()
         self._listeners = Listeners(self)
+        self._sockets: Sockets | None = None
         self._connections: dict[TerminalConnection, None] = {}  # in the order they came
         self._gone = asyncio.Event()
         self._gone.set()
@@ -125,6 +127,8 @@ class Receiver:
                 connection.abandoned()
         self._listeners.close()
         await asyncio.sleep(0)
+        if self._sockets is not None:
+            self._sockets.close()
 
     async def sweep(self) -> None:
         """End connections that do not log in or say nothing; ends by cancellation."""
@@ -151,6 +155,13 @@ class Receiver:
         self.offset = self._clock() - self._loop.time()
 
     # -- connections --------------------------------------------------------------------------------------------
+
+    @property
+    def sockets(self) -> Sockets:
+        """Connections that are plain TCP."""
+        if self._sockets is None:
+            self._sockets = Sockets()
+        return self._sockets
 
     def new_session(self, protocol: int, transport: str) -> Session:
         """A session of protocol number `protocol`, with the configured frame limit."""

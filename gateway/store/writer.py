@@ -193,11 +193,11 @@ class Writer:
         layouts = self.layouts.known(rows.batch)
         rows.layouts = layouts if layouts is not None else await self.layouts.resolve(link, rows.batch, rows.terminal)
         protocol = rows.protocol
-        stored = np.bincount(protocol[plain], minlength=self._protocols).astype(np.int64)
         if plain.all() and not job.quarantined and not job.messages:
             if len(rows):
                 await self._copy(link, "record", encode(rows))  # one statement is its own transaction
-            return Outcome(stored, np.zeros(self._protocols, np.int64))
+            return Outcome(np.bincount(protocol, minlength=self._protocols), np.zeros(self._protocols, np.int64))
+        stored = np.bincount(protocol[plain], minlength=self._protocols).astype(np.int64)
         async with link.transaction():
             if plain.any():
                 await self._copy(link, "record", encode(rows, plain))

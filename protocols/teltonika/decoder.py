@@ -238,7 +238,7 @@ def _blocks(frames: Sequence[Frame]) -> list[_Block]:
     """What can lie side by side; one configuration's frames all can."""
     data = [item.data for item in frames]
     alike = len(set(map(len, data))) == 1 and len({item.count for item in frames}) == 1
-    if alike and not any([item.variant for item in frames]):
+    if alike and {item.variant for item in frames} == {0}:
         block = _Block(frames[0])
         block.data, block.first = data, np.arange(0, len(data) * block.number, block.number)
         return [block]
