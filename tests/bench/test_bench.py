@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import decode, report, structloop
+from bench import decode, profile, report, structloop
 from bench.generator import make_frames
 from bench.samples import RECORDS, wire_frames
 from protocols.records import Frame
@@ -152,3 +152,11 @@ def test_the_load_is_frames_that_a_session_takes(records: int) -> None:
     assert len(data) == 4 * size
     times = protocol("teltonika").decode([f for f in frames if isinstance(f, Frame)]).batch.time
     assert sorted(times.tolist()) == [(1_790_000_000_000 + n) * 1000 for n in range(4 * records)]
+
+
+@pytest.mark.parametrize("place", sorted({place for _, place in profile.STEPS}))
+def test_the_profile_names_steps_that_there_are(place: str) -> None:
+    owner, name = profile.find(place)
+    assert callable(getattr(owner, name))
+    with pytest.raises((AttributeError, ModuleNotFoundError)):
+        profile.find(place + "_no_more")

@@ -491,3 +491,73 @@ def test_no_datagram_raises(body: bytes, header: bool) -> None:
     events = feed(TeltonikaDatagram(), wire)
     decode(of_kind(events, Frame))
     assert all(isinstance(event, (Login, Frame, Malformed)) for event in events)
+
+
+def test_a_read_of_frames_alike_is_a_run_that_says_what_its_frames_say() -> None:
+    for wire, count in ((CODEC_8.wire, 1), (CODEC_8.wire * 4, 4), (CODEC_8E.wire * 3, 3)):
+        one, other = logged_in(), logged_in()
+        run = one.run(wire)
+        assert run is not None
+        assert (run.count, run.offset) == (count, len(LOGIN))
+        frames = [frame for frame in other.receive_data(wire, 0.0) if isinstance(frame, Frame)]
+        assert run.singles() == frames
+        assert one.acknowledge(run) == b"".join(other.acknowledge(frame) for frame in frames)
+        assert rows(decode([run]).batch) == rows(decode(frames).batch)
+        again = one.run(wire)
+        assert again is not None
+        assert again.offset == len(LOGIN) + len(wire)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"",
+        CODEC_8.wire[:7],
+        CODEC_8.wire[:-1],
+        CODEC_8.wire + CODEC_8.wire[:-1],
+        CODEC_8.wire + CODEC_16.wire,
+        b"\xff" + CODEC_8.wire,
+        LOGIN,
+        GETVER_REPLY,
+        CODEC_14_REFUSAL,
+        spoilt(CODEC_8.wire),
+        CODEC_8.wire * 2 + spoilt(CODEC_8.wire),
+        bytes(64),
+        d.tcp_frame(b"")[:12],
+    ],
+    ids=lambda wire: f"{len(wire)} bytes",
+)
+def test_what_is_no_run_is_left_to_the_long_way(wire: bytes) -> None:
+    session, other = logged_in(), logged_in()
+    assert session.run(wire) is None
+    assert session.receive_data(wire, 0.0) == other.receive_data(wire, 0.0)  # nothing was consumed
+
+
+def test_there_is_no_run_while_something_is_open_nor_behind_damage() -> None:
+    session = TeltonikaSession()
+    assert session.run(CODEC_8.wire) is None  # nobody has logged in
+    session.receive_data(LOGIN, 0.0)
+    assert session.run(CODEC_8.wire) is None  # the login waits for its answer
+    session.accept(0.0)
+    session.receive_data(CODEC_8.wire[:20], 0.0)
+    assert session.run(CODEC_8.wire) is None  # a frame waits for its rest
+    session.receive_data(CODEC_8.wire[20:], 0.0)
+    assert session.run(CODEC_8.wire) is not None
+    session.receive_data(spoilt(CODEC_8.wire), 0.0)
+    assert session.run(CODEC_8.wire) is None  # its ack would release the damaged frame
+    limited = TeltonikaSession(max_frame=len(CODEC_8.wire) - 1)
+    limited.receive_data(LOGIN, 0.0)
+    limited.accept(0.0)
+    assert limited.run(CODEC_8.wire) is None
+    assert limited.run(CODEC_8.wire * 2) is None
+
+
+@given(st.lists(st.sampled_from([CODEC_8.wire, CODEC_8E.wire, CODEC_16.wire]), min_size=1, max_size=5), st.data())
+def test_a_run_is_never_anything_but_whole_good_frames(wires: list[bytes], data: st.DataObject) -> None:
+    wire = bytearray(b"".join(wires))
+    for _ in range(data.draw(st.integers(0, 2))):
+        wire[data.draw(st.integers(0, len(wire) - 1))] ^= data.draw(st.integers(0, 255))
+    session, other = logged_in(), logged_in()
+    run = session.run(bytes(wire))
+    if run is not None:
+        assert run.singles() == list(other.receive_data(bytes(wire), 0.0))

@@ -303,3 +303,33 @@ def test_a_key_and_a_card_are_hex_and_a_vin_that_is_no_text_too() -> None:
 
 def test_no_frames_are_no_records() -> None:
     assert len(decoder.decode([]).batch) == 0
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_runs_among_frames_count_as_the_frames_they_hold(learned: bool) -> None:
+    """Also where one frame of a run is to be refused, or differs in its structure."""
+
+    def frame(number: int, *, records: int = 1, io: tuple[tuple[int, bytes], ...] = ((239, b"\x01"),)) -> bytes:
+        made = [
+            d.avl_record(timestamp=(1_700_000_000 + number) * 1000 + n, satellites=5, items=io) for n in range(records)
+        ]
+        return d.avl_frame(d.CODEC_8, made)
+
+    absurd = d.avl_frame(d.CODEC_8, [d.avl_record(timestamp=2**63, satellites=5, items=((239, b"\x01"),))])
+    other_id = frame(4, io=((240, b"\x01"),))
+    wrong_end = bytearray(frame(5))
+    wrong_end[-5] ^= 3
+    singles = [
+        frame(1), frame(2), absurd, other_id, bytes(wrong_end), frame(6), frame(7, records=2), frame(8, records=2),
+    ]  # fmt: skip
+    frames = [Frame(data, data[9]) for data in singles]
+    runs = [Frame(b"".join(singles[:5]), 1, count=5), Frame(singles[5], 1), Frame(b"".join(singles[6:]), 2, count=2)]
+    decoder_ = Decoder()
+    if learned:
+        decoder_.decode(frames)
+    mixed, apart = decoder_.decode(runs), Decoder().decode(frames)
+    assert rows(mixed.batch) == rows(apart.batch)
+    assert len(mixed.batch) == 8  # of ten records: one absurd, one frame refused
+    assert mixed.quarantined == apart.quarantined
+    assert [bad.frame for bad in mixed.quarantined] == [2, 4]
+    assert sorted(mixed.batch.frame.tolist()) == sorted(apart.batch.frame.tolist()) == [0, 1, 3, 5, 6, 6, 7, 7]
