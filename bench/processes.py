@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import psycopg
 
 from gateway.store.embedded import EmbeddedServer
@@ -105,8 +106,9 @@ class Gateway:
 
     module = "gateway.cli"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int = 1) -> None:
         self.folder = folder
+        self.workers = workers
         data = folder / "data"
         (folder / "dozor.toml").touch()  # the defaults, whatever file lies elsewhere
         self.port, self._metrics = free_port(), free_port()
@@ -147,8 +149,9 @@ class Gateway:
         begun = time.perf_counter()
         with (self.folder / "serve.log").open("ab") as log:
             self._process = start(
-                self.module, "serve", end=signal.SIGTERM, env=self.environment, stdout=log, stderr=log
-            )
+                self.module, "serve", "--workers", str(self.workers), end=signal.SIGTERM, env=self.environment,
+                stdout=log, stderr=log,
+            )  # fmt: skip
         while not self._ready():
             if self._process.poll() is not None or time.perf_counter() - begun > READY_WITHIN:
                 raise RuntimeError(f"dozor serve did not get ready: {self.log()[-2000:]}")
@@ -161,6 +164,14 @@ class Gateway:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    @property
+    def resident(self) -> int:
+        """Bytes of its processes in memory, without PostgreSQL's."""
+        process = psutil.Process(self.pid)
+        store = {self.store_pid, *(child.pid for child in psutil.Process(self.store_pid).children(recursive=True))}
+        family = [process, *(child for child in process.children(recursive=True) if child.pid not in store)]
+        return sum(int(each.memory_info().rss) for each in family)
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""
@@ -192,12 +203,12 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway(kind: type[G]) -> Iterator[G]:
+def gateway(kind: type[G], workers: int = 1) -> Iterator[G]:
     """A ready gateway of this kind on a fresh data directory, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     folder.chmod(0o711)  # as root, PostgreSQL runs as another user
     try:
-        service = kind(folder)
+        service = kind(folder, workers)
         try:
             service.start()
             yield service

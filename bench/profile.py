@@ -172,8 +172,8 @@ class _Metered(Gateway):
 
     module = "bench.profile"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, workers: int = 1) -> None:
+        super().__init__(folder, workers)
         self.environment[_ENVIRONMENT] = str(folder / "profile.json")
 
     def told(self) -> dict[str, float]:

@@ -259,6 +259,9 @@ def test_the_newest_session_wins(service: ServiceProcess) -> None:
 
 
 def test_the_process_takes_no_more_connections_than_it_may(service: ServiceProcess) -> None:
+    protocols = ("teltonika", "omnicomm", "wialon-ips")
+    open_now = [f'dozor_connections{{protocol="{protocol}"}}' for protocol in protocols]
+    wait_for(lambda: not any(service.metric(name) for name in open_now))  # those of the test before are gone
     links = [Link(service, "teltonika") for _ in range(30)]
     try:
         wait_for(lambda: service.metric('dozor_connections{protocol="teltonika"}') == 30)
