@@ -1,6 +1,6 @@
 """`make bench`: what Dozor does on this machine, as ratios in one run.
 
-    python -m bench [--quick] [--json] [--only decode,ingest,latency,memory,scale]
+    python -m bench [--quick] [--json] [--only decode,ingest,latency,workers,memory,scale]
 
 Tables go to stderr, with ``--json`` the contract's object is the last line of stdout; results and plots lie under
 ``bench/results/``, with machine and commit.
@@ -23,7 +23,7 @@ from bench.ingest import LOADS, Load
 from bench.machine import commit_text, machine
 from bench.processes import Gateway
 
-PARTS = ("decode", "ingest", "latency", "memory", "scale")
+PARTS = ("decode", "ingest", "latency", "workers", "memory", "scale")
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE = 5000.0  # frames a second at which latency is told
 _SWEEP = (1, 5, 20, 50)  # without --quick: records in a frame, over 200 terminals with four in flight
@@ -42,7 +42,6 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--terminals", type=int, help="ingest: one row of your own with so many terminals")
     parser.add_argument("--window", type=int, default=1, help="with --terminals: frames in flight")
     parser.add_argument("--records", type=int, default=1, help="with --terminals: records in a frame")
-    parser.add_argument("--workers", type=int, default=1, help="ingest, latency: processes that receive")
     parser.add_argument("--rate", type=float, default=RATE, help="latency: frames a second")
     parser.add_argument("--connections", type=int, help="memory: default what the descriptor limit gives one process")
     parser.add_argument("--reconnect", type=float, help="memory: seconds in which the whole fleet comes back")
@@ -92,8 +91,8 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
             name: decode.measure(name, seconds=min(0.3 * seconds, 1.0), with_public=not args.no_public)
             for name in decode.names()
         }
-    if {"ingest", "latency", "memory"} & set(parts):
-        with processes.gateway(Gateway, workers=args.workers) as service:
+    if {"ingest", "latency"} & set(parts):
+        with processes.gateway(Gateway) as service:
             if part("ingest"):
                 result["ingest"] = []
                 for number, load in enumerate(_loads(args), 1):
@@ -104,15 +103,18 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
                     )
             if part("latency"):
                 result["latency"] = ingest.latency(service, args.rate, terminals=1000, seconds=2.5 * seconds)
-        if part("memory"):
-            reconnect = args.reconnect or (10.0 if args.quick else 60.0)
-            most = min(memory.limit(), _QUICK_CONNECTIONS) if args.quick else memory.limit()
-            with processes.gateway(Gateway) as service:
-                result["memory"] = memory.measure(service, args.connections or most, reconnect=reconnect)
-            if not args.quick and not args.connections:
-                _say("  two workers, and as many terminals as they hold")
-                with processes.gateway(Gateway, workers=2) as service:
-                    result["memory"]["two_workers"] = memory.measure(service, memory.limit(2), reconnect=reconnect)
+    if (not args.quick or args.only) and part("workers"):
+        with processes.gateway(Gateway) as one, processes.gateway(Gateway, workers=2) as two:
+            result["workers"] = ingest.compare(one, two, LOADS[0], rounds=rounds, seconds=seconds, say=_say)
+    if part("memory"):
+        reconnect = args.reconnect or (10.0 if args.quick else 60.0)
+        most = min(memory.limit(), _QUICK_CONNECTIONS) if args.quick else memory.limit()
+        with processes.gateway(Gateway) as service:
+            result["memory"] = memory.measure(service, args.connections or most, reconnect=reconnect)
+        if not args.quick and not args.connections:
+            _say("  two workers, and as many terminals as they hold")
+            with processes.gateway(Gateway, workers=2) as service:
+                result["memory"]["two_workers"] = memory.measure(service, memory.limit(2), reconnect=reconnect)
     if part("scale"):
         result["scale"] = detect.tick(args.fleet)
         if args.quick and time.perf_counter() - begun > _LAST_START:

@@ -88,6 +88,29 @@ def measure(
     }
 
 
+def compare(
+    one: Gateway, two: Gateway, load: Load, *, rounds: int, seconds: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The same load on a gateway with one receiving process and on one with several, in turn."""
+    told: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for turn in range(rounds):
+        for service, mine in zip((one, two), told, strict=True):
+            _same_start(service)
+            mine.append(_load(load, service.port, seconds, service.next_ms, server=service.pid))
+            service.next_ms = int(mine[-1]["last_ms"]) + 1
+        rates = [mine[-1]["frames_per_s"] for mine in told]
+        say(f"  round {turn + 1}: one {rates[0]:9,.0f} frames/s, {two.workers} workers {rates[1]:9,.0f}")
+    single, several = (_median(mine, "frames_per_s") for mine in told)
+    pairs = [b["frames_per_s"] / a["frames_per_s"] for a, b in zip(*told, strict=True)]
+    return {
+        "terminals": load.terminals,
+        "workers": two.workers,
+        "one_frames_per_s": round(single, 1),
+        "frames_per_s": round(several, 1),
+        "ratio": round(statistics.median(pairs), 3),
+    }
+
+
 def latency(service: Gateway, rate: float, *, terminals: int, seconds: float) -> dict[str, Any]:
     """How long frames wait for their ack when `rate` of them come each second, evenly."""
     _same_start(service)

@@ -42,7 +42,8 @@ def text(result: Result) -> str:
         f"Python {machine['python']}, PostgreSQL {machine['postgres']}; commit {result['commit'] or 'unknown'}"
     ]
     for name, show in (
-        ("decode", _decode), ("ingest", _ingest), ("latency", _latency), ("memory", _memory), ("scale", _scale),
+        ("decode", _decode), ("ingest", _ingest), ("latency", _latency), ("workers", _workers),
+        ("memory", _memory), ("scale", _scale),
     ):  # fmt: skip
         if result.get(name):
             parts.append(show(result[name]))
@@ -102,7 +103,18 @@ def _latency(told: Result) -> str:
     )
 
 
+def _workers(told: Result) -> str:
+    return (
+        f"{told['workers']} workers with {told['terminals']:,} terminals: {thousands(told['frames_per_s'])} frames/s, "
+        f"{told['ratio']:.2f} of one process ({thousands(told['one_frames_per_s'])})"
+    )
+
+
 def _memory(told: Result) -> str:
+    both = told.get("two_workers")
+    if both:
+        alone = {name: value for name, value in told.items() if name != "two_workers"}
+        return f"{_memory(alone)}\nTwo workers: {_memory(both)}"
     prefix = "bytes_per_connection_at_"
     flat = "".join(f"with {name.removeprefix(prefix)}: {told[name]:,}; " for name in told if name.startswith(prefix))
     return (
