@@ -21,6 +21,9 @@ class Disk(Protocol):
     async def read(self, name: str) -> bytes:
         """All of a file."""
 
+    async def tail(self, name: str, count: int) -> tuple[bytes, int]:
+        """The last `count` bytes of a file, or all it has, and its size."""
+
     async def append(self, name: str, data: bytes) -> None:
         """Write at the end of a file, made if missing, and fsync it (and its directory when it was made)."""
 
@@ -51,6 +54,17 @@ class Directory:
     async def read(self, name: str) -> bytes:
         """All of a file."""
         return await asyncio.to_thread((self._path / name).read_bytes)
+
+    async def tail(self, name: str, count: int) -> tuple[bytes, int]:
+        """The last bytes of a file, and its size."""
+
+        def read() -> tuple[bytes, int]:
+            with (self._path / name).open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - count))
+                return file.read(count), size
+
+        return await asyncio.to_thread(read)
 
     async def append(self, name: str, data: bytes) -> None:
         """Write at the end and fsync."""

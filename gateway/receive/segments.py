@@ -1,7 +1,11 @@
 """The spool's files: entries, one behind the other, each with its length and checksum.
 
-    segment  "dozor1\\n\\0" entry*
+    segment  "dozor1\\n\\0" entry* end?
     entry    length u32 · CRC-32 of the body u32 · body (msgpack of `Entry`), little-endian
+    end      "dozorend" · where it begins u64 · entries before it u64 · CRC-32 of these 24 bytes u32
+
+The end is written behind a segment that is full, so that a start need not walk through it. Read as an entry it is one
+whose length runs past the file, like a torn tail.
 
 A damaged entry costs none of those behind it. Damage at the very end, or zeros where a file system lost the contents,
 is a torn tail: it was never acknowledged.
@@ -18,6 +22,9 @@ import msgspec
 
 MAGIC = b"dozor1\n\0"
 _HEAD = struct.Struct("<II")
+_END = struct.Struct("<8sQQ")
+_END_MARK = b"dozorend"
+END_BYTES = _END.size + 4
 _NAME = re.compile(r"[0-9]{8,18}\.spool", re.ASCII)
 
 
@@ -55,6 +62,21 @@ def pack(entries: Sequence[Entry]) -> bytes:
         body = msgspec.msgpack.encode(entry)
         parts += [_HEAD.pack(len(body), zlib.crc32(body)), body]
     return b"".join(parts)
+
+
+def pack_end(size: int, count: int) -> bytes:
+    """What stands behind a full segment of `size` bytes with `count` entries."""
+    end = _END.pack(_END_MARK, size, count)
+    return end + zlib.crc32(end).to_bytes(4, "little")
+
+
+def read_end(tail: bytes, size: int) -> tuple[int, int] | None:
+    """Entries and where the last ends, as `measure`, from the last bytes of a file of `size`; None if it has no end."""
+    end = tail[-END_BYTES:-4]
+    if len(end) != _END.size or zlib.crc32(end).to_bytes(4, "little") != tail[-4:]:
+        return None
+    mark, at, count = _END.unpack(end)
+    return (count, at) if mark == _END_MARK and at + END_BYTES == size and count else None
 
 
 def measure(data: bytes) -> tuple[int, int]:

@@ -16,7 +16,18 @@ from collections.abc import Sequence
 import structlog
 
 from gateway.receive.disk import Directory, Disk
-from gateway.receive.segments import MAGIC, Entry, measure, pack, segment_name, segment_number, unpack
+from gateway.receive.segments import (
+    END_BYTES,
+    MAGIC,
+    Entry,
+    measure,
+    pack,
+    pack_end,
+    read_end,
+    segment_name,
+    segment_number,
+    unpack,
+)
 
 __all__ = ["Directory", "Disk", "Entry", "Spool", "SpoolFullError"]
 
@@ -90,6 +101,12 @@ class Spool:
             self.unread.remove(name)
 
     async def _open_segment(self, name: str) -> None:
+        found = read_end(*await self._disk.tail(name, END_BYTES))
+        if found is not None:  # it was full: nothing of it is torn
+            self._segments[name] = (found[1], found[0])
+            self.bytes += found[1]
+            self.frames += found[0]
+            return
         data = await self._disk.read(name)
         if not data.startswith(MAGIC):
             if MAGIC.startswith(data):  # cut while it was made
@@ -149,6 +166,7 @@ class Spool:
             count = sum(count for _, count, _ in waiting)
             name = self._current
             if not name or self._segments.get(name, (SEGMENT_BYTES, 0))[0] + len(data) > SEGMENT_BYTES:
+                await self._end(name)
                 name, data = segment_name(self._next), MAGIC + data
                 self._next += 1
             size, held = self._segments.get(name, (0, 0))
@@ -177,6 +195,12 @@ class Spool:
             for _, _, done in waiting:
                 if not done.done():
                     done.set_result(None)
+
+    async def _end(self, name: str) -> None:
+        """Write behind a full segment how much it holds: a convenience, without which the next start walks through."""
+        if name in self._segments:
+            with contextlib.suppress(OSError):
+                await self._disk.append(name, pack_end(*self._segments[name]))
 
     async def _cut_back(self, name: str, size: int) -> None:
         """Give the disk back what a failed append left there: on a full one nothing else would."""

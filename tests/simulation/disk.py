@@ -97,6 +97,13 @@ class SimulatedDisk:
             self._fail(mode)
         return bytes(self._platter.files[name])
 
+    async def tail(self, name: str, count: int) -> tuple[bytes, int]:
+        mode = await self._begin(f"tail {name}")
+        if mode == "error":
+            self._fail(mode)
+        data = self._platter.files[name]
+        return bytes(data[-count:]), len(data)
+
     async def append(self, name: str, data: bytes) -> None:
         platter = self._platter
         mode = await self._begin(f"append {name} {len(data)}")

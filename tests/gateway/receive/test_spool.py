@@ -13,7 +13,7 @@ import pytest
 from gateway.receive import disk as disk_module
 from gateway.receive import spool as spool_module
 from gateway.receive.disk import Directory
-from gateway.receive.segments import MAGIC, Entry, measure, pack, unpack
+from gateway.receive.segments import END_BYTES, MAGIC, Entry, measure, pack, pack_end, read_end, unpack
 from gateway.receive.spool import Spool, SpoolFullError
 
 ROOM = 64 << 20
@@ -36,6 +36,11 @@ class Watched(Directory):
         self.refuse: list[int] = []  # bytes that still arrive at each of the next failing appends
         self.refuse_cut = False
         self.refuse_removal = False
+        self.reads: list[str] = []
+
+    async def read(self, name: str) -> bytes:
+        self.reads.append(name)
+        return await super().read(name)
 
     async def append(self, name: str, data: bytes) -> None:
         self.appends.append((name, len(data)))
@@ -218,6 +223,11 @@ def test_bytes_inside_a_frame_are_never_taken_for_entries() -> None:
 
 
 def test_segments_rotate_and_are_deleted_as_they_are_drained(tmp_path: Path, small_segments: None) -> None:
+    def on_disk() -> int:
+        """Bytes of the segments, without the ends of all but the last."""
+        names = files(tmp_path)
+        return sum((tmp_path / name).stat().st_size for name in names) - END_BYTES * max(0, len(names) - 1)
+
     async def act() -> None:
         spool = await opened(tmp_path)
         for number in range(60):
@@ -225,12 +235,12 @@ def test_segments_rotate_and_are_deleted_as_they_are_drained(tmp_path: Path, sma
         names = files(tmp_path)
         assert len(names) > 2
         assert all((tmp_path / name).stat().st_size <= 4096 for name in names)
-        assert sum((tmp_path / name).stat().st_size for name in names) == spool.bytes
+        assert on_disk() == spool.bytes
         found: list[Entry] = []
         while piece := await spool.oldest(5):
             found += piece
             await spool.drained(len(piece))
-            assert sum((tmp_path / name).stat().st_size for name in files(tmp_path)) == spool.bytes
+            assert on_disk() == spool.bytes
         assert found == entries(0, 60)
         assert files(tmp_path) == []
         await spool.append([entry(7)])
@@ -492,3 +502,77 @@ def test_a_segment_that_cannot_be_deleted_is_drained_once(tmp_path: Path) -> Non
         assert await drain(await opened(tmp_path)) == entries(0, 5)
 
     play(act)
+
+
+def test_a_start_walks_through_the_last_segment_only(tmp_path: Path, small_segments: None) -> None:
+    async def act() -> None:
+        spool = await opened(tmp_path)
+        for first in range(0, 200, 10):
+            await spool.append(entries(first, first + 10))
+        assert len(files(tmp_path)) > 5
+        directory = Watched(tmp_path)
+        again = await opened(tmp_path, directory=directory)
+        assert directory.reads == files(tmp_path)[-1:]
+        assert (again.frames, again.bytes) == (spool.frames, spool.bytes)
+        assert await drain(again) == entries(0, 200)
+        assert files(tmp_path) == []
+
+    play(act)
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "longer", "missing"])
+def test_an_end_that_is_not_whole_costs_a_walk_and_nothing_else(
+    tmp_path: Path, small_segments: None, harm: str
+) -> None:
+    async def act() -> None:
+        spool = await opened(tmp_path)
+        for first in range(0, 100, 10):
+            await spool.append(entries(first, first + 10))
+        first_file = tmp_path / files(tmp_path)[0]
+        data = bytearray(first_file.read_bytes())
+        assert read_end(bytes(data), len(data)) is not None
+        if harm == "cut":
+            del data[-3:]
+        elif harm == "flipped":
+            data[-6] ^= 1
+        elif harm == "longer":
+            data += bytes(5)
+        else:
+            del data[-END_BYTES:]
+        first_file.write_bytes(data)
+        again = await opened(tmp_path)
+        assert (again.frames, again.bytes) == (spool.frames, spool.bytes)
+        assert await drain(again) == entries(0, 100)
+
+    play(act)
+
+
+def test_an_end_that_cannot_be_written_refuses_nobody(tmp_path: Path, small_segments: None) -> None:
+    class Endless(Directory):
+        """A disk that takes half of an end and fails."""
+
+        async def append(self, name: str, data: bytes) -> None:
+            if len(data) == END_BYTES:
+                await super().append(name, data[: END_BYTES // 2])
+                raise OSError(errno.EIO, "input/output error")
+            await super().append(name, data)
+
+    async def act() -> None:
+        spool = await opened(tmp_path, directory=Endless(tmp_path))
+        for first in range(0, 100, 10):
+            await spool.append(entries(first, first + 10))
+        assert len(files(tmp_path)) > 2
+        again = await opened(tmp_path)
+        assert (again.frames, again.bytes) == (100, spool.bytes)
+        assert await drain(again) == entries(0, 100)
+
+    play(act)
+
+
+def test_what_strangers_send_is_no_end() -> None:
+    data = pack_end(100, 3)
+    assert read_end(data, 100 + END_BYTES) == (3, 100)
+    assert read_end(data, 101 + END_BYTES) is None
+    assert read_end(data[1:], 100 + END_BYTES) is None
+    assert read_end(b"", 0) is None
+    assert read_end(pack_end(100, 0), 100 + END_BYTES) is None
