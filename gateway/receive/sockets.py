@@ -46,6 +46,7 @@ class Sockets:
         self.epoll.register(transport.descriptor, _IN)
         transport.registered = _IN
         protocol.connection_made(transport)
+        transport.forget_peer()
         return transport
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class Sockets:
                 else:
                     transport.ended()
             except Exception as error:  # a bug: this connection ends, the others go on
-                _log.exception("connection failed", address=transport.get_extra_info("peername"))
+                _log.exception("connection failed", address=getattr(transport.protocol, "address", None))
                 transport.end(error)
 
 
@@ -108,8 +109,12 @@ class SocketTransport(asyncio.Transport):
         self._full = False  # the protocol was told to pause writing
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """The peer's address; there is nothing else."""
+        """The peer's address, while the connection is being made; there is nothing else."""
         return self._peer if name == "peername" else default
+
+    def forget_peer(self) -> None:
+        """Its protocol has what it needs of it: 150 bytes less for each connection."""
+        self._peer = None
 
     # -- reading ------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ class Heard(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, SocketTransport)
         self.transport = transport
+        self.peer = transport.get_extra_info("peername")
 
     def data_received(self, data: bytes) -> None:
         self.data += data
@@ -110,7 +111,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Callable[[World], Coroutine
 def test_bytes_come_and_go_in_order(run: Any) -> None:
     async def test(world: World) -> None:
         heard, peer = world.connect()
-        assert heard.transport.get_extra_info("peername") == peer.getsockname()
+        assert heard.peer == peer.getsockname()
         sent = os.urandom(5 * READ_BYTES)
         peer.setblocking(False)
         await asyncio.get_running_loop().sock_sendall(peer, sent)
