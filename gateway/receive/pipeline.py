@@ -126,10 +126,10 @@ class Pipeline:
             frames, size, records = self._pending_frames, self._bytes, self._pending_records
             items = self._take()
             frames, size, records = frames - self._pending_frames, size - self._bytes, records - self._pending_records
-            slot = self._free.pop(0)
             offset = self._clock() - self._loop.time()
             arrived = np.array([at for _, _, at in items])
             work = self._batcher.prepare(items, ((arrived + offset) * 1e6).astype(np.int64))
+            slot = self._free.pop(0)
             self._in_flight += 1
             self._newest = records
             self._set_enough()
