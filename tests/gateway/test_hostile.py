@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
 import time
@@ -107,6 +108,7 @@ def test_garbage_and_zeros(service: ServiceProcess, protocol: str, logged_in: bo
         ("wialon-ips", b"#L#2.0;x;NA;0000\r\n", "checksum"),
         ("wialon-ips", b"#L#half;NA\r\n#QQ#1\r\n", "unsupported"),
     ],
+    ids=map(str, itertools.count()),  # not the bytes: they hold the time, and two test processes must agree on names
 )
 def test_each_damage_has_its_reason(service: ServiceProcess, protocol: str, half: bytes, reason: str) -> None:
     before = malformed(service, protocol)
