@@ -368,8 +368,12 @@ class _Replay:
         self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]] = ()
     ) -> None:
         """It is in the store, as records or under the reason why not."""
-        self.stored.set_result(True)
+        self._tell(stored=True)
 
     def abandoned(self) -> None:
         """The store is away: later again."""
-        self.stored.set_result(False)
+        self._tell(stored=False)
+
+    def _tell(self, *, stored: bool) -> None:
+        if not self.stored.done():  # whoever waited may have been cancelled at the end of the service
+            self.stored.set_result(stored)
