@@ -85,6 +85,7 @@ class Acceptor:
         self._protocol = protocol
         self._context = context
         self._proxies = proxies
+        self._plain = SOCKETS and context is None and not proxies  # nothing stands before the session
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         self._listening = listening
@@ -128,7 +129,7 @@ class Acceptor:
                 self._pause = self._loop.call_later(_PAUSE, self._listen)
                 return
             sock.setblocking(False)
-            if self._context is None and not self._proxies and SOCKETS:
+            if self._plain:
                 receiver, number = self._receiver, self._protocol
                 connection = TerminalConnection(receiver, number, receiver.new_session(number, "tcp"))
                 receiver.sockets.add(sock, connection, peer)

@@ -72,16 +72,12 @@ class TeltonikaSession:
             return None
         length, codec, records = _HEAD(data)  # the preamble is zero, or the length is far too large
         size = length + _OVERHEAD
+        if not _SHORTEST <= size <= self._max_frame or end % size or CODEC_12 <= codec <= CODEC_15:
+            return None
         if size == end:
-            if (
-                size > self._max_frame
-                or CODEC_12 <= codec <= CODEC_15
-                or _crc(data[8:-4]) != int.from_bytes(data[-4:], "big")
-            ):
+            if _crc(data[8:-4]) != int.from_bytes(data[-4:], "big"):
                 return None
         else:
-            if not _SHORTEST <= size <= self._max_frame or end % size or CODEC_12 <= codec <= CODEC_15:
-                return None
             at = 8
             for its_length, its_codec, its_records, crc in _cut(size)(data):
                 if (
