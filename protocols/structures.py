@@ -19,6 +19,8 @@ Bytes2D = NDArray[np.uint8]
 _SEED = np.random.Generator(np.random.PCG64(0x646F7A6F72))  # fixed: fingerprints are stored
 _MULTIPLIERS = _SEED.integers(1, 2**63, 8192, dtype=np.uint64) * np.uint64(2) + np.uint64(1)  # odd: no bit is lost
 _MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
+_LENGTH = int(_MULTIPLIERS[-1])
+_32, _33 = np.uint64(32), np.uint64(33)
 MAX_RECORD = (len(_MULTIPLIERS) - 1) * 8  # just below 64 KiB, the largest frame; the last is the length's
 
 
@@ -68,14 +70,15 @@ class Rows:
         A sum of words times odd numbers alone lets differences in the words' highest bits cancel, so each
         word is mixed first (the finaliser of MurmurHash3).
         """
-        mixed = self.words ^ (self.words >> np.uint64(33))
-        with np.errstate(over="ignore"):
-            for multiplier in _MIX:
-                mixed *= multiplier
-                mixed ^= mixed >> np.uint64(33)
-            hashed: NDArray[np.uint64] = (mixed * _MULTIPLIERS[: mixed.shape[1]]).sum(axis=1, dtype=np.uint64)
-            hashed += np.uint64(self.length) * _MULTIPLIERS[-1]
-            hashed ^= hashed >> np.uint64(32)  # carry the high half, where every byte had its say, into the low one
+        shifted = self.words >> _33
+        mixed = self.words ^ shifted
+        for multiplier in _MIX:
+            mixed *= multiplier
+            np.right_shift(mixed, _33, out=shifted)
+            mixed ^= shifted
+        hashed: NDArray[np.uint64] = mixed @ _MULTIPLIERS[: mixed.shape[1]]
+        hashed += np.uint64(self.length * _LENGTH & 0xFFFF_FFFF_FFFF_FFFF)
+        hashed ^= hashed >> _32  # carry the high half, where every byte had its say, into the low one
         return hashed.view(np.int64)
 
 
@@ -111,3 +114,7 @@ class Template:
         """Which rows have each structural byte where this structure says, shape (n,)."""
         matched: NDArray[np.bool_] = ((rows.words & self._mask) == self._words).all(axis=1)
         return matched
+
+    def fits(self, rows: Rows) -> bool:
+        """Whether every row matches."""
+        return not np.count_nonzero((rows.words & self._mask) != self._words)

@@ -97,11 +97,12 @@ class Batcher:
         items = Items(whole)
         sources, things, _ = zip(*whole, strict=True) if whole else ((), (), ())
         numbers = [source.protocol for source in sources]
-        rows = np.array([source.row for source in sources], np.int32)
-        framed = np.array([type(thing) is Frame for thing in things], np.bool_)
+        row_of = [source.row for source in sources]
+        rows = np.array(row_of, np.int32)
         pending = False
-        if len(rows) and rows.min() < 0:
+        if row_of and min(row_of) < 0:
             pending = self._find_rows(sources, rows)
+            row_of = rows.tolist()
         counts = [thing.count for thing in things]
         places = sum(counts)
         owner = None if places == len(whole) else np.repeat(np.arange(len(whole)), counts)
@@ -114,21 +115,18 @@ class Batcher:
         quarantined: list[Kept] = []
         messages: list[Kept] = []
         refused: dict[int, list[Quarantined]] = {}
-        decodable = framed & (rows != NO_ROW)
-        batches: list[Batch] = []
-        owners: list[NDArray[np.intp]] = []
-        for number in set(itertools.compress(numbers, decodable.tolist())):
-            chosen = decodable & (protocols == number)
-            index = np.flatnonzero(by_place(chosen))
-            decoded = self._decode(number, list(itertools.compress(things, chosen.tolist())))
-            if len(decoded.batch):
-                batches.append(decoded.batch)
-                owners.append(index[decoded.batch.frame])
-            for bad in decoded.quarantined:
-                place = int(index[bad.frame])
-                refused.setdefault(place, []).append(bad)
-                quarantined.append(self.kept(items.each()[place], int(received[place]), bad.reason, bad.data))
-        if not decodable.all():
+        framed: NDArray[np.bool_] | None = None
+        # Of each protocol its frames, and the place of each; None: all of them, in order.
+        parts: list[tuple[int, Any, NDArray[np.intp] | None]] = []
+        if set(map(type, things)) == {Frame} and NO_ROW not in row_of and len(set(numbers)) == 1:
+            parts.append((numbers[0], things, None))
+        else:
+            framed = np.array([type(thing) is Frame for thing in things], np.bool_)
+            decodable = framed & (rows != NO_ROW)
+            for number in set(itertools.compress(numbers, decodable.tolist())):
+                chosen = decodable & (protocols == number)
+                frames = list(itertools.compress(things, chosen.tolist()))
+                parts.append((number, frames, np.flatnonzero(by_place(chosen))))
             quarantined += [
                 self.kept(items.each()[place], int(received[place]), "unregistered", None)
                 for place in np.flatnonzero(by_place(framed & (rows == NO_ROW))).tolist()
@@ -137,19 +135,30 @@ class Batcher:
                 thing = things[at]
                 if type(thing) is Message:
                     messages.append(self.kept(whole[at], int(arrived[at]), thing.kind, None))
+        batches: list[Batch] = []
+        for number, frames, index in parts:
+            decoded = self._decode(number, frames)
+            if len(decoded.batch):
+                if index is not None:
+                    decoded.batch.frame = index[decoded.batch.frame].astype(np.int32)
+                batches.append(decoded.batch)
+            for bad in decoded.quarantined:
+                place = bad.frame if index is None else int(index[bad.frame])
+                refused.setdefault(place, []).append(bad)
+                quarantined.append(self.kept(items.each()[place], int(received[place]), bad.reason, bad.data))
         if batches:
             batch = Batch.concatenate(batches)
-            batch.frame = (np.concatenate(owners) if len(owners) > 1 else owners[0]).astype(np.int32)
             its = received[batch.frame]
-            told = np.where(batch.time == TIME_UNKNOWN, its, batch.time)
+            unknown = batch.time == TIME_UNKNOWN
+            told = np.where(unknown, its, batch.time) if np.count_nonzero(unknown) else batch.time
             stored = Rows(batch, terminal[batch.frame], its, told, protocol[batch.frame], [])
         else:
             stored = no_rows()
         job = Job(stored, _Sources(self, items, received), quarantined, messages)
         received_all = received
-        if not framed.all():
-            frames = np.flatnonzero(by_place(framed))
-            protocol, terminal, received = protocol[frames], terminal[frames], received[frames]
+        if framed is not None and not framed.all():
+            kept = np.flatnonzero(by_place(framed))
+            protocol, terminal, received = protocol[kept], terminal[kept], received[kept]
         return Work(items, job, refused, places, protocol, terminal, received, received_all, pending)
 
     def _find_rows(self, sources: Sequence[Source], rows: NDArray[np.int32]) -> bool:
@@ -169,7 +178,7 @@ class Batcher:
         for protocol in work.protocol[work.terminal == NO_ROW].tolist():
             metrics.count_quarantined(protocol, "unregistered")
 
-    def _decode(self, number: int, frames: list[Frame]) -> Decoded:
+    def _decode(self, number: int, frames: Sequence[Frame]) -> Decoded:
         """Decoders do not raise; should one do so after all, its frame is kept raw and its neighbours are decoded."""
         decode = self._protocols[number].decode
         try:

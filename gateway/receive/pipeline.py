@@ -187,7 +187,9 @@ class Pipeline:
             self._free.append(slot)
             self._in_flight -= 1
             self._set_enough()
-        if self._pending:
+        in_turn = previous is None or previous.done()
+        acks_first = in_turn and len(work.items.whole) <= ACKS_AT_ONCE  # they take less time than the next batch
+        if self._pending and not acks_first:
             self._launch()  # the store works on the next batch while the acks of this one are written
             await asyncio.sleep(0)
         if previous is not None and not previous.done():
@@ -200,6 +202,8 @@ class Pipeline:
                 await self._release(work, work.outcome)
         finally:
             work.done.set_result(None)
+            if self._pending and acks_first:
+                self._launch()
             self._frames_in_flight -= work.places
             self._bytes_in_flight -= work.size
             if self.paused and not self.full:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import numpy as np
 import psycopg
 
 from protocols.records import Int64s
 
+T = TypeVar("T", int, Int64s)
 WEEK = 7 * 86_400_000_000  # µs
 _MONDAY = 4 * 86_400_000_000  # 1970-01-05, the first Monday of Unix time
 PAST = 3 * 365 * 86_400_000_000 + 86_400_000_000  # three years, one of them a leap year
 AHEAD = 2 * 86_400_000_000
 
 
-def week_of(time: Int64s) -> Int64s:
-    """Start of the week (Monday, UTC) of each instant, µs."""
-    weeks: Int64s = (time - _MONDAY) // WEEK * WEEK + _MONDAY
-    return weeks
+def week_of(time: T) -> T:
+    """Start of the week (Monday, UTC) of an instant, or of each, µs."""
+    return (time - _MONDAY) // WEEK * WEEK + _MONDAY
 
 
 class Partitions:
@@ -47,10 +48,9 @@ class Partitions:
         """Weeks of `time` that have no partition yet."""
         if not self.native or not len(time):
             return []
-        first, last = int(time.min()), int(time.max())
-        span = week_of(np.array([first, last]))
-        if span[0] == span[1]:
-            return [int(span[0])] if int(span[0]) not in self._known else []
+        first = week_of(int(time.min()))
+        if first == week_of(int(time.max())):
+            return [] if first in self._known else [first]
         return sorted(set(np.unique(week_of(time)).tolist()) - self._known)
 
     async def make(self, link: psycopg.AsyncConnection, weeks: list[int]) -> None:

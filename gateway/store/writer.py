@@ -151,23 +151,26 @@ class Writer:
             grown = np.full(max(1024, highest * 2 + 1) - len(self._newest), _UNKNOWN)
             self._newest = np.concatenate([self._newest, grown])
             self._outside = np.concatenate([self._outside, grown])
-        unknown = np.unique(terminal[self._newest[terminal] == _UNKNOWN])
-        if len(unknown):
-            await self._ask_newest(link, unknown, now)
+        newest = self._newest[terminal]
+        unknown = newest == _UNKNOWN
+        if np.count_nonzero(unknown):
+            await self._ask_newest(link, np.unique(terminal[unknown]), now)
+            newest = self._newest[terminal]
+        plain = (time > newest) & (time < self._outside[terminal])
         outside = (time < now - PAST) | (time > now + AHEAD)
-        plain = (time > self._newest[terminal]) & (time < self._outside[terminal]) & ~outside
-        if plain.any():
+        if np.count_nonzero(outside):
+            plain &= ~outside
+            late = outside & (time > now)
+            np.minimum.at(self._outside, terminal[late], time[late])
+        if np.count_nonzero(plain):
             ordered = np.sort(terminal)
-            if (ordered[1:] == ordered[:-1]).any():
+            if np.count_nonzero(ordered[1:] == ordered[:-1]):
                 order = np.lexsort((time, terminal))
                 same = (np.diff(terminal[order]) == 0) & (np.diff(time[order]) == 0)
                 if same.any():  # two records of one instant: perhaps one record twice
                     plain[order[1:][same]] = False
                     plain[order[:-1][same]] = False
             np.maximum.at(self._newest, terminal[plain], time[plain])
-        late = outside & (time > now)
-        if late.any():
-            np.minimum.at(self._outside, terminal[late], time[late])
         missing = self.partitions.missing(time[~outside])
         if missing:
             await self.partitions.make(link, missing)
@@ -193,7 +196,7 @@ class Writer:
         layouts = self.layouts.known(rows.batch)
         rows.layouts = layouts if layouts is not None else await self.layouts.resolve(link, rows.batch, rows.terminal)
         protocol = rows.protocol
-        if plain.all() and not job.quarantined and not job.messages:
+        if np.count_nonzero(plain) == len(plain) and not job.quarantined and not job.messages:
             if len(rows):
                 await self._copy(link, "record", encode(rows))  # one statement is its own transaction
             return Outcome(np.bincount(protocol, minlength=self._protocols), np.zeros(self._protocols, np.int64))

@@ -41,6 +41,20 @@ _MEMORABLE = 2048  # weight above which a structure is used and forgotten: no te
 _CANDIDATES = 16  # structures of one length tried on whole blocks before each frame is walked
 
 
+# What every record has, where it is, and what it is read as.
+_CORE = [
+    ("lon", 9, ">i4"), ("lat", 13, ">i4"), ("time", 0, ">u8"), ("altitude", 17, ">i2"), ("course", 19, ">u2"),
+    ("speed", 22, ">u2"), ("satellites", 21, "u1"),
+]  # fmt: skip
+_READ = [
+    ("lon", "f8"), ("lat", "f8"), ("time", "u8"), ("altitude", "f4"), ("course", "f4"), ("speed", "f4"),
+    ("satellites", "i2"),
+]  # fmt: skip
+_LIMITS = np.array([180.0, 90.0])
+_VALID, _IGNITION_KNOWN, _IGNITION_ON, _MOVING, _EVENT = (
+    flag.bit_length() - 1 for flag in (VALID, IGNITION_KNOWN, IGNITION_ON, MOVING, EVENT)
+)
+
 _index = itemgetter(0)
 _Refused: TypeAlias = tuple[int, int, Quarantined]  # frame, position in it
 
@@ -53,7 +67,7 @@ class _Structure:
     """Where the bytes of one kind of record lie, compiled to numpy fields."""
 
     __slots__ = (
-        "_divide", "_dtype", "_exact", "_ignition", "_movement", "_multiply", "_numbers", "_split", "_texts",
+        "_divide", "_exact", "_ignition", "_integers", "_movement", "_multiply", "_read", "_split", "_texts", "_wire",
         "codec", "length", "names", "template", "weight",
     )  # fmt: skip
 
@@ -62,21 +76,16 @@ class _Structure:
         self.codec = codec
         self.length = len(record)
         wide = codec != CODEC_8
-        event = ("event", PREFIX, ">u2" if wide else "u1")
-        core = [
-            ("time", 0, ">u8"), ("priority", 8, "u1"), ("lon", 9, ">i4"), ("lat", 13, ">i4"), ("altitude", 17, ">i2"),
-            ("course", 19, ">u2"), ("satellites", 21, "u1"), ("speed", 22, ">u2"), event,
-        ]  # fmt: skip
+        fields = [*_CORE, ("priority", 8, "u1"), ("event", PREFIX, ">u2" if wide else "u1")]
         names = ["event", "priority"]
         numbers = ["event", "priority"]
         divide, multiply = [1.0, 1.0], [1.0, 1.0]
         if codec == CODEC_16:
-            core.append(("generation", PREFIX + 2, "u1"))
+            fields.append(("generation", PREFIX + 2, "u1"))
             names.append("event.generation")
             numbers.append("generation")
             divide.append(1.0)
             multiply.append(1.0)
-        fields = list(core)
         self._split: list[tuple[int, int, str]] = []
         self._exact: list[tuple[int, str, str]] = []
         self._texts: list[tuple[str, int, int, str]] = []
@@ -114,71 +123,75 @@ class _Structure:
             elif identifier == 240:
                 self._movement = column
         self.names = tuple(names)
-        self._numbers = numbers
         self._divide = np.array(divide) if set(divide) != {1.0} else None
         self._multiply = np.array(multiply) if set(multiply) != {1.0} else None
-        self._dtype = record_dtype(fields, self.length)
+        # One cast of numpy's reads all numbers: the measures as float8 side by side, then what every record has.
+        formats = {name: (offset, fmt) for name, offset, fmt in fields}
+        read = [(f"m{n}", *formats[field]) for n, field in enumerate(numbers)] + _CORE
+        self._wire = record_dtype(read, self.length)
+        self._read = np.dtype([(f"m{n}", "f8") for n in range(len(numbers))] + _READ, align=True)
+        exact = dict.fromkeys(field for _, field, _ in self._exact)
+        self._integers = record_dtype([(field, *formats[field]) for field in exact], self.length)
         self.template = Template(record, _complement(free, self.length))
         self.weight = len(items) + len(self.names) + self.length // 8
 
     def columns(self, rows: Rows, frame: NDArray[Any], position: NDArray[Any]) -> tuple[Batch, NDArray[np.bool_]]:
-        """Read every column; the mask tells rows whose time is beyond any calendar."""
-        n = len(rows)
-        view = rows.view(self._dtype)
-        values = np.empty((n, len(self.names)))
-        for column, field in enumerate(self._numbers):
-            values[:, column] = view[field]
+        """Read every column; the mask tells rows whose time is beyond any calendar, and there is no time for them."""
+        n, width = len(rows), len(self.names)
+        told = rows.view(self._wire).astype(self._read)
+        whole = told.view(np.float64).reshape(n, -1)
+        values = whole[:, :width]
         if self._multiply is not None:
             values *= self._multiply
-        raw = values.copy() if self._split else values
         if self._divide is not None:
             values /= self._divide
         for column, status, kind in self._split:
-            code = raw[:, status]
+            code = values[:, status]
             bad = code < 0 if kind == "level" else np.isin(code, DALLAS_CODES)
-            values[bad, column] = np.nan
-            values[~bad, status] = np.nan
+            np.copyto(values[:, column], np.nan, where=bad)
+            np.copyto(code, np.nan, where=~bad)
         extra: dict[int, dict[str, Any]] = {}
         for column, field, name in self._exact:
             large = np.flatnonzero(np.abs(values[:, column]) >= EXACT_INTEGER)
             for row in large.tolist():
-                extra.setdefault(row, {})[name] = int(view[field][row])
+                extra.setdefault(row, {})[name] = int(rows.view(self._integers)[field][row])
             values[large, column] = np.nan
         for name, offset, size, kind in self._texts:
             for row in range(n):
                 extra.setdefault(row, {})[name] = _text(rows.bytes[row, offset : offset + size].tobytes(), kind)
-        milliseconds = view["time"]
-        absurd = milliseconds > _LAST_MS
-        satellites = view["satellites"]
-        lat, lon = view["lat"] / 1e7, view["lon"] / 1e7
-        valid = (satellites != 0) & (np.abs(lat) <= 90) & (np.abs(lon) <= 180)
-        lat[~valid] = np.nan
-        lon[~valid] = np.nan
-        flags = np.where(valid, VALID, 0).astype(np.int16)
-        flags |= np.where(view["event"] != 0, EVENT, 0).astype(np.int16)
+        satellites, milliseconds = told["satellites"], told["time"]
+        place = whole[:, width : width + 2] / 1e7
+        inside = np.abs(place) <= _LIMITS
+        valid = inside[:, 0] & inside[:, 1] & (satellites != 0)
+        if np.count_nonzero(valid) < n:
+            place[~valid] = np.nan
+        bits = np.zeros((n, 8), np.bool_)
+        bits[:, _VALID] = valid
+        np.not_equal(values[:, 0], 0, out=bits[:, _EVENT])
         if self._ignition >= 0:
-            flags |= np.where(values[:, self._ignition] != 0, IGNITION_KNOWN | IGNITION_ON, IGNITION_KNOWN).astype(
-                np.int16
-            )
-        moving = values[:, self._movement] != 0 if self._movement >= 0 else valid & (view["speed"] > 0)
-        flags |= np.where(moving, MOVING, 0).astype(np.int16)
+            bits[:, _IGNITION_KNOWN] = True
+            np.not_equal(values[:, self._ignition], 0, out=bits[:, _IGNITION_ON])
+        if self._movement >= 0:
+            np.not_equal(values[:, self._movement], 0, out=bits[:, _MOVING])
+        else:
+            np.logical_and(valid, told["speed"] > 0, out=bits[:, _MOVING])
         batch = Batch(
-            frame=frame.astype(np.int32),
-            position=position.astype(np.int32),
-            time=np.where(absurd, 0, milliseconds).astype(np.int64) * 1000,
-            lat=lat,
-            lon=lon,
-            altitude=view["altitude"].astype(np.float32),
-            speed=view["speed"].astype(np.float32),
-            course=view["course"].astype(np.float32),
-            satellites=satellites.astype(np.int16),
-            flags=flags,
+            frame=frame.astype(np.int32, copy=False),
+            position=position.astype(np.int32, copy=False),
+            time=milliseconds.astype(np.int64) * 1000,
+            lat=place[:, 1],
+            lon=place[:, 0],
+            altitude=told["altitude"],
+            speed=told["speed"],
+            course=told["course"],
+            satellites=satellites,
+            flags=np.packbits(bits, axis=1, bitorder="little")[:, 0].astype(np.int16),
             fingerprint=rows.fingerprints(),
             groups=[MeasureGroup(self.names, np.arange(n), values)],
             extra=extra,
             time_digits=3,
         )
-        return batch, absurd
+        return batch, milliseconds > _LAST_MS
 
 
 @lru_cache(16_384)
@@ -289,22 +302,23 @@ class Decoder:
             quarantined += [(index, 0, Quarantined(index, "length")) for index in members.tolist()]
             return []
         matrix = np.frombuffer(b"".join(block.data), np.uint8).reshape(-1, block.size)
-        left = np.ones(len(matrix), np.bool_)
-        kinds = matrix[:, start].astype(np.uint16) << 8 | matrix[:, start + 1]
-        alike = bool((kinds == kinds[0]).all())
-        for kind in kinds[:1].tolist() if alike else np.unique(kinds).tolist():
-            codec, count = kind >> 8, kind & 0xFF
-            if not count or body % count or (codec, body // count) not in self._by_length:
-                continue
-            fit = matrix[:, stop - 1] == count
-            if not alike:
-                fit &= kinds == kind
-            if fit.all():
-                left = self._match(matrix[:, start + 2 : stop - 1], members, codec, count, parts, quarantined)
-            elif fit.any():
-                left[fit] = self._match(
-                    matrix[fit, start + 2 : stop - 1], members[fit], codec, count, parts, quarantined
-                )
+        edges = matrix.take((start, start + 1, stop - 1), axis=1)  # codec, count, count again
+        codec, count, again = edges[0].tolist()
+        alike = not np.count_nonzero(edges != edges[0])
+        if alike and count == again:
+            left = self._match(matrix[:, start + 2 : stop - 1], members, codec, count, parts, quarantined)
+            if left is None:
+                return []
+        else:
+            left = np.ones(len(matrix), np.bool_)
+            kinds = edges[:, 0].astype(np.uint16) << 8 | edges[:, 1]
+            for kind in np.unique(kinds).tolist():
+                fit = (kinds == kind) & (edges[:, 1] == edges[:, 2])
+                if fit.any():
+                    rest = self._match(
+                        matrix[fit, start + 2 : stop - 1], members[fit], kind >> 8, kind & 0xFF, parts, quarantined
+                    )
+                    left[fit] = False if rest is None else rest
         singles = []
         for row in np.flatnonzero(left).tolist():
             frame = Frame(matrix[row].tobytes(), int(matrix[row, start + 1]), 0, block.variant)
@@ -324,20 +338,21 @@ class Decoder:
         count: int,
         parts: list[Batch],
         quarantined: list[_Refused],
-    ) -> NDArray[np.bool_]:
-        """Frames of `count` records of one length each: read those that fit a structure; which frames do not."""
+    ) -> NDArray[np.bool_] | None:
+        """Read the frames, of `count` records of one length each, that fit a structure; which do not, None: all do."""
+        structures = self._by_length.get((codec, bodies.shape[1] // count)) if count else None
+        if structures is None or bodies.shape[1] % count:
+            return np.ones(len(bodies), np.bool_)
         length = bodies.shape[1] // count
         rows = Rows(bodies.reshape(len(bodies) * count, length))
         frame = np.repeat(members, count) if count > 1 else members
-        position = np.tile(np.arange(count), len(members)) if count > 1 else np.zeros(len(members), np.intp)
-        structures = self._by_length[codec, length]
+        position = np.tile(np.arange(count), len(members)) if count > 1 else np.zeros(len(members), np.int32)
+        if structures[0].template.fits(rows):
+            self._append(structures[0], rows, frame, position, parts, quarantined)
+            return None
         owner = np.full(len(rows), -1)
         for number, structure in enumerate(structures[:_CANDIDATES]):
-            match = structure.template.matches(rows)
-            if number == 0 and match.all():
-                self._append(structure, rows, frame, position, parts, quarantined)
-                return np.zeros(len(bodies), np.bool_)
-            owner[match] = number
+            owner[structure.template.matches(rows)] = number
             if (owner >= 0).all():
                 break
         whole = np.logical_and.reduce(owner.reshape(-1, count) >= 0, axis=1)
@@ -384,7 +399,7 @@ class Decoder:
         quarantined: list[_Refused],
     ) -> None:
         batch, absurd = structure.columns(rows, frame, position)
-        if absurd.any():
+        if np.count_nonzero(absurd):
             quarantined += [
                 (
                     int(frame[row]),
