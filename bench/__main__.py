@@ -102,7 +102,9 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
                         ingest.measure(service, load, rounds=rounds, seconds=seconds, until=until, say=_say)
                     )
             if part("latency"):
-                result["latency"] = ingest.latency(service, args.rate, terminals=1000, seconds=2.5 * seconds)
+                result["latency"] = ingest.latency(
+                    service, args.rate, terminals=1000, rounds=1 if args.quick else rounds, seconds=2.5 * seconds
+                )
     if (not args.quick or args.only) and part("workers"):
         with processes.gateway(Gateway) as one, processes.gateway(Gateway, workers=2) as two:
             result["workers"] = ingest.compare(one, two, LOADS[0], rounds=rounds, seconds=seconds, say=_say)

@@ -111,16 +111,30 @@ def compare(
     }
 
 
-def latency(service: Gateway, rate: float, *, terminals: int, seconds: float) -> dict[str, Any]:
-    """How long frames wait for their ack when `rate` of them come each second, evenly."""
-    _same_start(service)
-    told = ask(
-        "bench.generator", "--port", str(service.port), "--terminals", str(terminals), "--rate", str(rate),
-        "--seconds", str(seconds), "--warm", "1", "--server", str(service.pid), "--start-ms", str(service.next_ms),
-        timeout=seconds + 120,
-    )  # fmt: skip
-    service.next_ms = int(told["last_ms"]) + 1
-    return {name: round(told[name], 2) for name in ("frames_per_s", "p50_ms", "p99_ms", "cpu_us_per_frame")}
+def latency(service: Gateway, rate: float, *, terminals: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """How long frames wait for their ack when `rate` of them come each second, evenly; the bare server's in turn."""
+    mine: list[dict[str, Any]] = []
+    theirs: list[dict[str, Any]] = []
+
+    def paced(port: int, pid: int) -> dict[str, Any]:
+        return ask(
+            "bench.generator", "--port", str(port), "--terminals", str(terminals), "--rate", str(rate),
+            "--seconds", str(seconds), "--warm", "1", "--server", str(pid), "--start-ms", str(service.next_ms),
+            timeout=seconds + 120,
+        )  # fmt: skip
+
+    with bare() as (bare_port, bare_pid):
+        for _ in range(rounds):
+            theirs.append(paced(bare_port, bare_pid))
+            _same_start(service)
+            mine.append(paced(service.port, service.pid))
+            service.next_ms = int(mine[-1]["last_ms"]) + 1
+    names = ("frames_per_s", "p50_ms", "p99_ms", "cpu_us_per_frame")
+    return {
+        **{name: round(_median(mine, name), 2) for name in names},
+        **{f"bare_{name}": round(_median(theirs, name), 2) for name in names[1:]},
+        "rounds": rounds,
+    }
 
 
 def _load(

@@ -99,7 +99,7 @@ def _ingest(ingest: list[Result]) -> str:
 def _latency(told: Result) -> str:
     return (
         f"Ack latency at {thousands(told['frames_per_s'])} frames/s: p50 {told['p50_ms']:.1f} ms, "
-        f"p99 {told['p99_ms']:.1f} ms"
+        f"p99 {told['p99_ms']:.1f} ms; the bare server's {told['bare_p50_ms']:.1f} and {told['bare_p99_ms']:.1f} ms"
     )
 
 
@@ -161,7 +161,8 @@ def markdown(result: Result) -> str:
         told = result["latency"]
         more.append(
             f"At {thousands(told['frames_per_s'])} frames/s an ack takes {told['p50_ms']:.1f} ms (median) and "
-            f"{told['p99_ms']:.1f} ms (99 of 100)."
+            f"{told['p99_ms']:.1f} ms (99 of 100); one of the bare server's, which stores nothing, "
+            f"{told['bare_p50_ms']:.1f} and {told['bare_p99_ms']:.1f} ms."
         )
     if result.get("memory"):
         more.append(f"An idle terminal costs {result['memory']['bytes_per_connection'] / 1000:.1f} KB.")

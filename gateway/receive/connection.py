@@ -223,15 +223,30 @@ class TerminalConnection(asyncio.Protocol):
             self._close("too many logins from its address")
             return
         self.terminal = login.terminal
+        if not self._admitted_at_once(login):
+            self._pause()
+            receiver.admissions.wait(self, login)
+
+    def _admitted_at_once(self, login: Login) -> bool:
+        """Admit it if that can be decided without the registry."""
+        receiver = self._receiver
         row = receiver.terminals.rows.get(login.terminal)
-        if row is not None:
-            self._admitted(login, row)
-            return
-        if receiver.deferring:
-            self._admitted(login, PENDING)
-            return
-        self._pause()
+        if row is None:
+            if not receiver.deferring:
+                return False
+            row = PENDING
+        self._admitted(login, row)
+        return True
+
+    def ask_registry(self, login: Login) -> asyncio.Task[None] | None:
+        """Its turn has come; None: nothing to ask any more."""
+        if self._transport is None or self._closing:
+            return None
+        if self._admitted_at_once(login):
+            self._resume()
+            return None
         self._task = asyncio.get_running_loop().create_task(self._admit(login))
+        return self._task
 
     async def _admit(self, login: Login) -> None:
         receiver = self._receiver

@@ -10,6 +10,7 @@ import psycopg
 import structlog
 
 from gateway.metrics import ReceiveMetrics
+from gateway.receive.admissions import Admissions
 from gateway.receive.connection import TerminalConnection
 from gateway.receive.history import History
 from gateway.receive.identity import Alternation, Note, remark
@@ -68,6 +69,7 @@ class Receiver:
         self.gate = Gate(settings.limits)
         self._logins: LoginLimit | None = None
         self._limit(None, settings.limits)
+        self.admissions = Admissions()
         self._alternation = Alternation()
         self._listeners = Listeners(self)
         self._sockets: Sockets | None = None

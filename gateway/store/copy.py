@@ -88,15 +88,22 @@ def encode(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> bytes:
             index, values = index[wanted], values[wanted]
         if not len(index):
             continue
+        order: Any
+        place: Any
+        if len(index) == len(rows):  # the usual batch: its columns go over as they are, only measures to their rows
+            order, place = slice(None), index
+            index = np.arange(len(rows))
+        else:
+            order, place = index, slice(None)
         out = np.repeat(_template(len(group.names)), len(index))
-        out["terminal"] = rows.terminal[index]
-        out["time"] = rows.time[index] - _EPOCH
-        out["received"] = rows.received[index] - _EPOCH
+        out["terminal"] = rows.terminal[order]
+        out["time"] = rows.time[order] - _EPOCH
+        out["received"] = rows.received[order] - _EPOCH
         for name in ("lat", "lon", "altitude", "speed", "course", "satellites", "flags", "fingerprint"):
-            out[name] = getattr(batch, name)[index]
+            out[name] = getattr(batch, name)[order]
         out["layout"] = layout
         if group.names:
-            out["values"]["value"] = values
+            out["values"]["value"][place] = values
         parts += _with_extra(out, index, batch.extra) if batch.extra else [out.tobytes()]
     parts.append(TRAILER)
     return b"".join(parts)

@@ -10,6 +10,7 @@ speaks through `psycopg.pq`, which is psycopg's documented access to libpq, whil
 from __future__ import annotations
 
 import asyncio
+from typing import Self
 
 import psycopg
 from psycopg.errors import error_from_result
@@ -29,16 +30,17 @@ async def copy_in(link: psycopg.AsyncConnection, statement: bytes, data: bytes) 
     async with link.lock:
         pgconn = link.pgconn
         try:
-            pgconn.send_query(statement)
-            await _flush(pgconn)
-            result = await _result(pgconn)
-            if result.status == ExecStatus.COPY_IN:
-                pgconn.put_copy_data(data)
-                pgconn.put_copy_end()
-                await _flush(pgconn)
-                result = await _result(pgconn)
-            while await _next(pgconn) is not None:
-                pass
+            with _Socket(pgconn) as sock:
+                pgconn.send_query(statement)
+                await sock.flush()
+                result = await sock.result()
+                if result.status == ExecStatus.COPY_IN:
+                    pgconn.put_copy_data(data)
+                    pgconn.put_copy_end()
+                    await sock.flush()
+                    result = await sock.result()
+                while await sock.next() is not None:
+                    pass
         except (psycopg.Error, OSError):
             raise
         except BaseException:
@@ -48,44 +50,53 @@ async def copy_in(link: psycopg.AsyncConnection, statement: bytes, data: bytes) 
             raise error_from_result(result, encoding=link.info.encoding)
 
 
-async def _flush(pgconn: PGconn) -> None:
-    """Until everything is on its way; what the server says meanwhile is read, or both sides might wait."""
-    while pgconn.flush():
-        await _ready(pgconn.socket, write=True)
-        pgconn.consume_input()
+class _Socket:
+    """A connection's socket, watched for the whole of a COPY: the loop takes as long to begin as to wait."""
 
+    def __init__(self, pgconn: PGconn) -> None:
+        self._pgconn = pgconn
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = pgconn.socket
+        self._waiting: asyncio.Future[None] | None = None
 
-async def _result(pgconn: PGconn) -> PGresult:
-    result = await _next(pgconn)
-    if result is None or (result.status == ExecStatus.FATAL_ERROR and pgconn.status == ConnStatus.BAD):
-        raise psycopg.OperationalError(
-            result.get_error_message() if result is not None else "the server has nothing to say"
-        )
-    return result
+    def __enter__(self) -> Self:
+        self._loop.add_reader(self._descriptor, self._wake)
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._loop.remove_reader(self._descriptor)
 
-async def _next(pgconn: PGconn) -> PGresult | None:
-    while pgconn.is_busy():
-        await _ready(pgconn.socket)
-        pgconn.consume_input()
-    return pgconn.get_result()
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
+    async def _readable(self, *, or_writable: bool = False) -> None:
+        self._waiting = self._loop.create_future()
+        if or_writable:
+            self._loop.add_writer(self._descriptor, self._wake)
+        try:
+            await self._waiting
+        finally:
+            if or_writable:
+                self._loop.remove_writer(self._descriptor)
+        self._pgconn.consume_input()
 
-async def _ready(descriptor: int, *, write: bool = False) -> None:
-    """Wait until there is something to read, or if `write` also until something can be written."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
+    async def flush(self) -> None:
+        """Until everything is on its way; what the server says meanwhile is read, or both sides might wait."""
+        while self._pgconn.flush():
+            await self._readable(or_writable=True)
 
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
+    async def result(self) -> PGresult:
+        """What the server says; an error if that is nothing, or the end of the connection."""
+        result = await self.next()
+        if result is None or (result.status == ExecStatus.FATAL_ERROR and self._pgconn.status == ConnStatus.BAD):
+            raise psycopg.OperationalError(
+                result.get_error_message() if result is not None else "the server has nothing to say"
+            )
+        return result
 
-    loop.add_reader(descriptor, wake)
-    if write:
-        loop.add_writer(descriptor, wake)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
-        if write:
-            loop.remove_writer(descriptor)
+    async def next(self) -> PGresult | None:
+        """The next result, None behind the last."""
+        while self._pgconn.is_busy():
+            await self._readable()
+        return self._pgconn.get_result()

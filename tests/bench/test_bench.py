@@ -65,6 +65,7 @@ def test_the_object_is_the_contracts(result: dict[str, Any]) -> None:
         assert row["ratio"] == pytest.approx(row["frames_per_s"] / row["bare_frames_per_s"], rel=1e-2)
     assert 0 < result["latency"]["p50_ms"] <= result["latency"]["p99_ms"]
     assert result["latency"]["frames_per_s"] > 0
+    assert 0 < result["latency"]["bare_p50_ms"] <= result["latency"]["bare_p99_ms"]
     assert result["memory"]["connections"] == 300
     assert result["memory"]["bytes_per_connection"] > 0
 
