@@ -143,6 +143,7 @@ class Receiving:
 
     async def listen(self) -> None:
         """Accept terminals."""
+        await self.pipeline.keeper.open()
         await self.receiver.start()
         self._parts.push_async_callback(self.receiver.stop)
         self._parts.background("timeouts", self.receiver.sweep())

@@ -10,6 +10,7 @@ An unknown answer goes to the spool too: the store's unique keys make the drain 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -75,6 +76,11 @@ class Keeper:
         self._told = ""
         self._asked: asyncio.Task[bool] | None = None  # the disk, for room
         self.on_drained: Callable[[Work, Outcome], None] | None = None
+
+    async def open(self) -> None:
+        """Open what live batches need, so that the first does not wait; a store that is away is met later."""
+        with contextlib.suppress(*_AWAY):
+            await self._greet()
 
     async def keep(self, work: Work, slot: int) -> Outcome | None:
         """Make a batch durable; None: neither store nor spool took it, and nothing of it may be acknowledged."""
