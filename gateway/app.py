@@ -73,6 +73,7 @@ class Service:
             raise
 
     async def _start(self) -> None:
+        tame_collector()
         settings, parts = self.settings, self.parts
         lock = DataDirectoryLock(settings.data_dir)
         lock.acquire()

@@ -21,6 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 VENV = HERE / ".venv"
 LOCK = HERE / "requirements.lock"
+FOLDERS = ("gateway", "protocols", "detectors", "ticketing")
 
 
 def main() -> int:
@@ -36,9 +37,11 @@ def main() -> int:
     _install_uv()
     uv = [str(VENV / "bin" / "uv"), "pip"]
     python = ["--python", str(VENV / "bin" / "python")]
-    _run([*uv, "sync", "--quiet", *python, "--require-hashes", str(LOCK)])
+    # Compiled here: a service that may not write into its environment would compile half of it at each start (3 s).
+    _run([*uv, "sync", "--quiet", "--compile-bytecode", *python, "--require-hashes", str(LOCK)])
     # --no-build-isolation: the build back end is in the lock too.
     _run([*uv, "install", "--quiet", *python, "--no-deps", "--no-build-isolation", "--editable", str(HERE)])
+    _run([str(VENV / "bin" / "python"), "-m", "compileall", "-q", *[str(HERE / folder) for folder in FOLDERS]])
     return 0
 
 

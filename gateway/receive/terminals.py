@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,6 +40,15 @@ class Told:
             self._texts.extend([None] * (row + 1 - len(self._texts)))
         self._texts[row] = sys.intern(text)
 
+    def learn(self, rows: Sequence[int], texts: Sequence[str | None]) -> None:
+        """The texts of many terminals; None: not told."""
+        if texts.count(None) < len(texts):
+            known, intern = self._texts, sys.intern
+            known.extend([None] * (max(rows) + 1 - len(known)))
+            for row, text in zip(rows, texts, strict=True):
+                if text is not None:
+                    known[row] = intern(text)
+
 
 @dataclass(slots=True)
 class Terminals:
@@ -56,10 +66,14 @@ class Terminals:
     async def load(self) -> None:
         """Read all there are."""
         async with self.pool.connection() as link:
-            cursor = await link.execute("SELECT id, identity, protocol, firmware, model_told FROM terminal")
-            while rows := await cursor.fetchmany(10_000):
-                for row in rows:
-                    self._learn(*row)
+            cursor = link.cursor(binary=True)
+            await cursor.execute("SELECT id, identity, protocol, firmware, model_told FROM terminal")
+            while found := await cursor.fetchmany(10_000):  # by columns: there may be a million
+                rows, identities, protocols, firmwares, models = zip(*found, strict=True)
+                self.rows.update(zip(identities, rows, strict=True))
+                self.protocol.learn(rows, protocols)
+                self.firmware.learn(rows, firmwares)
+                self.model.learn(rows, models)
 
     async def reload(self, identity: str) -> int:
         """Read one again; `NO_ROW` if it is not there."""

@@ -102,6 +102,7 @@ class Worker:
         return await self._end(0 if self._stop.is_set() else 1)
 
     async def _start(self) -> None:
+        tame_collector()
         setup = await self._setup
         settings: Settings = pickle.loads(setup.settings)  # noqa: S301  # our own parent's, over a private socket pair
         structlog.contextvars.bind_contextvars(worker=setup.worker)
