@@ -66,8 +66,8 @@ class Terminals:
     async def load(self) -> None:
         """Read all there are."""
         async with self.pool.connection() as link:
-            cursor = link.cursor(binary=True)
-            await cursor.execute("SELECT id, identity, protocol, firmware, model_told FROM terminal")
+            query = "SELECT id, identity, protocol, firmware, model_told FROM terminal"
+            cursor = await link.execute(query, binary=True)
             while found := await cursor.fetchmany(10_000):  # by columns: there may be a million
                 rows, identities, protocols, firmwares, models = zip(*found, strict=True)
                 self.rows.update(zip(identities, rows, strict=True))

@@ -118,7 +118,7 @@ class SimulatedLink:
         self.closed = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def execute(self, query: str, arguments: Sequence[Any] = ()) -> Cursor:
+    async def execute(self, query: str, arguments: Sequence[Any] = (), *, binary: bool = False) -> Cursor:
         """The registry's and history's statements, by their first words."""
         return Cursor(await self._server.operate(self, query[:24], lambda _: self._server.answer(query, arguments)))
 
