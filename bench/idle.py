@@ -1,7 +1,8 @@
 """Terminals that log in, send one frame, answer what they are asked, and then hold their connection.
 
 Works in stages, each begun by a line on stdin and ended by a JSON line on stdout: ``login``, ``frame``,
-``reconnect SECONDS`` (each connection closed and made anew, evenly over that time); the end of stdin ends it.
+``burst FRAMES`` (of the first terminal, at once), ``reconnect SECONDS`` (each connection closed and made anew, evenly
+over that time); the end of stdin ends it.
 Run as ``python -m bench.idle --port P --connections N --address 127.0.0.2``.
 """
 
@@ -127,6 +128,23 @@ class Client:
         return {"seconds": time.perf_counter() - begun}
 
 
+    def burst(self, count: int) -> dict[str, float]:
+        """So many frames of the first terminal, all acknowledged."""
+        begun = time.perf_counter()
+        sock = self._sockets[0]
+        sock.settimeout(_STALLED)
+        data, _ = make_frames(0, count, 1, start_ms=int(time.time() * 1000) - 59_000)
+        sock.sendall(data)
+        acks = 0
+        while acks < 4 * count:
+            answer = len(sock.recv(65536))
+            if not answer:
+                raise SystemExit("frames were not acknowledged")
+            acks += answer
+        sock.setblocking(False)
+        return {"seconds": time.perf_counter() - begun}
+
+
 def main() -> None:
     """Obey stdin."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,6 +162,8 @@ def main() -> None:
             told = client.login()
         elif word == "frame":
             told = client.frame()
+        elif word == "burst":
+            told = client.burst(int(value))
         else:
             told = client.reconnect(float(value))
         print(json.dumps(told), flush=True)

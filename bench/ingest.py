@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from psutil import cpu_times
+
 from bench import copyalone
 from bench.copyalone import Shape
 from bench.processes import Gateway, ask, bare
@@ -127,14 +129,23 @@ def latency(service: Gateway, rate: float, *, terminals: int, rounds: int, secon
         for _ in range(rounds):
             theirs.append(paced(bare_port, bare_pid))
             _same_start(service)
+            before = cpu_times()
             mine.append(paced(service.port, service.pid))
+            mine[-1]["stolen"] = _stolen(before, cpu_times())
             service.next_ms = int(mine[-1]["last_ms"]) + 1
     names = ("frames_per_s", "p50_ms", "p99_ms", "cpu_us_per_frame")
     return {
         **{name: round(_median(mine, name), 2) for name in names},
         **{f"bare_{name}": round(_median(theirs, name), 2) for name in names[1:]},
+        "stolen": round(_median(mine, "stolen"), 3),
         "rounds": rounds,
     }
+
+
+def _stolen(before: Any, after: Any) -> float:
+    """Share of the machine's time that its host gave to others; 0 where that is not told."""
+    spent = [b - a for a, b in zip(before, after, strict=True)]
+    return float(dict(zip(after._fields, spent, strict=True)).get("steal", 0.0) / sum(spent))
 
 
 def _load(

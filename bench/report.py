@@ -99,7 +99,8 @@ def _ingest(ingest: list[Result]) -> str:
 def _latency(told: Result) -> str:
     return (
         f"Ack latency at {thousands(told['frames_per_s'])} frames/s: p50 {told['p50_ms']:.1f} ms, "
-        f"p99 {told['p99_ms']:.1f} ms; the bare server's {told['bare_p50_ms']:.1f} and {told['bare_p99_ms']:.1f} ms"
+        f"p99 {told['p99_ms']:.1f} ms; the bare server's {told['bare_p50_ms']:.1f} and {told['bare_p99_ms']:.1f} ms; "
+        f"the host kept {100 * told['stolen']:.0f} % of the machine's time"
     )
 
 
@@ -119,7 +120,8 @@ def _memory(told: Result) -> str:
     flat = "".join(f"with {name.removeprefix(prefix)}: {told[name]:,}; " for name in told if name.startswith(prefix))
     return (
         f"Memory with {told['connections']:,} terminals connected and idle: {told['bytes_per_connection']:,} bytes "
-        f"each ({flat}before any data: {told['bytes_per_connection_before_data']:,})\n"
+        f"each ({flat}before any data: {told['bytes_per_connection_before_data']:,}); "
+        f"what one terminal's traffic touches: {(told['empty_bytes'] - told['fresh_bytes']) / 1e6:.1f} MB once\n"
         f"  all of them back within {told['reconnect_seconds']:.0f} s: login p50 {told['login_p50_ms']:.1f} ms, "
         f"p99 {told['login_p99_ms']:.1f} ms; all at once: p99 {told['login_p99_ms_at_once']:.0f} ms"
     )
@@ -162,7 +164,8 @@ def markdown(result: Result) -> str:
         more.append(
             f"At {thousands(told['frames_per_s'])} frames/s an ack takes {told['p50_ms']:.1f} ms (median) and "
             f"{told['p99_ms']:.1f} ms (99 of 100); one of the bare server's, which stores nothing, "
-            f"{told['bare_p50_ms']:.1f} and {told['bare_p99_ms']:.1f} ms."
+            f"{told['bare_p50_ms']:.1f} and {told['bare_p99_ms']:.1f} ms; the machine's host kept "
+            f"{100 * told['stolen']:.0f} % of its time meanwhile."
         )
     if result.get("memory"):
         more.append(f"An idle terminal costs {result['memory']['bytes_per_connection'] / 1000:.1f} KB.")

@@ -146,7 +146,7 @@ class ReceiveMetrics(Collector):
         for name, histogram in zip(self.protocols, self.ack, strict=True):
             ack.add_metric([name], histogram.buckets(), histogram.sum)
         yield ack
-        yield _histogram("dozor_commit_seconds", "Duration of a batch's commit", self.commit)
+        yield _histogram("dozor_commit_seconds", "Duration of a batch's commit in the store", self.commit)
         yield _histogram("dozor_batch_records", "Records in a batch", self.batch)
         yield GaugeMetricFamily("dozor_queue_frames", "Frames waiting for their commit", self.queue())
         yield GaugeMetricFamily("dozor_store_up", "Whether the store answers", float(self.store_up()))

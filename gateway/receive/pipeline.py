@@ -198,7 +198,8 @@ class Pipeline:
             if work.outcome is None:
                 self._abandon(work.items.whole)
             else:
-                self._metrics.commit.add(committed - begun)
+                if work.outcome.kept:
+                    self._metrics.commit.add(committed - begun)
                 await self._release(work, work.outcome)
         finally:
             work.done.set_result(None)
@@ -231,11 +232,13 @@ class Pipeline:
                 turn = 0
                 await asyncio.sleep(0)
             turn += 1
-            if refused:
-                source.committed(items, [refused.get(at, ()) for at in range(place, place + len(items))])
-                place += len(items)
-            else:
-                source.committed(items)
+            told = [refused.get(at, ()) for at in range(place, place + len(items))] if refused else ()
+            place += len(items)
+            try:
+                source.committed(items, told)
+            except Exception:  # a bug: this one sends again, the others have their acks
+                _log.exception("an ack failed", terminal=source.terminal)
+                source.abandoned()
         if len(work.protocol):
             waited = self._clock() - work.received / 1e6
             for number in np.flatnonzero(frames).tolist():
@@ -275,6 +278,8 @@ class Pipeline:
 
     async def drain(self) -> None:
         """Wait until everything taken has been answered."""
+        while self._scheduled:  # a batch is about to begin
+            await asyncio.sleep(0)
         await self._idle.wait()
 
     async def close(self) -> None:

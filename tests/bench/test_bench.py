@@ -66,7 +66,9 @@ def test_the_object_is_the_contracts(result: dict[str, Any]) -> None:
     assert 0 < result["latency"]["p50_ms"] <= result["latency"]["p99_ms"]
     assert result["latency"]["frames_per_s"] > 0
     assert 0 < result["latency"]["bare_p50_ms"] <= result["latency"]["bare_p99_ms"]
+    assert 0 <= result["latency"]["stolen"] < 1
     assert result["memory"]["connections"] == 300
+    assert result["memory"]["empty_bytes"] > result["memory"]["fresh_bytes"] > 0
     assert result["memory"]["bytes_per_connection"] > 0
 
 
