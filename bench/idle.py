@@ -127,7 +127,6 @@ class Client:
                 continue
         return {"seconds": time.perf_counter() - begun}
 
-
     def burst(self, count: int) -> dict[str, float]:
         """So many frames of the first terminal, all acknowledged."""
         begun = time.perf_counter()

@@ -81,7 +81,12 @@ def test_what_goes_to_the_spool_is_no_commit(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             await made.drain()
         await made.close()
-        return source.heard, made.keeper.spool.frames, int(metrics.commit.counts.sum()), int(metrics.ack[0].counts.sum())
+        return (
+            source.heard,
+            made.keeper.spool.frames,
+            int(metrics.commit.counts.sum()),
+            int(metrics.ack[0].counts.sum()),
+        )
 
     heard, spooled, commits, acks = asyncio.run(run())
     assert heard == ["1 kept"]
