@@ -278,7 +278,7 @@ class Pipeline:
 
     async def drain(self) -> None:
         """Wait until everything taken has been answered."""
-        while self._scheduled:  # a batch is about to begin
+        if self._scheduled:  # a batch begins before this comes back
             await asyncio.sleep(0)
         await self._idle.wait()
 
