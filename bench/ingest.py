@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from psutil import cpu_times
+from psutil import cpu_times_percent
 
 from bench import copyalone
 from bench.copyalone import Shape
@@ -129,9 +129,9 @@ def latency(service: Gateway, rate: float, *, terminals: int, rounds: int, secon
         for _ in range(rounds):
             theirs.append(paced(bare_port, bare_pid))
             _same_start(service)
-            before = cpu_times()
+            cpu_times_percent()  # the next call tells of the time since this one
             mine.append(paced(service.port, service.pid))
-            mine[-1]["stolen"] = _stolen(before, cpu_times())
+            mine[-1]["stolen"] = getattr(cpu_times_percent(), "steal", 0.0) / 100  # told by Linux only
             service.next_ms = int(mine[-1]["last_ms"]) + 1
     names = ("frames_per_s", "p50_ms", "p99_ms", "cpu_us_per_frame")
     return {
@@ -140,12 +140,6 @@ def latency(service: Gateway, rate: float, *, terminals: int, rounds: int, secon
         "stolen": round(_median(mine, "stolen"), 3),
         "rounds": rounds,
     }
-
-
-def _stolen(before: Any, after: Any) -> float:
-    """Share of the machine's time that its host gave to others; 0 where that is not told."""
-    spent = [b - a for a, b in zip(before, after, strict=True)]
-    return float(dict(zip(after._fields, spent, strict=True)).get("steal", 0.0) / sum(spent))
 
 
 def _load(
