@@ -29,7 +29,7 @@ check: setup
 
 # The short form.
 test: setup
-	.venv/bin/python -m pytest -rs -n $(JOBS) --dist loadfile $(TEST_ARGS)
+	.venv/bin/python -m pytest -rs -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 # The short form with the coverage of what runs in the test processes; twice the work.
 coverage: setup

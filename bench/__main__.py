@@ -1,6 +1,6 @@
 """`make bench`: what Dozor does on this machine, as ratios in one run.
 
-    python -m bench [--quick] [--json] [--only decode,ingest,latency,workers,memory,scale]
+    python -m bench [--quick] [--json] [--only decode,ingest,latency,mqtt,workers,memory,scale]
 
 Tables go to stderr, with ``--json`` the contract's object is the last line of stdout; results and plots lie under
 ``bench/results/``, with machine and commit.
@@ -18,12 +18,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench import decode, detect, ingest, memory, processes, report
+from bench import decode, detect, ingest, memory, mqtt, processes, report
 from bench.ingest import LOADS, Load
 from bench.machine import commit_text, machine
 from bench.processes import Gateway
 
-PARTS = ("decode", "ingest", "latency", "workers", "memory", "scale")
+PARTS = ("decode", "ingest", "latency", "mqtt", "workers", "memory", "scale")
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE = 5000.0  # frames a second at which latency is told
 _SWEEP = (1, 5, 20, 50)  # without --quick: records in a frame, over 200 terminals with four in flight
@@ -105,6 +105,10 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
                 result["latency"] = ingest.latency(
                     service, args.rate, terminals=1000, rounds=1 if args.quick else rounds, seconds=2.5 * seconds
                 )
+    if part("mqtt"):
+        told = mqtt.measure(rounds=rounds if not args.quick else 1, messages=6000 if args.quick else 30_000, say=_say)
+        if told is not None:
+            result["mqtt"] = told
     if (not args.quick or args.only) and part("workers"):
         with processes.gateway(Gateway) as one, processes.gateway(Gateway, workers=2) as two:
             result["workers"] = ingest.compare(one, two, LOADS[0], rounds=rounds, seconds=seconds, say=_say)

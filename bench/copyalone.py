@@ -37,8 +37,12 @@ def measure(dsn: str, shape: Shape, *, connections: int, batch: int, seconds: fl
         return runner.run(_measure(dsn, shape, connections, batch, seconds))
 
 
+async def _nobody(identity: str, protocol: str) -> int:
+    return -1  # nothing is written by it
+
+
 async def _measure(dsn: str, shape: Shape, connections: int, batch: int, seconds: float) -> float:
-    writer = Writer(1)
+    writer = Writer(1, {}, _nobody)
     link = await Writer.open(dsn)
     await writer.prepare(link)
     decoded = _batch(shape, batch)

@@ -17,11 +17,8 @@ from typing import Any
 
 from bench import public, structloop
 from bench.samples import RECORDS, wire_frames
-from protocols.omnicomm.declaration import tree as omnicomm_tree
 from protocols.records import Frame, Login
 from protocols.registry import PROTOCOLS, protocol
-from protocols.teltonika.declaration import parse_avl
-from protocols.wialon_ips.declaration import read_member, split_frame
 
 BATCH = 200  # frames; 4 000 records, the gateway's largest batch
 
@@ -81,12 +78,8 @@ def _session(name: str, login: bytes, wires: list[bytes]) -> Callable[[], object
 
 
 def _declared(name: str, frames: list[Frame]) -> object:
-    """The readable declaration: construct; for Omnicomm with protobuf's reader; for Wialon its plain parser."""
-    if name == "teltonika":
-        return [parse_avl(frame.data[8:-4]) for frame in frames]
-    if name == "omnicomm":
-        return [omnicomm_tree(frame) for frame in frames]
-    return [read_member(body) for frame in frames for body in split_frame(frame.data, frame.variant)[1]]
+    """The readable declaration: construct; for Omnicomm with protobuf's reader; for text its plain parser."""
+    return [protocol(name).tree(frame) for frame in frames]
 
 
 def _rate(work: Callable[[], object], seconds: float, records: int = BATCH * RECORDS) -> float:

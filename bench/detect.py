@@ -12,7 +12,11 @@ import psutil
 from bench import copyalone
 from bench.copyalone import Shape
 from bench.processes import Gateway
-from detectors.silence import SilenceRule
+from detectors.expected import Expected
+from detectors.firmware import Firmware
+from detectors.silence import Silence, SilenceRule
+from gateway.watch.columns import plain
+from gateway.watch.detecting import DETECTORS
 from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
@@ -32,7 +36,10 @@ def tick(terminals: int, *, ticks: int = 10) -> dict[str, float]:
     """Milliseconds of one tick over `terminals`, each heard every `EVERY` seconds, and of one batch's state update."""
     nothing: Any = _Nothing()
     now = time.time()
-    fleet = Fleet(Listening(), SilenceRule(after=3.0, floor=300.0, ceiling=86_400.0, learn=8))
+    rule = SilenceRule(after=3.0, floor=300.0, ceiling=86_400.0, learn=8)
+    others: list[Any] = [kind for kind in DETECTORS if kind not in (Silence, Firmware)]
+    silence = Silence(rule, Expected(false_alarms=10.0, floor=rule.floor))  # as it is by default
+    fleet = Fleet(Listening(), [silence, Firmware(None), *(kind() for kind in others)])
     patrol = Patrol(nothing, fleet, Incidents(nothing, policy="integrator-standard", targets=()))
     random = np.random.default_rng(1)
     patrol.tick(now, now)
@@ -70,7 +77,7 @@ def _apply(fleet: Fleet, rows: np.ndarray[Any, Any], now: float) -> None:
     terminal = rows.astype(np.int32)
     received = np.full(len(rows), int(now * 1e6))
     flags = np.full(len(rows), VALID | IGNITION_KNOWN | IGNITION_ON, np.int16)
-    fleet.apply(terminal, received, terminal, received, received, flags)
+    fleet.apply(plain(terminal, received, terminal, received, received, flags))
 
 
 def startup(service: Gateway, terminals: int) -> dict[str, float]:

@@ -31,7 +31,7 @@ from gateway.store.embedded import EmbeddedServer
 ROOT = Path(__file__).resolve().parents[1]
 READY_WITHIN = 90.0  # s: a million terminals are read at start
 STOP_WITHIN = 30.0  # s
-_PREFIX = "dozor-bench-"
+PREFIX = "dozor-bench-"
 _SET_PDEATHSIG = 1
 G = TypeVar("G", bound="Gateway")
 
@@ -119,6 +119,8 @@ class Gateway:
             "DOZOR_LISTEN": f"teltonika=127.0.0.1:{self.port}",
             "DOZOR_METRICS__ADDRESS": f"127.0.0.1:{self._metrics}",
             "DOZOR_DESK__ADDRESS": f"127.0.0.1:{free_port()}",
+            "DOZOR_WATCH__FIRMWARE__ASK": "false",  # its terminals know no commands
+            "DOZOR_LIMITS__REGISTRATIONS_PER_MINUTE_PER_ADDRESS": "0",  # the fleet is new, and at one address
         }
         self._server = EmbeddedServer(data)
         self._process: subprocess.Popen[bytes] | None = None
@@ -205,7 +207,7 @@ class Gateway:
 @contextlib.contextmanager
 def gateway(kind: type[G], workers: int = 1) -> Iterator[G]:
     """A ready gateway of this kind on a fresh data directory, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     folder.chmod(0o711)  # as root, PostgreSQL runs as another user
     try:
         service = kind(folder, workers)
@@ -220,7 +222,7 @@ def gateway(kind: type[G], workers: int = 1) -> Iterator[G]:
 
 def sweep() -> None:
     """Remove data directories of runs that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -42,7 +42,7 @@ def text(result: Result) -> str:
         f"Python {machine['python']}, PostgreSQL {machine['postgres']}; commit {result['commit'] or 'unknown'}"
     ]
     for name, show in (
-        ("decode", _decode), ("ingest", _ingest), ("latency", _latency), ("workers", _workers),
+        ("decode", _decode), ("ingest", _ingest), ("latency", _latency), ("mqtt", _mqtt), ("workers", _workers),
         ("memory", _memory), ("scale", _scale),
     ):  # fmt: skip
         if result.get(name):
@@ -101,6 +101,13 @@ def _latency(told: Result) -> str:
         f"Ack latency at {thousands(told['frames_per_s'])} frames/s: p50 {told['p50_ms']:.1f} ms, "
         f"p99 {told['p99_ms']:.1f} ms; the bare server's {told['bare_p50_ms']:.1f} and {told['bare_p99_ms']:.1f} ms; "
         f"the host kept {100 * told['stolen']:.0f} % of the machine's time"
+    )
+
+
+def _mqtt(told: Result) -> str:
+    return (
+        f"MQTT, acknowledged after the commit: {thousands(told['messages_per_s'])} messages/s; a subscriber made with "
+        f"aiomqtt that only acknowledges: {thousands(told['bare_messages_per_s'])}; ratio {told['ratio']:.2f}"
     )
 
 

@@ -2,57 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 
-from gateway.simulator import omnicomm, wialon_ips
-from gateway.simulator.fleet import Reading, Vehicle, make_fleet
+from gateway.simulator.fleet import Vehicle, make_fleet
 from gateway.simulator.scenario import Profiles, Scenario
-from gateway.simulator.teltonika import declared_record
-from protocols.omnicomm import declaration as omnicomm_wire
-from protocols.teltonika import declaration as teltonika_wire
-from protocols.wialon_ips import packets
+from gateway.simulator.truth import Truth
+from protocols.records import Frame, Login, Message, Reply, Session
+from protocols.registry import protocol, terminals
+from protocols.terminals import Terminal
 
 RECORDS = 20
 _START_MS = 1_790_000_000_000
 _VEHICLES = 20
+_NOW = _START_MS / 1000
+# Where a protocol's models speak differently, the one whose frames are timed: Codec 8, which the struct loop reads.
+_MODELS = {"teltonika": "FMB920"}
 
 
-def wire_frames(protocol: str, count: int) -> tuple[bytes, list[bytes]]:
-    """The login that precedes them, and `count` frames as one terminal sends them, each in one piece."""
-    build = _BUILD[protocol]
-    vehicles = [
-        Vehicle(spec, scenario)
-        for scenario in [Scenario(seed=7, terminals=_VEHICLES, mix={protocol: 1.0}, profiles=Profiles(10, 0, 0, 0))]
-        for spec in make_fleet(scenario)
-    ]
+def wire_frames(name: str, count: int) -> tuple[bytes, list[bytes]]:
+    """The login that precedes them, and `count` frames as one terminal sends them, each in one piece.
+
+    The terminal's side and our session talk to one another until the terminal sends what is new; its first frame is
+    left out, which with some carries what the others do not.
+    """
+    scenario = Scenario(
+        seed=7, terminals=_VEHICLES, mix={name: 1.0}, profiles=Profiles(10, 0, 0, 0), frame_records=RECORDS
+    )
+    fleet = make_fleet(scenario)
+    vehicles = [Vehicle(spec, scenario) for spec in fleet]
+    spec = next(spec for spec in fleet if _MODELS.get(name, spec.model) == spec.model)
+    kind = terminals(name)["tcp"]
+    terminal = kind(spec, Truth(), firmware=kind.models[spec.model][3], frame_records=RECORDS)
+    session = protocol(name).new_session()
+    terminal.connect(_NOW)
+    login = terminal.data_to_send(_NOW)
+    _hear(session, terminal, login)
     frames = []
-    for n in range(count):
+    for n in range(count + 1):
         vehicle = vehicles[n % _VEHICLES]
-        readings = [vehicle.read(vehicle.due, _START_MS) for _ in range(RECORDS)]
-        frames.append(build(n, readings))
-    return _LOGIN[protocol], frames
+        for _ in range(RECORDS):
+            terminal.record(vehicle.read(vehicle.due, _START_MS))
+        frames.append(terminal.data_to_send(_NOW))
+        _hear(session, terminal, frames[-1])
+    return login, frames[1:]
 
 
-def _teltonika(number: int, readings: list[Reading]) -> bytes:
-    return teltonika_wire.avl_frame(teltonika_wire.CODEC_8, [declared_record(reading) for reading in readings])
-
-
-def _omnicomm(number: int, readings: list[Reading]) -> bytes:
-    messages = [omnicomm.message(reading) for reading in readings]
-    return omnicomm_wire.container(1000 + number, readings[0].time // 1000 - omnicomm.EPOCH, messages)
-
-
-def _wialon(number: int, readings: list[Reading]) -> bytes:
-    return packets.black_box([wialon_ips.message(reading) for reading in readings])
-
-
-_BUILD: dict[str, Callable[[int, list[Reading]], bytes]] = {
-    "teltonika": _teltonika,
-    "omnicomm": _omnicomm,
-    "wialon-ips": _wialon,
-}
-_LOGIN = {
-    "teltonika": teltonika_wire.login("356938035643809"),
-    "omnicomm": omnicomm_wire.identification(300_000_001, 312),
-    "wialon-ips": packets.login("353451044508750", version="2.0"),
-}
+def _hear(session: Session, terminal: Terminal, data: bytes) -> None:
+    """One word of the terminal and what we answer, until neither has more to say; frames are acknowledged."""
+    while data:
+        events = deque(session.receive_data(data, _NOW))
+        while events:
+            event = events.popleft()
+            if isinstance(event, Login):
+                events.extendleft(reversed(session.accept(_NOW)))
+            elif isinstance(event, Reply):
+                terminal.receive(event.data, _NOW)
+            elif isinstance(event, Frame | Message):
+                terminal.receive(session.acknowledge(event), _NOW)
+        data = terminal.data_to_send(_NOW)

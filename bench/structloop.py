@@ -32,13 +32,14 @@ _GROUPS.append((8, Struct(">Q"), Struct(">q")))
 _NUMBERS = {  # plain numbers only: the bench sends no others
     (identifier, size): (meaning.name, (signed if meaning.signed else unsigned).unpack_from, meaning.multiplier,
                          meaning.divisor)
-    for identifier, meaning in MEANINGS.items() if meaning.kind == "number"
     for size, unsigned, signed in _GROUPS
+    for (identifier, its_size), meaning in MEANINGS.items() if meaning.kind == "number" and its_size == size
 }  # fmt: skip
 _LEVELS = {
     (identifier, size): (meaning.name, meaning.status, signed.unpack_from)
-    for identifier, meaning in MEANINGS.items() if meaning.kind == "level"
     for size, _, signed in _GROUPS
+    for (identifier, its_size), meaning in MEANINGS.items()
+    if meaning.kind == "coded" and not meaning.codes and its_size == size
 }  # fmt: skip
 _IGNITION, _MOVEMENT = 239, 240
 _NAN = float("nan")

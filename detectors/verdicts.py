@@ -40,6 +40,10 @@ class Explanation:
     reason: str
     numbers: Mapping[str, Number] = field(default_factory=dict)
 
+    def told(self) -> dict[str, Number]:
+        """As a ticket shows it."""
+        return {"verdict": self.verdict.label, "reason": self.reason, **self.numbers}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -64,3 +68,20 @@ def count_verdicts(verdicts: Verdicts) -> dict[str, int]:
     """How many terminals have each verdict; every verdict has a key."""
     counts = np.bincount(verdicts.view(np.uint8), minlength=len(Verdict))
     return {verdict.label: int(counts[verdict]) for verdict in Verdict}
+
+
+def spell(seconds: float, *, fine: bool = True) -> str:
+    """A duration as people say it, two units at most: `3 d 4 h`, `12 min 30 s`, `9.5 s`.
+
+    Not `fine`: whole units that have passed, so that a running one only counts up: `12 min`, `9 s`, `30 d`.
+    """
+    if fine and seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds) if fine else int(seconds)
+    for size, unit, below, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // below
+            if not fine and (unit == "min" or whole >= 30 * 86_400):
+                rest = 0
+            return f"{whole // size} {unit} {rest} {small}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from importlib import import_module
-from pathlib import Path
 
-# command -> (module, function that runs it, function that adds its arguments or "", one line of help)
-COMMANDS: dict[str, tuple[str, str, str, str]] = {
-    "serve": ("serve", "run", "add_arguments", "run the service"),
-    "demo": ("demo", "run", "add_arguments", "the service with a simulated fleet and faults"),
-    "simulate": ("simulate", "run", "add_arguments", "a simulated fleet against a listener"),
-    "decode": ("decode", "run", "add_arguments", "what is in these bytes"),
-    "dsn": ("store", "dsn", "", "how to reach the store"),
-    "migrate": ("store", "migrate_store", "", "bring the store's schema up to date"),
-    "check-config": ("check_config", "run", "add_arguments", "is the configuration right"),
-    "user": ("user", "run", "add_arguments", "people and tokens of the desk"),
-    "terminal": ("terminal", "run", "add_arguments", "the registry of terminals"),
-    "clock": ("clock", "run", "add_arguments", "when is it due, and why"),
-    "policy": ("policy", "run", "add_arguments", "the support rules"),
-    "notify": ("notify", "run", "add_arguments", "try the channels"),
-    "version": ("version", "run", "add_arguments", "which version this is"),
-}
+from gateway.commands.table import COMMANDS, parser_of
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; errors of ours are one line on stderr and exit code 2."""
     arguments = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="dozor", description="A telematics gateway with auto-ticketing.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    asked = next((word for word in arguments if not word.startswith("-")), None)
-    for name, (module, _, adder, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        if name == asked:
-            if adder:
-                getattr(import_module(f"gateway.commands.{module}"), adder)(command)
-            if not any(action.dest == "config" for action in command._actions):
-                command.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
-    args = parser.parse_args(arguments)
+    words = [word for word in arguments if not word.startswith("-")]
+    asked = words[0] if words else None
+    if asked == "help" and words[1:]:
+        arguments, asked = (["help", words[1]], None) if words[1] not in COMMANDS else ([words[1], "--help"], words[1])
+    parser = parser_of(asked)
+    args, left = parser.parse_known_args(arguments)
+    if left:
+        parser.command(args.command).unknown(left)
+    if args.version:
+        args = parser_of("version").parse_args(["version"])
+    if args.command in (None, "help"):
+        parser.print_help(sys.stdout if args.command else sys.stderr)
+        return 0 if args.command else 2
     module, runner, _, _ = COMMANDS[args.command]
     try:
         code: int = getattr(import_module(f"gateway.commands.{module}"), runner)(args)
@@ -52,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _our_errors() -> tuple[type[Exception], ...]:
     """Imported late: `dozor decode` needs no store."""
-    from gateway.config import ConfigError
+    from gateway.configuration.reading import ConfigError
     from gateway.errors import GatewayError
     from protocols.errors import ProtocolError
 

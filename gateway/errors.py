@@ -3,6 +3,9 @@
     GatewayError
     ├── InUseError          another service holds the data directory
     ├── EmbeddedStoreError  the embedded PostgreSQL cannot be made, started or reached
+    ├── BackupError         a back-up cannot be written, read or put in place
+    ├── BacktestError       a trace, a table or a period that a backtest was given cannot be used
+    ├── CalibrationError    a calibration table cannot be kept
     └── SchemaError         the store's schema is newer than this version, or a migration failed
 
 Each message says what is wrong and what to do about it.
@@ -19,6 +22,18 @@ class InUseError(GatewayError):
 
 class EmbeddedStoreError(GatewayError):
     """The embedded PostgreSQL cannot be made, started or reached."""
+
+
+class BackupError(GatewayError):
+    """A back-up cannot be written, read or put in place."""
+
+
+class BacktestError(GatewayError):
+    """A trace, a table or a period that a backtest was given cannot be used."""
+
+
+class CalibrationError(GatewayError):
+    """A calibration table cannot be kept."""
 
 
 class SchemaError(GatewayError):

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
+
+
+class _Lines:
+    """stderr, of which nobody need read, nor a full disk take, what is written: it costs the line, not its writer."""
+
+    def write(self, text: str) -> None:
+        """Write, or not."""
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Hand it on, or not."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure(*, quiet: bool = False) -> None:
     """Set up logging for this process."""
     interactive = sys.stderr.isatty()
+    lines = _Lines()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -23,11 +39,11 @@ def configure(*, quiet: bool = False) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, lines)),
         cache_logger_on_first_use=True,
     )
     # What libraries log comes out in the same form.
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],

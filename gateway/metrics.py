@@ -6,10 +6,11 @@ Names and labels are the public contract. No label grows with the fleet.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import (
@@ -23,14 +24,17 @@ from prometheus_client.registry import Collector
 from gateway import VERSION
 from protocols.records import MALFORMED_REASONS
 
+_log = structlog.get_logger()
+
 ACK_BOUNDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 5.0, 10.0, 30.0)
 RECORD_BOUNDS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
 REFUSED_REASONS = (
-    "limit", "address_limit", "not_allowed", "login_rate", "record_rate", "tls", "proxy_header", "proxy_untrusted",
-    "store", "stopping", "replaced",
+    "limit", "address_limit", "not_allowed", "login_rate", "registration_rate", "record_rate", "tls", "proxy_header",
+    "proxy_untrusted", "store", "stopping", "replaced",
 )  # fmt: skip
 QUARANTINE_REASONS = (
-    "unregistered", "structure", "codec", "count", "time", "position", "value", "store", "decoder", "other",
+    "unregistered", "structure", "codec", "count", "time", "position", "value", "store", "decoder", "checksum",
+    "length", "truncated", "unsupported", "login", "topic", "protocol", "identity", "retained", "other",
 )  # fmt: skip
 LOGIN_RESULTS = ("accepted", "refused", "quarantined")
 
@@ -82,6 +86,7 @@ class ReceiveMetrics(Collector):
         self.batch = Histogram(RECORD_BOUNDS)
         self.queue: Callable[[], int] = lambda: 0
         self.store_up: Callable[[], bool] = lambda: False
+        self.lines: Callable[[], dict[str, dict[str, int]]] = dict  # requests by port and result
 
     def count_quarantined(self, protocol: int, reason: str) -> None:
         """One more frame in quarantine; a reason outside the bounded list counts as `other`."""
@@ -150,6 +155,11 @@ class ReceiveMetrics(Collector):
         yield _histogram("dozor_batch_records", "Records in a batch", self.batch)
         yield GaugeMetricFamily("dozor_queue_frames", "Frames waiting for their commit", self.queue())
         yield GaugeMetricFamily("dozor_store_up", "Whether the store answers", float(self.store_up()))
+        lines = CounterMetricFamily("dozor_line_requests", "Requests on serial lines", labels=["port", "result"])
+        for port, results in self.lines().items():
+            for result, count in results.items():
+                lines.add_metric([port, result], count)
+        yield lines
 
     def _per_protocol(self, family: Any, name: str, text: str, values: NDArray[np.int64]) -> Metric:
         metric: Metric = family(name, text, labels=["protocol"])
@@ -165,19 +175,35 @@ class ReceiveMetrics(Collector):
         return metric
 
 
+def add_counts(total: dict[str, dict[str, int]], more: Mapping[str, Mapping[str, int]]) -> None:
+    """Add counts by two labels."""
+    for one, counts in more.items():
+        its = total.setdefault(one, {})
+        for other, count in counts.items():
+            its[other] = its.get(other, 0) + count
+
+
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
     return HistogramMetricFamily(name, text, buckets=histogram.buckets(), sum_value=histogram.sum)
 
 
 class Callback(Collector):
-    """Families computed when asked."""
+    """Families computed when asked; one that cannot be computed is logged once, and leaves the others alone."""
 
     def __init__(self, compute: Callable[[], Iterator[Metric]]) -> None:
         self._compute = compute
+        self._failing = False
 
     def collect(self) -> Iterable[Metric]:
         """What the callback yields."""
-        return self._compute()
+        try:
+            yield from self._compute()
+        except Exception:
+            if not self._failing:
+                _log.exception("a metric cannot be computed")
+            self._failing = True
+        else:
+            self._failing = False
 
 
 def process_numbers() -> dict[str, float]:
@@ -214,4 +240,4 @@ def new_registry(workers: Callable[[], Iterable[dict[str, float]]] = lambda: ())
     return registry
 
 
-__all__ = ["Callback", "Counter", "Histogram", "ReceiveMetrics", "new_registry"]
+__all__ = ["Callback", "Counter", "Histogram", "ReceiveMetrics", "add_counts", "new_registry"]

@@ -9,10 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from protocols.omnicomm.measures import MEASURES as OMNICOMM
-from protocols.teltonika.measures import MEASURES as TELTONIKA
-from protocols.teltonika.measures import SHARED as TELTONIKA_SHARED
-from protocols.wialon_ips.measures import MEASURES as WIALON_IPS
+from protocols.registry import every, protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,13 @@ SHARED: dict[str, tuple[str, str]] = {
     "priority": ("", "the protocol's own priority of the record"),
     "power.external": ("V", "supply voltage"),
     "power.battery": ("V", "voltage of the terminal's own battery"),
+    "battery.level": ("%", "charge of the terminal's own battery"),
+    "acceleration.x": ("g", "acceleration along the terminal's x axis"),
+    "acceleration.z": ("g", "acceleration along the terminal's z axis"),
+    "can.engine.rpm": ("rpm", "engine speed by CAN"),
+    "can.fuel.percent": ("%", "fuel level by CAN, tank 1"),
+    "can.fuel.used": ("l", "fuel used by CAN, in total"),
+    "obd.engine.rpm": ("rpm", "engine speed by OBD"),
     "gsm.signal": ("%", "GSM signal; terminals that count 0 to 5 × 20"),
     "gsm.operator": ("", "MCC and MNC as one decimal number: 25001"),
     "odometer": ("m", "distance in total"),
@@ -55,30 +59,35 @@ SHARED: dict[str, tuple[str, str]] = {
     "gnss.time": ("unix s", "time of the fix, where it differs from the record's"),
     "fuel.level.N": ("raw", "code of fuel-level sensor N; absent while the sensor reports an error"),
     "fuel.temperature.N": ("°C", "temperature told by fuel-level sensor N"),
-    "fuel.status.N": ("", "the protocol's status number of fuel-level sensor N; of an invalid level its code"),
+    "fuel.status.N": (
+        "",
+        "the protocol's status number of fuel-level sensor N; of an invalid level its code. On a serial line: 0 good, "
+        "1 no answer, 2 checksum, 3 refused, 4 level invalid, whose code is in fuel.code.N",
+    ),
+    "fuel.frequency.N": ("Hz", "frequency that fuel-level sensor N measured: for diagnosis"),
+    "fuel.code.N": ("raw", "what fuel-level sensor N of a serial line sent in place of a level: the code of an error"),
+    "fuel.volume.N": ("l", "litres at fuel-level sensor N by its calibration: computed on reading, in no record"),
     "temperature.N": ("°C", "temperature sensor N"),
     "driver.key": ("text", "driver's key as sent; a number or bytes as lower-case hex, most significant first"),
     "vin": ("text", "vehicle identification number as sent"),
     "param.<name>": ("", "a parameter under the terminal's own name: number or text as its type says"),
     "io.<id>": ("raw", "an id without one meaning in all models of the protocol; byte strings as lower-case hex"),
+    "io.<id>.N": ("raw", "the Nth element of one id in a record, from 2"),
 }
 
-# what each protocol tells: names from `SHARED` that its own list need not repeat, and its own list
-_PROTOCOLS: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, str]]]] = {
-    "teltonika": (TELTONIKA_SHARED, TELTONIKA),
-    "omnicomm": ((), OMNICOMM),
-    "wialon-ips": ((), WIALON_IPS),
-}
+# What a fuel-level sensor's code and temperature are called; the first name that is told counts.
+FUEL_LEVELS = ("fuel.level.N", "ble.lls.level.N", "param.llsN", "param.rs485_N")
+FUEL_TEMPERATURES = ("fuel.temperature.N", "ble.lls.temperature.N", "param.llsNt")
 
 
 def _dictionary() -> dict[str, Measure]:
     told: dict[str, list[str]] = {}
     entries = dict(SHARED)
-    for protocol, (shared, own) in _PROTOCOLS.items():
-        for name, entry in own.items():
+    for spoken in map(protocol, every()):
+        for name, entry in spoken.measures.items():
             entries.setdefault(name, entry)
-        for name in (*shared, *own):
-            told.setdefault(name, []).append(protocol)
+        for name in (*spoken.shared_measures, *spoken.measures):
+            told.setdefault(name, []).append(spoken.name)
     return {
         name: Measure(name, unit, meaning, tuple(dict.fromkeys(told.get(name, ()))))
         for name, (unit, meaning) in entries.items()

@@ -40,6 +40,8 @@ SATELLITES_UNKNOWN = -1
 MALFORMED_REASONS = ("checksum", "length", "structure", "login", "truncated", "timeout", "unsupported")
 
 MAX_IDENTITY = 64  # characters
+MAX_NAMES = 512  # measures of one record that become columns; no terminal sends as many, a stranger may invent more
+COST_BYTES = 128  # bytes that cost as much as one record: the names in them are not counted before decoding
 EXACT_INTEGER = 2**53  # above it a float8 no longer holds every integer
 
 
@@ -90,6 +92,11 @@ class Frame(msgspec.Struct, gc=False):
     variant: int = 0
     count: int = 1
 
+    @property
+    def cost(self) -> int:
+        """What it costs to decode and store, in ordinary records; known before either."""
+        return cost_of(self.records, len(self.data), self.count)
+
     def singles(self) -> list[Frame]:
         """Its frames, one by one."""
         if self.count == 1:
@@ -103,13 +110,22 @@ class Frame(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class Message:
-    """Bytes kept as evidence; `text` where they are text. `kind` says what the protocol calls it."""
+    """Bytes kept as evidence; `text` where they are text. `kind` says what the protocol calls it.
+
+    `answer`: it answers what the server asked last, and the terminal took that (True) or refused it (False).
+    """
 
     data: bytes
     text: str | None = None
     kind: str = ""
     offset: int = 0
+    answer: bool | None = field(default=None, compare=False)
     count: ClassVar[int] = 1  # as a frame's
+
+    @property
+    def cost(self) -> int:
+        """As a frame's."""
+        return cost_of(1, len(self.data))
 
 
 @dataclass(slots=True)
@@ -118,6 +134,7 @@ class Reply:
 
     data: bytes
     count: ClassVar[int] = 1
+    cost: ClassVar[int] = 0
 
 
 @dataclass(slots=True)
@@ -131,10 +148,14 @@ class Malformed:
 
 @dataclass(slots=True)
 class Identified:
-    """What the terminal told of itself after the login; None where it told nothing."""
+    """What the terminal told of itself after the login; None where it told nothing.
+
+    `time`: of the record that tells it, µs since the Unix epoch; None: it is so now.
+    """
 
     firmware: str | None = None
     model: str | None = None
+    time: int | None = None
 
 
 @dataclass(slots=True)
@@ -190,6 +211,11 @@ class Session(Protocol):
 
     def ask_version(self) -> bytes:
         """A request for firmware and model, if the protocol has one and nothing is unanswered; else empty."""
+
+    def encode_command(self, text: str) -> bytes:
+        """A command that `WireProtocol.command_problem` has nothing against, to be sent now; its answer is a `Message`
+        with `answer`. Empty: not before the login, or never over this transport.
+        """
 
 
 Int64s: TypeAlias = NDArray[np.int64]
@@ -353,6 +379,24 @@ class BatchBuilder:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a raw measure means on one model, in `unit`; `bits` of a signed number, else 0."""
+
+    name: str
+    unit: str = ""
+    divisor: float = 1.0
+    bits: int = 0
+
+    def value(self, raw: Any) -> Any:
+        """A stored value as people read it; a text stays."""
+        if not isinstance(raw, int | float):
+            return raw
+        if self.bits and raw >= 1 << (self.bits - 1):
+            raw -= 1 << self.bits
+        return raw if self.divisor == 1 else raw / self.divisor
+
+
 @dataclass(slots=True)
 class Decoded:
     """What a decoder made of a sequence of frames."""
@@ -361,9 +405,21 @@ class Decoded:
     quarantined: list[Quarantined] = field(default_factory=list)
 
 
-def is_identity(text: str) -> bool:
-    """Whether a terminal may be called so: 1 to `MAX_IDENTITY` printable characters, over all protocols."""
-    return 0 < len(text) <= MAX_IDENTITY and text.isprintable()
+def cost_of(records: int, size: int, count: int = 1) -> int:
+    """What `count` frames cost, of `records` records each and `size` bytes together, in ordinary records.
+
+    Many members in few bytes cost as many records. Few records in many bytes hold many names, or long texts.
+    """
+    return max((records or 1) * count, size // COST_BYTES)
+
+
+def identity_of(text: str) -> str:
+    """What a terminal that is called so is called here, on the wire and in the registry alike.
+
+    Without blanks around it; empty if that is no identity: 1 to `MAX_IDENTITY` printable characters.
+    """
+    text = text.strip()
+    return text if len(text) <= MAX_IDENTITY and text.isprintable() else ""
 
 
 def fingerprint(data: bytes) -> int:

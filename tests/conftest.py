@@ -12,11 +12,13 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from gateway import log
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.migrate import migrate
 from tools import parts
@@ -32,6 +34,24 @@ def _part(name: str, find: Callable[[], Path]) -> Path:
         pytest.skip(f"{name} cannot be had here: {error}")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of the long form alone are no part of the short one."""
+    if os.environ.get("DOZOR_SOAK"):
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def logs_of_this_process_stay_as_they_are() -> Iterator[None]:
+    """A command that is run in here would set up logging for every test after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "configure", lambda *, quiet=False: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def promtool() -> Path:
     """Prometheus' promtool."""
@@ -39,9 +59,39 @@ def promtool() -> Path:
 
 
 @pytest.fixture(scope="session")
+def amtool() -> Path:
+    """Alertmanager's amtool."""
+    return _part("amtool", parts.amtool)
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Path:
+    """The proxy of that name."""
+    return _part("nginx", parts.nginx)
+
+
+@pytest.fixture(scope="session")
+def caddy() -> Path:
+    """The proxy of that name."""
+    return _part("caddy", parts.caddy)
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> Path:
+    """An MQTT broker."""
+    return _part("mosquitto", parts.mosquitto)
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Path:
     """A Chromium for Playwright's `executable_path`."""
     return _part("chromium", parts.chromium)
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """axe-core's script."""
+    return _part("axe-core", parts.axe).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -103,13 +153,20 @@ def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres_server():
-    """A running server; its database `dozor` is migrated and has no connections, so it serves as a template."""
+    """A running server; its database `dozor` is migrated and has no connections, so it serves as a template.
+
+    It need not outlive the machine: what a service keeps over a crash is tried on the service's own.
+    """
     folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
     folder.chmod(0o711)
     server = EmbeddedServer(folder)
     server.ensure_running()
     try:
         migrate(server.dsn)
+        with psycopg.connect(server.dsn.replace("dbname=dozor", "dbname=postgres"), autocommit=True) as connection:
+            for name in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(f"ALTER SYSTEM SET {name} = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server
     finally:
         server.stop()
@@ -119,10 +176,52 @@ def postgres_server():
 @pytest.fixture
 def postgres_dsn(postgres_server):
     """A fresh database with all migrations applied."""
+    with _database(postgres_server) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(postgres_server):
+    """The same for all tests of a module, which leave nothing in it that matters to the next."""
+    with _database(postgres_server) as dsn:
+        yield dsn
+
+
+@contextmanager
+def _database(postgres_server):
     name = f"t{uuid.uuid4().hex}"
     maintenance = postgres_server.dsn.replace("dbname=dozor", "dbname=postgres")
     with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE dozor")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE dozor STRATEGY file_copy")
     yield postgres_server.dsn.replace("dbname=dozor", f"dbname={name}")
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def hypertable_dsn(timescaledb_dsn: str) -> str:
+    """A migrated database with TimescaleDB."""
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(timescaledb_dsn, autocommit=True) as link:
+        link.execute(f"CREATE DATABASE {name}".encode())
+    dsn = timescaledb_dsn.replace("dbname=postgres", f"dbname={name}")
+    migrate(dsn)
+    return dsn
+
+
+@pytest.fixture(params=["native", "timescaledb"])
+def either_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated database, with native partitions and as a hypertable; records and egress are empty."""
+    if request.param == "native":
+        yield request.getfixturevalue("postgres_dsn")
+        return
+    found = request.getfixturevalue("hypertable_dsn")
+    yield found
+    with psycopg.connect(found, autocommit=True) as link:
+        for name in (
+            "record",
+            "record_outside",
+            "egress_batch",
+            "egress_cursor, egress_history, egress_taker, egress_aside",
+        ):
+            link.execute(f"TRUNCATE {name}".encode())

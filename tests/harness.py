@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import random
@@ -18,15 +19,19 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import psutil
 import psycopg
 
+from gateway.store.embedded import EmbeddedServer
+from gateway.store.migrate import migrate
+from protocols.registry import protocol, served
 from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_record, login
 
 ROOT = Path(__file__).resolve().parents[1]
+DRAINED_WITHIN = 60.0  # s
 READY_WITHIN = 30.0  # s, also after a kill
 
 
@@ -50,6 +55,27 @@ def data_directory() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@cache
+def _cluster() -> Path:
+    """A data directory whose store is made and migrated: made once, since that is most of a first start."""
+    folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
+    folder.chmod(0o711)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    server = EmbeddedServer(folder / "data")
+    server.ensure_running()
+    try:
+        migrate(server.dsn)
+    finally:
+        server.stop()
+    return folder / "data"
+
+
+def give_store(data_dir: Path) -> None:
+    """An empty store that has run already, for tests of something else than the first start."""
+    data_dir.mkdir(mode=0o711)
+    subprocess.run(["cp", "-a", "--reflink=auto", f"{_cluster()}/.", str(data_dir)], check=True, timeout=60)
+
+
 def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Those that run; one that nobody has reaped does not."""
     running = []
@@ -65,13 +91,20 @@ class ServiceProcess:
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
-        self.ports = {name: free_port() for name in ("teltonika", "omnicomm", "wialon-ips", "metrics", "desk")}
-        listen = ",".join(f"{name}=127.0.0.1:{self.ports[name]}" for name in ("teltonika", "omnicomm", "wialon-ips"))
-        udp = f",teltonika/udp=127.0.0.1:{self.ports['teltonika']},wialon-ips/udp=127.0.0.1:{self.ports['wialon-ips']}"
+        names = (*served(), "metrics", "desk")
+        ports: set[int] = set()
+        while len(ports) < len(names):  # the same may be free twice
+            ports.add(free_port())
+        self.ports = dict(zip(names, ports, strict=True))
+        listen = [
+            f"{name}{'' if transport == 'tcp' else f'/{transport}'}=127.0.0.1:{self.ports[name]}"
+            for name in served()
+            for transport in protocol(name).transports
+        ]
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("DOZOR_")},
             "DOZOR_DATA_DIR": str(data_dir),
-            "DOZOR_LISTEN": listen + udp,
+            "DOZOR_LISTEN": ",".join(listen),
             "DOZOR_METRICS__ADDRESS": f"127.0.0.1:{self.ports['metrics']}",
             "DOZOR_DESK__ADDRESS": f"127.0.0.1:{self.ports['desk']}",
             **environment,
@@ -185,10 +218,13 @@ class ServiceProcess:
 
 
 @contextmanager
-def running_service(**environment: str) -> Iterator[ServiceProcess]:
-    """A ready service on a fresh directory."""
+def running_service(*arguments: str, fresh: bool = False, **environment: str) -> Iterator[ServiceProcess]:
+    """A ready service on a directory of its own; `arguments` are for `serve`. `fresh`: it makes its store itself."""
     with data_directory() as folder:
+        if not fresh and "DOZOR_STORE__DSN" not in environment:
+            give_store(folder)
         service = ServiceProcess(folder, **environment)
+        service.arguments = list(arguments)
         try:
             service.start()
             yield service
@@ -259,7 +295,13 @@ class Tracker:
 
 
 def check_store(service: ServiceProcess, trackers: list[Tracker]) -> int:
-    """Every acknowledged record exactly once and unaltered, nothing that was never sent; how many."""
+    """Every acknowledged record exactly once and unaltered, nothing that was never sent; how many.
+
+    What went by the spool is waited for.
+    """
+    deadline = time.monotonic() + DRAINED_WITHIN
+    while service.metric("dozor_spool_frames") and time.monotonic() < deadline:
+        time.sleep(0.1)
     stored: dict[tuple[str, int], tuple[float, float]] = {}
     rows = service.query("SELECT terminal, (extract(epoch FROM time) * 1000)::bigint, lat, lon FROM telemetry")
     for terminal, moment, lat, lon in rows:

@@ -295,43 +295,6 @@ def shipped(name: str) -> Calendar:
     return Calendar("none", "UTC") if known_name(name) == "none" else _country(name)
 
 
-class CalendarBook:
-    """Every version ever used, newest last. Old tickets ask by version, new ones take the newest."""
-
-    def __init__(self, calendars: Iterable[Calendar] = ()) -> None:
-        self._versions: dict[str, dict[str, Calendar]] = {}
-        for calendar in calendars:
-            self.add(calendar)
-
-    def add(self, calendar: Calendar) -> str:
-        """Make `calendar` the newest of its name; returns its version."""
-        versions = self._versions.setdefault(calendar.name, {})
-        versions.pop(calendar.version, None)
-        versions[calendar.version] = calendar
-        return calendar.version
-
-    def get(self, name: str, version: str | None = None) -> Calendar:
-        """The newest of that name, or exactly that version."""
-        versions = self._versions.get(name)
-        if not versions:
-            return self._from_release(name, version)
-        if version is None:
-            return versions[next(reversed(versions))]
-        if version not in versions:
-            raise ClockInputError(
-                "calendar", f"{name} has no version {version!r}", f"Stored versions: {', '.join(versions)}"
-            )
-        return versions[version]
-
-    def _from_release(self, name: str, version: str | None) -> Calendar:
-        calendar = shipped(name)
-        if version is not None and version != calendar.version:
-            raise ClockInputError(
-                "calendar", f"{name} has no version {version!r}", f"This release has {calendar.version}"
-            )
-        return calendar
-
-
 def known_until(names: Iterable[str] = COUNTRIES) -> dict[str, float]:
     """Unix seconds until which each calendar is decreed, for `dozor_calendar_known_until_seconds{calendar}`.
 

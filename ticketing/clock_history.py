@@ -19,8 +19,10 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from ticketing.budgets import Budget, Kind
 from ticketing.clock_errors import ClockInputError
-from ticketing.clocks import PAUSED, Budget, ClockResult, Kind, Pause, Rule, Span, run
+from ticketing.clock_words import explain
+from ticketing.clocks import PAUSED, ClockResult, Pause, Rule, Span, run
 from ticketing.zones import instant
 
 _ENDLESS = 1 << 62  # a budget that no leg uses up
@@ -198,7 +200,7 @@ def _judge(number: int, cycle: _Run, pauses: list[Pause], now: int, recorded: li
         rule = partial.rule
         name = f"{rule.policy}@{rule.policy_version}/{rule.clock}"
         if partial.fired_at(over) and partial.due is not None and name not in known:
-            breaches.append(Breach(rule.clock, name, number, partial.due, partial.explain(over)))
+            breaches.append(Breach(rule.clock, name, number, partial.due, explain(partial, over)))
             known.add(name)
     zone = result.rule.zone
     if breaches:

@@ -126,7 +126,7 @@ async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: da
 
 
 async def refresh(connection: AsyncConnection[TupleRow], ticket: int, at: datetime) -> None:
-    """Bring due time and next look up to date after a journal entry, inside its transaction.
+    """Bring due time, verdict and next look up to date after a journal entry, inside its transaction.
 
     The watch looks at once: what was reached or broken until now is its to tell.
     """
@@ -134,8 +134,8 @@ async def refresh(connection: AsyncConnection[TupleRow], ticket: int, at: dateti
     if clock is None:
         return
     await connection.execute(
-        "UPDATE ticket SET due_at = %s, clock_check_at = %s WHERE id = %s",
-        (clock.due, at if clock.stands else None, ticket),
+        "UPDATE ticket SET due_at = %s, clock_check_at = %s, clock_runs = %s, verdict = %s WHERE id = %s",
+        (clock.due, at if clock.stands else None, clock.runs, clock.verdict, ticket),
     )
 
 

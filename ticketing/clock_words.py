@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from ticketing.calendars import MONTHS, WEEKDAYS
+from ticketing.clocks import ClockResult, Rule
 from ticketing.worktime import hours_text
-from ticketing.zones import HOUR, MINUTE, SECOND, Zone
-
-if TYPE_CHECKING:
-    from ticketing.clocks import ClockResult, Rule
+from ticketing.zones import HOUR, MINUTE, SECOND, Zone, instant
 
 _SHORT_DAYS = tuple(name[:3] for name in WEEKDAYS)
 
@@ -88,8 +86,9 @@ def span_texts(result: ClockResult, *, whole: bool = False) -> list[tuple[str, s
     return found
 
 
-def explain(result: ClockResult, at: int | None = None) -> str:
-    """Several lines for a person; the last line has no break."""
+def explain(result: ClockResult, at: datetime | int | None = None) -> str:
+    """`ClockResult.as_json` in words, every gap with its reason; several lines, no final line break."""
+    at = instant(at) if isinstance(at, datetime) else at
     due, *meaning = due_texts(result)
     lines = [
         rule_text(result.rule),

@@ -12,70 +12,21 @@ the start to due: what is used, what is left, and when a share of the budget is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ticketing import calendars
+from ticketing.budgets import WARN_AT, Budget, Fires, Kind, minutes
 from ticketing.clock_errors import ClockInputError
+from ticketing.policies import Policy
 from ticketing.worktime import SEARCHED_YEARS, WorkingTime, parse_days, parse_hours, working_time
-from ticketing.zones import MINUTE, Zone, instant, zone
-
-if TYPE_CHECKING:
-    from ticketing.policies import Policy
-
-WARN_AT = (50, 75, 100)
-"""Percent of a budget at which the desk warns, unless a policy says otherwise."""
-
-_BUDGET = re.compile(r"(\d{1,9})\s?(m|min|h|d)")
-_UNIT_MINUTES = {"m": 1, "min": 1, "h": 60}
+from ticketing.zones import Zone, instant, zone
 
 Pause = tuple[int, int | None]
 """Instants [from, to); to None: still open."""
-
-
-class Kind(StrEnum):
-    WORKING = "working"
-    REAL = "real"
-    WORKING_DAYS = "working-days"
-
-
-class Fires(StrEnum):
-    AFTER = "after"  # an event at the due instant is still in time
-    AT = "at"  # what is promised exists at the due instant
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """`amount` is microseconds for working and real clocks, days for working-days clocks."""
-
-    kind: Kind
-    amount: int
-
-    @classmethod
-    def parse(cls, text: str, kind: Kind, field: str = "budget") -> Budget:
-        """Read `90m`, `8h` or, for working-days clocks, `5d`."""
-        match = _BUDGET.fullmatch(text.strip())
-        wanted = "5d" if kind is Kind.WORKING_DAYS else "90m or 8h"
-        if match is None:
-            raise ClockInputError(
-                field, f"{text!r} is no budget", f"Write a whole number with its unit, as in {wanted}"
-            )
-        number, unit = int(match[1]), match[2]
-        if (unit == "d") is not (kind is Kind.WORKING_DAYS):
-            raise ClockInputError(field, f"{text!r} has the wrong unit for a {kind} clock", f"Write it as in {wanted}")
-        if number == 0:
-            raise ClockInputError(field, f"{text!r} is not above zero", f"Write it as in {wanted}")
-        return cls(kind, number if unit == "d" else number * _UNIT_MINUTES[unit] * MINUTE)
-
-    def as_json(self) -> dict[str, Any]:
-        if self.kind is Kind.WORKING_DAYS:
-            return {"kind": str(self.kind), "days": self.amount}
-        return {"kind": str(self.kind), "minutes": minutes(self.amount)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,12 +211,6 @@ class ClockResult:
             answer["at"] = stand
         return answer
 
-    def explain(self, at: datetime | int | None = None) -> str:
-        """The same in words, every gap with its reason; several lines, no final line break."""
-        from ticketing.clock_words import explain
-
-        return explain(self, at if at is None or isinstance(at, int) else instant(at))
-
     def _amount(self, used: int) -> timedelta | int:
         return used if self.rule.budget.kind is Kind.WORKING_DAYS else timedelta(microseconds=used)
 
@@ -298,13 +243,6 @@ def due(
     parts = rule(policy, clock, calendar=calendar, time_zone=time_zone, hours=hours, days=days, budget=budget)
     closed = [(instant(a), None if b is None else instant(b)) for a, b in pauses]
     return run(parts, instant(start), closed)
-
-
-def ticket_due(
-    policy: Policy, opened_at: datetime, pauses: Iterable[tuple[datetime, datetime | None]] = ()
-) -> ClockResult | None:
-    """The clock that a new ticket of this policy takes, from its opening; None if none starts then."""
-    return None if policy.ticket_clock is None else due(policy, policy.ticket_clock, opened_at, pauses=pauses)
 
 
 def run(parts: Rule, start: int, pauses: Iterable[Pause] = ()) -> ClockResult:
@@ -463,19 +401,7 @@ def _never(parts: Rule) -> ClockInputError:
     )
 
 
-def minutes(amount: int) -> int | float:
-    """Microseconds as minutes: whole where they are whole."""
-    whole, rest = divmod(amount, MINUTE)
-    return amount / MINUTE if rest else whole
-
-
 def strictest(results: Iterable[ClockResult]) -> ClockResult | None:
     """The earliest due of several clocks on one ticket (requirement S4-40); held clocks are never the strictest."""
     running = [result for result in results if result.due_at is not None]
     return min(running, key=lambda result: (result.due_at, result.rule.clock), default=None)
-
-
-def on_calendar(parts: Rule, calendar: calendars.Calendar) -> Rule:
-    """The same rule on another version of its calendar."""
-    work = parts.work
-    return replace(parts, work=working_time(calendar, work.zone, work.hours, work.weekdays))

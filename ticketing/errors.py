@@ -10,6 +10,8 @@ TicketingError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class TicketingError(Exception):
     """Base of everything this package raises on purpose."""
@@ -28,7 +30,14 @@ class InvalidTextError(TicketingError):
 
 
 class DeliveryError(TicketingError):
-    """A message was not taken: try again later with the same identity."""
+    """A message was not taken: try again later with the same identity.
+
+    `settled` are recipients that need no further attempt: address -> "" if it was taken, else why it never will be.
+    """
+
+    def __init__(self, message: str, settled: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.settled = dict(settled or {})
 
 
 class UndeliverableError(DeliveryError):

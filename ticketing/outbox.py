@@ -1,8 +1,9 @@
 """What is owed to the channels: written with the ticket, sent afterwards, at least once.
 
 A row is written in the ticket's own transaction: a crash between the two loses neither. One courier per channel
-and target claims what is due (skip locked, with a lease), so that a dead webhook delays nobody else's letters. After
-an unknown outcome the same message goes out again under the same identity; the receiver can tell.
+and target claims what is due (skip locked, with a lease), so that a dead webhook delays nobody else's letters, and a
+message that hangs or cannot even be composed none of its neighbours. After an unknown outcome the same message goes out
+again under the same identity; the receiver can tell.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ import asyncio
 import contextlib
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import structlog
 from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from ticketing.errors import DeliveryError, UndeliverableError
-from ticketing.store import Pool, utc_now
+from ticketing.moments import utc_now
+from ticketing.store import Pool
 from ticketing.tickets import Ticket
 
 log = structlog.get_logger()
@@ -39,15 +43,22 @@ EXPIRE = 3600.0  # s between looks for what nobody will send
 POLL = 1.0  # s; `wake` makes it sooner
 CLAIM = 8  # messages a courier sends at once
 
+Keep: TypeAlias = Callable[[str, Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]]
+"""Runs a named piece of work until it returns, and again when it fails."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message as a channel sends it; `body` is the frozen JSON, `number` the ticket's."""
+    """One message as a channel sends it; `body` is the frozen JSON, `number` the ticket's.
+
+    `settled`: recipients that need no further attempt, as in `DeliveryError`.
+    """
 
     id: str
     event: str
     number: str
     body: str
+    settled: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ticket(self) -> dict[str, Any] | None:
@@ -132,6 +143,7 @@ class Outbox:
     Attributes
     ----------
     failed : attempts that were not taken, by channel name, since the start.
+    unforeseen : those among them that ended in an error no channel is meant to raise.
     """
 
     def __init__(self, pool: Pool, channels: Sequence[Channel], *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -141,6 +153,7 @@ class Outbox:
         self._wakes: dict[Target, asyncio.Event] = {}
         self._changed = asyncio.Event()
         self.failed: Counter[str] = Counter()
+        self.unforeseen = 0
         self.replace(channels)
 
     @property
@@ -161,20 +174,25 @@ class Outbox:
         for event in self._wakes.values():
             event.set()
 
-    async def run(self) -> None:
-        """Deliver until cancelled. A store that is away is waited for."""
+    async def run(self, keep: Keep) -> None:
+        """Deliver until cancelled. A store that is away is waited for; what else fails, `keep` begins again."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._expire_for_ever())
+                group.create_task(keep("outbox", self._expire_for_ever))
                 while True:
                     self._changed.clear()
                     for target in self._channels:
                         if target not in self._wakes:
                             self._wakes[target] = asyncio.Event()
-                            group.create_task(self._courier(target))
+                            group.create_task(self._serve(target, keep))
                     await self._changed.wait()
         finally:
             self._wakes.clear()
+
+    async def _serve(self, target: Target, keep: Keep) -> None:
+        await keep("courier", partial(self._courier, target))
+        self._wakes.pop(target, None)
+        self._changed.set()  # it may be configured again by now
 
     async def pending(self) -> dict[str, int]:
         """Messages not yet delivered, by channel name."""
@@ -197,7 +215,7 @@ class Outbox:
 
     async def deliver(self, channel: Channel) -> int:
         """Send what is due on one channel; returns how many messages were tried."""
-        due = await self._claim(channel)
+        due = await self._claim(channel, CLAIM)
         await asyncio.gather(*(self._attempt(channel, *claimed) for claimed in due))
         return len(due)
 
@@ -213,30 +231,41 @@ class Outbox:
         """Carry what is owed to `target`, by the channel that it has at the time; ends when it has none."""
         wake = self._wakes[target]
         used: Channel | None = None
+        sending: set[asyncio.Task[None]] = set()
         try:
             while (channel := self._channels.get(target)) is not None:
-                if used is not None and used is not channel:
-                    await used.close()
-                used = channel
+                if used is not channel:
+                    await _put_away(used, sending)
+                    used = channel
                 wake.clear()
-                await self._round(channel, wake)
+                await self._round(channel, sending, wake)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL):
+                        await wake.wait()
         finally:
-            self._wakes.pop(target, None)
-            if used is not None:
-                await used.close()
+            for task in sending:
+                task.cancel()
+            await _put_away(used, sending)
 
-    async def _round(self, channel: Channel, wake: asyncio.Event) -> None:
+    async def _round(self, channel: Channel, sending: set[asyncio.Task[None]], wake: asyncio.Event) -> None:
+        """Begin to send what is due, as much as may be under way at once; `wake` tells of room again."""
+        room = CLAIM - len(sending)
         try:
-            tried = await self.deliver(channel)
+            due = await self._claim(channel, room) if room else []
         except (Error, PoolTimeout) as error:
             log.warning("outbox waits for the store", channel=channel.name, error=str(error))
-            tried = 0
-        if tried < CLAIM:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
-                    await wake.wait()
+            return
 
-    async def _claim(self, channel: Channel) -> list[tuple[Outgoing, int, datetime]]:
+        def sent(task: asyncio.Task[None]) -> None:
+            sending.discard(task)
+            wake.set()
+
+        for claimed in due:
+            task = asyncio.create_task(self._attempt(channel, *claimed))
+            sending.add(task)
+            task.add_done_callback(sent)
+
+    async def _claim(self, channel: Channel, limit: int) -> list[tuple[Outgoing, int, datetime]]:
         now = self._clock()
         async with self._pool.connection() as connection:
             rows = await connection.execute(
@@ -245,48 +274,100 @@ class Outbox:
                 "    AND not_before <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)"
                 "  ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED) due, ticket t"
                 " WHERE o.id = due.id AND t.id = o.ticket"
-                " RETURNING o.id, o.event, t.number, o.body, o.attempts, o.created_at",
+                " RETURNING o.id, o.event, t.number, o.body, o.settled, o.attempts, o.created_at",
                 {
                     "now": now,
                     "lease": now + LEASE,
                     "channel": channel.name,
                     "target": channel.target,
-                    "limit": CLAIM,
+                    "limit": limit,
                 },
             )
             return [
-                (Outgoing(str(identity), event, number, body), attempts, created_at)
-                for identity, event, number, body, attempts, created_at in await rows.fetchall()
+                (Outgoing(str(identity), event, number, body, settled), attempts, created_at)
+                for identity, event, number, body, settled, attempts, created_at in await rows.fetchall()
             ]
 
     async def _attempt(self, channel: Channel, message: Outgoing, attempts: int, created_at: datetime) -> None:
+        """Send one message and record what came of it; nothing that it raises reaches the others."""
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 provider = await channel.send(message)
         except (DeliveryError, TimeoutError) as error:
-            self.failed[channel.name] += 1
             reason = str(error) or f"no answer within {SEND_TIMEOUT:g} s"
-            now = self._clock()
-            hopeless = isinstance(error, UndeliverableError) or now - created_at >= GIVE_UP_AFTER
-            delay = timedelta(seconds=RETRY_AFTER[min(attempts, len(RETRY_AFTER)) - 1])
-            log.warning(
-                "message not delivered",
-                channel=channel.name,
-                ticket=message.number,
-                attempt=attempts,
-                error=reason,
-                retry_in_s=None if hopeless else delay.total_seconds(),
+            settled = {**message.settled, **(error.settled if isinstance(error, DeliveryError) else {})}
+            await self._not_taken(
+                channel, message, attempts, created_at, reason, settled, hopeless=isinstance(error, UndeliverableError)
             )
-            await self._settle(
-                "UPDATE outbox SET state = %s, not_before = %s, last_error = %s, lease_until = NULL WHERE id = %s",
-                ("failed" if hopeless else "pending", now + delay, reason[:1000], message.id),
-            )
+        except Exception as error:
+            self.unforeseen += 1
+            reason = f"{type(error).__name__}: {error}"
+            if attempts == 1:  # its trace is told once
+                log.exception("message cannot be sent", channel=channel.name, ticket=message.number)
+            await self._not_taken(channel, message, attempts, created_at, reason, message.settled, hopeless=False)
         else:
             await self._settle(
                 "UPDATE outbox SET state = 'sent', sent_at = %s, provider_id = %s, lease_until = NULL WHERE id = %s",
                 (self._clock(), provider[:200], message.id),
             )
 
+    async def _not_taken(
+        self,
+        channel: Channel,
+        message: Outgoing,
+        attempts: int,
+        created_at: datetime,
+        reason: str,
+        settled: Mapping[str, str],
+        *,
+        hopeless: bool,
+    ) -> None:
+        self.failed[channel.name] += 1
+        now = self._clock()
+        # What some took and the others never will is done; `last_error` tells who these are.
+        sent = hopeless and "" in settled.values()
+        hopeless = hopeless or now - created_at >= GIVE_UP_AFTER
+        delay = timedelta(seconds=RETRY_AFTER[min(attempts, len(RETRY_AFTER)) - 1])
+        log.warning(
+            "message not delivered",
+            channel=channel.name,
+            ticket=message.number,
+            attempt=attempts,
+            error=reason,
+            retry_in_s=None if hopeless else delay.total_seconds(),
+        )
+        await self._settle(
+            "UPDATE outbox SET state = %s, not_before = %s, last_error = %s, settled = %s, sent_at = %s,"
+            " lease_until = NULL WHERE id = %s",
+            (
+                "sent" if sent else "failed" if hopeless else "pending",
+                now + delay,
+                _storable(reason),
+                Jsonb({who: _storable(why) for who, why in settled.items()}),
+                now if sent else None,
+                message.id,
+            ),
+        )
+
     async def _settle(self, statement: str, values: tuple[Any, ...]) -> None:
-        async with self._pool.connection() as connection:
-            await connection.execute(statement.encode(), values)
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute(statement.encode(), values)
+        except (Error, PoolTimeout) as error:  # its lease ends, and it goes out once more under the same identity
+            log.warning("outcome of a message not recorded", message=values[-1], error=str(error))
+
+
+async def _put_away(channel: Channel | None, sending: set[asyncio.Task[None]]) -> None:
+    """Let what is under way end, then give the channel's connections back."""
+    if sending:
+        await asyncio.wait(sending)
+    if channel is not None:
+        try:
+            await channel.close()
+        except Exception:
+            log.exception("channel does not close", channel=channel.name)
+
+
+def _storable(reason: str) -> str:
+    """What another side answered, as text that PostgreSQL takes."""
+    return reason.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()[:1000]

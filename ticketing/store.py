@@ -6,11 +6,9 @@ journal gets exactly one entry.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, LiteralString, NamedTuple, TypeAlias
 
 import msgspec
 from psycopg import AsyncConnection, sql
@@ -19,16 +17,60 @@ from psycopg_pool import AsyncConnectionPool
 
 from ticketing.clock_records import load_clock, refresh
 from ticketing.errors import InvalidTextError, NotFoundError
+from ticketing.fleet_health import Health, fleet_health
+from ticketing.moments import utc_now
 from ticketing.numbers import parse
-from ticketing.tickets import Action, JournalEntry, State, Ticket, TicketSummary, checked_text, next_state
+from ticketing.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
+from ticketing.tickets import CAUSES, Action, JournalEntry, State, Ticket, TicketSummary, checked_text, next_state
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[TupleRow]]
-Item = TypeVar("Item")
 
-PAGE_LIMIT = 500  # rows one request may ask for
+MEMBERS_LIMIT = 1000  # of an incident's members
 
-_SUMMARY = sql.SQL("t.number, t.kind, t.state, t.title, t.zone, t.priority, e.identity, t.opened_at, t.due_at")
-_QUEUE = sql.SQL("(t.state = 'closed'), t.priority, coalesce(t.due_at, 'infinity'), t.id")
+_SUMMARY = sql.SQL(
+    "t.number, t.kind, t.state, t.title, t.zone, t.priority, e.identity, t.opened_at, t.due_at, t.verdict"
+)
+# The tickets of a terminal are its own and those of groups that it is or was a member of.
+_OF_TERMINAL = sql.SQL(
+    "(e.identity = %s OR t.id IN (SELECT g.ticket FROM terminal x JOIN incident m ON m.terminal = x.id"
+    " JOIN incident g ON g.id = m.parent WHERE x.identity = %s))"
+)
+_INCIDENT = sql.SQL(
+    "i.id, i.kind, i.state, e.identity, i.group_by, i.group_value,"
+    " CASE WHEN i.terminal IS NULL THEN (SELECT count(*) FROM incident m WHERE m.parent = i.id) ELSE 0 END,"
+    " i.parent, t.number, i.opened_at, i.detected_at, i.last_bad_at, i.last_good_at, i.closed_at, i.flaps, i.zone,"
+    " i.zone_confidence"
+)
+_INCIDENTS = sql.SQL("FROM incident i LEFT JOIN terminal e ON e.id = i.terminal LEFT JOIN ticket t ON t.id = i.ticket")
+
+
+class _Column(NamedTuple):
+    """What a list sorts by: its SQL, how a cursor's value stands for it, that value's type and where it comes from."""
+
+    key: LiteralString
+    value: LiteralString
+    kind: Any
+    of: Callable[[TicketSummary], Any]
+
+
+_Word = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[^\x00]*$")]
+_CLOSED = _Column("(t.state = 'closed')", "%s", bool, lambda t: t.state == State.CLOSED)
+_PRIORITY = _Column("t.priority", "%s", int, lambda t: t.priority)
+_DUE = _Column(
+    "coalesce(t.due_at, 'infinity')",
+    "coalesce(%s::timestamptz, 'infinity')",
+    datetime | None,
+    lambda t: t.due_at,
+)
+_SORTS = {
+    "queue": (_CLOSED, _PRIORITY, _DUE),
+    "due": (_DUE,),
+    "opened": (_Column("t.opened_at", "%s::timestamptz", datetime, lambda t: t.opened_at),),
+    "priority": (_PRIORITY,),
+    "verdict": (_Column("coalesce(t.verdict, '')", "%s", _Word, lambda t: t.verdict or ""),),
+    "terminal": (_Column("coalesce(e.identity, '')", "%s", _Word, lambda t: t.terminal or ""),),
+}
+TICKET_SORTS = tuple(_SORTS)
 
 # What an action changes on the ticket besides its state.
 _EFFECTS = {
@@ -40,42 +82,87 @@ _EFFECTS = {
 }
 
 
-class Page(msgspec.Struct, Generic[Item]):
-    """One page of a list; `next` is the cursor of the page after, None on the last."""
+class Group(msgspec.Struct, kw_only=True):
+    """What the terminals of a group share: an operator, a model …"""
 
-    items: list[Item]
-    total: int
-    next: str | None = None
+    by: str
+    value: str
 
 
 class Incident(msgspec.Struct, kw_only=True):
-    """A problem of one terminal and kind; `ticket` is the number of the ticket it is worked under."""
+    """A problem of one terminal and kind, or of a group of terminals.
+
+    `ticket` is the number of the ticket it is worked under. Of a group `terminal` is None and `members_count` how many
+    ever joined it; a member names the group's incident as `parent` and has no ticket. `group` is None where nothing but
+    the time is shared (a storm). `recovered_at` is None while it is open, and of one that ended without recovery.
+    """
 
     id: int
     kind: str
     state: str
-    terminal: str
-    ticket: str
+    terminal: str | None
+    group: Group | None
+    members_count: int
+    parent: int | None
+    ticket: str | None
     opened_at: datetime
     detected_at: datetime
     last_bad_at: datetime
     last_good_at: datetime | None
     closed_at: datetime | None
+    recovered_at: datetime | None
     flaps: int
     zone: str
+    zone_confidence: float
+
+
+class Member(msgspec.Struct, kw_only=True):
+    """A terminal of a group; `back_at` is None while it fails, and where it left for a ticket of its own."""
+
+    terminal: str
+    kind: str
+    incident: int
+    state: str
+    since: datetime
+    back_at: datetime | None
+
+
+class IncidentDetail(Incident, kw_only=True):
+    """An incident with its members, the first `MEMBERS_LIMIT` in order of joining, and its ticket's evidence."""
+
+    members: list[Member]
+    evidence: dict[str, Any]
+
+
+class Explained(msgspec.Struct, kw_only=True):
+    """Why an incident was opened: the numbers of the decision, of a member those of its group's."""
+
+    id: int
+    kind: str
+    terminal: str | None
+    group: Group | None
+    parent: int | None
+    ticket: str | None
+    reason: str
+    numbers: dict[str, Any]
 
 
 class Counts(msgspec.Struct):
-    """Numbers for the metrics, by kind."""
+    """Numbers for the metrics.
+
+    Incidents and tickets, open and ever opened, by kind; tickets by state. `overdue`: open, due in the past and the
+    clock not stopped. `unowned`: open and nobody's. `breaches`: ever, by clock. `clock_lateness`: seconds that the
+    look at a ticket's clock is late, of the latest one; some are usual.
+    """
 
     incidents_open: dict[str, int]
     tickets_open: dict[str, int]
     tickets_opened: dict[str, int]
-
-
-def utc_now() -> datetime:
-    """The wall clock; tests hand in their own."""
-    return datetime.now(UTC)
+    tickets_by_state: dict[str, int]
+    overdue: int
+    unowned: int
+    breaches: dict[str, int]
+    clock_lateness: float
 
 
 class TicketStore:
@@ -96,18 +183,35 @@ class TicketStore:
         search: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        *,
+        verdict: str | None = None,
+        protocol: str | None = None,
+        model: str | None = None,
+        firmware: str | None = None,
+        sort: str = "queue",
     ) -> Page[TicketSummary]:
-        """One page of the queue; every filter is optional.
+        """One page of the queue; every filter is optional, `protocol`, `model` and `firmware` are its terminal's.
 
-        `search` is found in number, terminal, terminal's name and title. An unreadable cursor raises
+        `sort` is one of `TICKET_SORTS`, with a minus before it downwards. `search` is found in number, terminal,
+        terminal's name and title. An unreadable cursor raises
         `InvalidTextError`.
         """
         where: list[sql.Composable] = []
         values: list[Any] = []
-        for column, value in (("t.state", state), ("t.kind", kind), ("e.identity", terminal)):
+        for column, value in (
+            ("t.state", state),
+            ("t.kind", kind),
+            ("t.verdict", verdict),
+            ("e.protocol", protocol),
+            ("coalesce(e.model_told, e.model)", model),
+            ("e.firmware", firmware),
+        ):
             if value is not None:
                 where.append(sql.SQL(column + " = %s"))
                 values.append(_storable(value))
+        if terminal is not None:
+            where.append(_OF_TERMINAL)
+            values += [_storable(terminal)] * 2
         if search is not None and search.strip():
             pattern = f"%{_escaped(_storable(search.strip()))}%"
             where.append(
@@ -117,8 +221,14 @@ class TicketStore:
             )
             values += [parse(search), pattern, pattern, pattern, pattern]
         limit = max(1, min(limit, PAGE_LIMIT))
-        after, after_values = _after(cursor)
-        source = sql.SQL("FROM ticket t JOIN terminal e ON e.id = t.terminal")
+        columns = _SORTS[sort.removeprefix("-")]
+        direction, than = (sql.SQL("DESC"), sql.SQL("<")) if sort.startswith("-") else (sql.SQL("ASC"), sql.SQL(">"))
+        key = [*(sql.SQL(column.key) for column in columns), sql.SQL("t.id")]
+        after = sql.SQL("({}) {} ({}, %s)").format(
+            sql.SQL(", ").join(key), than, sql.SQL(", ").join(sql.SQL(column.value) for column in columns)
+        )
+        after_values = [] if cursor is None else _read_cursor(columns, cursor)
+        source = sql.SQL("FROM ticket t LEFT JOIN terminal e ON e.id = t.terminal")
         async with self._pool.connection() as connection:
             total = await connection.execute(sql.SQL("SELECT count(*) {} {}").format(source, _where(where)), values)
             count = await total.fetchone()
@@ -126,15 +236,15 @@ class TicketStore:
                 sql.SQL("SELECT {}, t.id {} {} ORDER BY {} LIMIT {}").format(
                     _SUMMARY,
                     source,
-                    _where([*where, sql.SQL("({}) > {}").format(_QUEUE, after)] if cursor else where),
-                    _QUEUE,
+                    _where([*where, after] if cursor is not None else where),
+                    sql.SQL(", ").join(sql.SQL("{} {}").format(part, direction) for part in key),
                     sql.Literal(limit + 1),
                 ),
                 [*values, *after_values],
             )
             found = await rows.fetchall()
         items = [_summary(row) for row in found[:limit]]
-        following = _cursor(items[-1], found[limit - 1][9]) if len(found) > limit else None
+        following = _cursor(columns, items[-1], found[limit - 1][10]) if len(found) > limit else None
         return Page(items, count[0] if count else 0, following)
 
     async def get(self, number: str) -> Ticket | None:
@@ -162,14 +272,16 @@ class TicketStore:
         """Close with the consent on record; the consent is used up."""
         return await self._act(Action.CLOSE, number, actor, text)
 
-    async def act(self, action: Action, number: str, actor: str, text: str | None = None) -> Ticket:
-        """Any of the five above by name.
+    async def act(
+        self, action: Action, number: str, actor: str, text: str | None = None, cause: str | None = None
+    ) -> Ticket:
+        """Any of the five above by name; `cause`, one of `CAUSES`, is of closing alone.
 
         Raises
         ------
         NotFoundError, ConflictError, InvalidTextError
         """
-        return await self._act(action, number, actor, text)
+        return await self._act(action, number, actor, text, cause)
 
     async def incidents(
         self,
@@ -178,52 +290,97 @@ class TicketStore:
         terminal: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        *,
+        ticket: str | None = None,
+        members: bool = True,
     ) -> Page[Incident]:
-        """One page of incidents, newest first; `state` is ``open`` or ``closed``."""
+        """One page of incidents, newest first; `state` is ``open`` or ``closed``, `ticket` the number of one.
+
+        Without `members` those that are in a group are left out.
+        """
         where: list[sql.Composable] = []
         values: list[Any] = []
-        for column, value in (("i.state", state), ("i.kind", kind), ("e.identity", terminal)):
+        for column, value in (("i.state", state), ("i.kind", kind), ("e.identity", terminal), ("t.number", ticket)):
             if value is not None:
                 where.append(sql.SQL(column + " = %s"))
                 values.append(_storable(value))
+        if not members:
+            where.append(sql.SQL("i.parent IS NULL"))
         limit = max(1, min(limit, PAGE_LIMIT))
-        source = sql.SQL("FROM incident i JOIN terminal e ON e.id = i.terminal JOIN ticket t ON t.id = i.ticket")
         async with self._pool.connection() as connection:
-            total = await connection.execute(sql.SQL("SELECT count(*) {} {}").format(source, _where(where)), values)
+            total = await connection.execute(sql.SQL("SELECT count(*) {} {}").format(_INCIDENTS, _where(where)), values)
             count = await total.fetchone()
             if cursor is not None:
                 where.append(sql.SQL("i.id < %s"))
-                values.append(_unpacked(cursor, int))
+                values.append(read_cursor(cursor, RowId))
             rows = await connection.execute(
-                sql.SQL(
-                    "SELECT i.id, i.kind, i.state, e.identity, t.number, i.opened_at, i.detected_at, i.last_bad_at,"
-                    " i.last_good_at, i.closed_at, i.flaps, i.zone {} {} ORDER BY i.id DESC LIMIT {}"
-                ).format(source, _where(where), sql.Literal(limit + 1)),
+                sql.SQL("SELECT {} {} {} ORDER BY i.id DESC LIMIT {}").format(
+                    _INCIDENT, _INCIDENTS, _where(where), sql.Literal(limit + 1)
+                ),
                 values,
             )
             found = await rows.fetchall()
-        items = [
-            Incident(
-                id=row[0],
-                kind=row[1],
-                state=row[2],
-                terminal=row[3],
-                ticket=row[4],
-                opened_at=_utc(row[5]),
-                detected_at=_utc(row[6]),
-                last_bad_at=_utc(row[7]),
-                last_good_at=_utc_or_none(row[8]),
-                closed_at=_utc_or_none(row[9]),
-                flaps=row[10],
-                zone=row[11],
-            )
-            for row in found[:limit]
-        ]
-        following = _packed(items[-1].id) if len(found) > limit else None
+        items = [Incident(**_incident(row)) for row in found[:limit]]
+        following = cursor_of(items[-1].id) if len(found) > limit else None
         return Page(items, count[0] if count else 0, following)
 
+    async def incident(self, identity: int) -> IncidentDetail | None:
+        """One incident whole, or None."""
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                sql.SQL("SELECT {}, t.evidence {} WHERE i.id = %s").format(_INCIDENT, _INCIDENTS), (identity,)
+            )
+            row = await rows.fetchone()
+            if row is None:
+                return None
+            rows = await connection.execute(
+                "SELECT e.identity, m.kind, m.id, m.state, m.detected_at, m.closed_at, m.last_good_at"
+                " FROM incident m JOIN terminal e ON e.id = m.terminal WHERE m.parent = %s"
+                " ORDER BY m.raised_at, m.id LIMIT %s",
+                (identity, MEMBERS_LIMIT),
+            )
+            members = [
+                Member(
+                    terminal=terminal,
+                    kind=kind,
+                    incident=member,
+                    state=state,
+                    since=_utc(since),
+                    back_at=None if good is None else _utc_or_none(closed),
+                )
+                for terminal, kind, member, state, since, closed, good in await rows.fetchall()
+            ]
+        return IncidentDetail(**_incident(row), members=members, evidence=row[-1] or {})
+
+    async def explain(self, identity: int) -> Explained | None:
+        """The numbers that an incident was decided by, or None where there is no such incident."""
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                "SELECT i.id, i.kind, e.identity, coalesce(g.group_by, i.group_by), coalesce(g.group_value,"
+                " i.group_value), i.parent, t.number, j.text, coalesce(t.evidence -> 'decision',"
+                " t.evidence -> 'verdict', t.evidence -> 'storm', '{}') FROM incident i"
+                " LEFT JOIN incident g ON g.id = i.parent LEFT JOIN terminal e ON e.id = i.terminal"
+                " LEFT JOIN ticket t ON t.id = coalesce(i.ticket, g.ticket)"
+                " LEFT JOIN journal j ON j.ticket = t.id AND j.seq = 1 WHERE i.id = %s",
+                (identity,),
+            )
+            row = await rows.fetchone()
+        if row is None:
+            return None
+        incident, kind, terminal, by, value, parent, ticket, reason, numbers = row
+        group = None if by is None else Group(by=by, value=value)
+        return Explained(
+            id=incident, kind=kind, terminal=terminal, group=group, parent=parent, ticket=ticket,
+            reason=reason or "", numbers=numbers,
+        )  # fmt: skip
+
+    async def health(self, by: str) -> Health:
+        """How well groups of terminals do; `by` is one of `fleet_health.BY`."""
+        return await fleet_health(self._pool, by, self._clock())
+
     async def counts(self) -> Counts:
-        """Open incidents, open tickets and tickets ever opened, by kind."""
+        """What the metrics tell."""
+        now = self._clock()
         async with self._pool.connection() as connection:
             rows = await connection.execute(
                 "SELECT kind, count(*) FILTER (WHERE state <> 'closed'), count(*) FROM ticket GROUP BY kind"
@@ -231,14 +388,33 @@ class TicketStore:
             tickets = await rows.fetchall()
             rows = await connection.execute("SELECT kind, count(*) FROM incident WHERE state = 'open' GROUP BY kind")
             incidents = await rows.fetchall()
+            rows = await connection.execute("SELECT state, count(*) FROM ticket GROUP BY state")
+            states: dict[str, int] = dict(await rows.fetchall())
+            rows = await connection.execute("SELECT clock, count(*) FROM breach GROUP BY clock")
+            breaches: dict[str, int] = dict(await rows.fetchall())
+            rows = await connection.execute(
+                "SELECT count(*) FILTER (WHERE clock_runs AND due_at < %s), count(*) FILTER (WHERE owner IS NULL)"
+                " FROM ticket WHERE state <> 'closed'",
+                (now,),
+            )
+            overdue, unowned = await rows.fetchone() or (0, 0)
+            rows = await connection.execute("SELECT min(clock_check_at) FROM ticket WHERE clock_check_at <= %s", (now,))
+            (waiting,) = await rows.fetchone() or (None,)
         return Counts(
             incidents_open=dict(incidents),
             tickets_open={kind: n for kind, n, _ in tickets},
             tickets_opened={kind: n for kind, _, n in tickets},
+            tickets_by_state={str(state): states.get(state, 0) for state in State},
+            overdue=overdue,
+            unowned=unowned,
+            breaches=breaches,
+            clock_lateness=0.0 if waiting is None else (now - waiting).total_seconds(),
         )
 
-    async def _act(self, action: Action, number: str, actor: str, text: str | None) -> Ticket:
+    async def _act(self, action: Action, number: str, actor: str, text: str | None, cause: str | None = None) -> Ticket:
         text = checked_text(action, text)
+        if cause is not None and (action != Action.CLOSE or cause not in CAUSES):
+            raise InvalidTextError(f"cause: {' or '.join(CAUSES)}, of closing alone")
         async with self._pool.connection() as connection, connection.transaction():
             rows = await connection.execute(
                 "SELECT id, state, consent_at FROM ticket WHERE number = %s FOR UPDATE", (_storable(number),)
@@ -248,6 +424,12 @@ class TicketStore:
                 raise NotFoundError(f"no ticket {number}")
             ticket, before, consent_at = row
             after = next_state(State(before), action, consented=consent_at is not None)
+            if cause is not None:
+                text = f"{cause}: {text}" if text else cause
+                await connection.execute(
+                    "UPDATE incident SET cause = %s, taught = false WHERE ticket = %s AND terminal IS NOT NULL",
+                    (cause, ticket),
+                )
             await apply_action(connection, ticket, action, after, actor, text, self._clock())
             found = await load_ticket(connection, number, self._clock())
         if found is None:
@@ -292,7 +474,7 @@ async def load_ticket(connection: AsyncConnection[TupleRow], number: str, now: d
     """Read a ticket with its journal, and its clock as of `now`, inside the caller's transaction."""
     rows = await connection.execute(
         sql.SQL(
-            "SELECT {}, t.evidence, t.id FROM ticket t JOIN terminal e ON e.id = t.terminal WHERE t.number = %s"
+            "SELECT {}, t.evidence, t.id FROM ticket t LEFT JOIN terminal e ON e.id = t.terminal WHERE t.number = %s"
         ).format(_SUMMARY),
         (_storable(number),),
     )
@@ -300,13 +482,15 @@ async def load_ticket(connection: AsyncConnection[TupleRow], number: str, now: d
     if row is None:
         return None
     rows = await connection.execute(
-        "SELECT at, actor, action, text FROM journal WHERE ticket = %s ORDER BY seq", (row[10],)
+        "SELECT at, actor, action, text FROM journal WHERE ticket = %s ORDER BY seq", (row[11],)
     )
     journal = [JournalEntry(_utc(at), actor, action, text) for at, actor, action, text in await rows.fetchall()]
     summary = _summary(row)
-    clock = await load_clock(connection, row[10], now)
+    clock = await load_clock(connection, row[11], now)
     clocks = [] if clock is None else [clock.as_json(now)]
-    return Ticket(**msgspec.structs.asdict(summary), evidence=row[9], journal=journal, clocks=clocks)
+    if clock is not None:
+        summary.verdict = clock.verdict
+    return Ticket(**msgspec.structs.asdict(summary), evidence=row[10], journal=journal, clocks=clocks)
 
 
 def _summary(row: Sequence[Any]) -> TicketSummary:
@@ -320,7 +504,31 @@ def _summary(row: Sequence[Any]) -> TicketSummary:
         terminal=row[6],
         opened_at=_utc(row[7]),
         due_at=_utc_or_none(row[8]),
+        verdict=row[9],
     )
+
+
+def _incident(row: Sequence[Any]) -> dict[str, Any]:
+    """The attributes of an `Incident` from a row of `_INCIDENT`."""
+    return {
+        "id": row[0],
+        "kind": row[1],
+        "state": row[2],
+        "terminal": row[3],
+        "group": None if row[4] is None else Group(by=row[4], value=row[5]),
+        "members_count": row[6],
+        "parent": row[7],
+        "ticket": row[8],
+        "opened_at": _utc(row[9]),
+        "detected_at": _utc(row[10]),
+        "last_bad_at": _utc(row[11]),
+        "last_good_at": _utc_or_none(row[12]),
+        "closed_at": _utc_or_none(row[13]),
+        "recovered_at": None if row[12] is None else _utc_or_none(row[13]),
+        "flaps": row[14],
+        "zone": row[15],
+        "zone_confidence": row[16],
+    }
 
 
 def _utc(value: datetime) -> datetime:
@@ -344,23 +552,10 @@ def _storable(text: str) -> str:
     return "".join("\ufffd" if c == "\x00" or "\ud800" <= c <= "\udfff" else c for c in text)
 
 
-def _packed(value: object) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(value)).decode().rstrip("=")
+def _cursor(columns: Sequence[_Column], last: TicketSummary, row: int) -> str:
+    return cursor_of([*(column.of(last) for column in columns), row])
 
 
-def _unpacked(cursor: str, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
-    except (msgspec.MsgspecError, binascii.Error, ValueError) as error:
-        raise InvalidTextError("the cursor is not one of ours") from error
-
-
-def _cursor(last: TicketSummary, row: int) -> str:
-    return _packed((last.state == State.CLOSED, last.priority, last.due_at, row))
-
-
-def _after(cursor: str | None) -> tuple[sql.Composable, list[Any]]:
-    if cursor is None:
-        return sql.SQL(""), []
-    closed, priority, due_at, row = _unpacked(cursor, tuple[bool, int, datetime | None, int])
-    return sql.SQL("(%s, %s, coalesce(%s::timestamptz, 'infinity'), %s)"), [closed, priority, due_at, row]
+def _read_cursor(columns: Sequence[_Column], cursor: str) -> Sequence[Any]:
+    found: Sequence[Any] = read_cursor(cursor, tuple[*(column.kind for column in columns), RowId])  # type: ignore[misc]
+    return found

@@ -3,8 +3,8 @@
 What the journal says decides: states of which the policy says that they pause the clock do; the first action of a
 person that the client can see stops it; a relapse after closing begins a new cycle and leaves the old verdict.
 
-- Take, ask, consent and close are such actions; a note is none, since only the desk reads it. A reopened ticket is in
-  somebody's hands already, so that `take` is not possible: there the first note counts as well.
+- Take, ask, consent and close are such actions; a note is none, since only the desk reads it. A reopened ticket may be
+  in somebody's hands already, who takes nothing: there the first note counts as well.
 - Closing stops every clock.
 - The due time moves with each wait for the client that begins before it, after the first reaction too. The verdict is
   fixed when the clock stops.
@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from ticketing.budgets import Fires
 from ticketing.clock_errors import ClockInputError
 from ticketing.clock_history import Breach, Event, Verdict, What, follow
 from ticketing.clock_words import due_texts, moment_text, rule_text, span_texts, stand_text
-from ticketing.clocks import PAUSED, ClockResult, Fires, Pause, Rule, run
+from ticketing.clocks import PAUSED, ClockResult, Pause, Rule, run
 from ticketing.policies.format import ClockTable
 from ticketing.tickets import Action, State
 from ticketing.zones import instant
 
+UNKNOWN = "unknown"  # the verdict of a clock without a due time
 WAITING = "waiting"  # the cause of pauses that a ticket's state makes
 _TICK = timedelta(microseconds=1)
 _REACTION = frozenset({Action.TAKE, Action.ASK, Action.CONSENT, Action.CLOSE})
@@ -100,6 +102,16 @@ class TicketClock:
         due = self.stands[-1].result.due if self.stands else None
         return None if due is None else due.astimezone(UTC)
 
+    @property
+    def verdict(self) -> str:
+        """The current cycle's verdict, or `unknown` where there is no due time."""
+        return str(self.stands[-1].verdict) if self.stands else UNKNOWN
+
+    @property
+    def runs(self) -> bool:
+        """Whether the current cycle has not stopped, be it held by a pause or broken already."""
+        return bool(self.stands) and self.stands[-1].stopped is None
+
     def next_check(self, now: datetime) -> datetime | None:
         """The next instant at which there may be something to tell, if nobody does anything until then."""
         if not self.stands or self.stands[-1].stopped is not None:
@@ -122,7 +134,7 @@ class TicketClock:
                 **self.rule.header,
                 "intervals": [],
                 "cycle": 1,
-                "verdict": "unknown",
+                "verdict": UNKNOWN,
                 "stopped": None,
                 "breaches": [],
                 "problem": self.problem,

@@ -4,8 +4,9 @@
      └──────────────┴─────recovered──────┴──▶ awaiting_consent ──consent, close──▶ closed
                     ▲─────────────relapsed──────────┴──────────────────────────────┘
 
-The watch alone moves a ticket to `awaiting_consent` (recovery seen in live records) and back (relapse):
-people close, and only with the client's consent. A note changes no state and is possible in all.
+The watch alone moves a ticket to `awaiting_consent` (recovery seen in live records) and back (relapse; to `new` where
+nobody had taken it): people close, and only with the client's consent. A note changes no state and is possible in all.
+Taking is possible in every open state: it takes over from whoever had the ticket, and leaves what awaits consent there.
 """
 
 from __future__ import annotations
@@ -47,14 +48,22 @@ class Action(StrEnum):
     RELAPSED = "relapsed"
     WARNED = "warned"  # a share of a clock's budget is used up
     BREACHED = "breached"  # a clock's promise is broken
+    CHANGED = "changed"  # what the ticket means: its terminal was back and is gone again, or it lasts twice too long
+    DETACHED = "detached"  # of a ticket about many: one of them has a ticket of its own now
 
 
 PEOPLE = (Action.TAKE, Action.NOTE, Action.ASK, Action.CONSENT, Action.CLOSE)
+CAUSES = ("fault", "normal")  # what a closed ticket was about; the watch learns from it
 TEXT_REQUIRED = frozenset({Action.NOTE, Action.ASK, Action.CONSENT})
 
 # Each action's states: from -> to. What is not here is a conflict.
 TRANSITIONS: dict[Action, dict[State, State]] = {
-    Action.TAKE: {State.NEW: State.IN_WORK, State.WAITING_CLIENT: State.IN_WORK},
+    Action.TAKE: {
+        State.NEW: State.IN_WORK,
+        State.IN_WORK: State.IN_WORK,
+        State.WAITING_CLIENT: State.IN_WORK,
+        State.AWAITING_CONSENT: State.AWAITING_CONSENT,
+    },
     Action.NOTE: {state: state for state in State},
     Action.ASK: {
         State.NEW: State.WAITING_CLIENT,
@@ -82,7 +91,12 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
 
 class TicketSummary(msgspec.Struct, kw_only=True):
-    """A ticket as a list shows it. `terminal` is the identity; `priority` 1 (first) to 4; instants are UTC."""
+    """A ticket as a list shows it.
+
+    `terminal` is the identity, None of a ticket about many; `priority` 1 (first) to 4; instants are UTC. `verdict` is
+    its clock's: `running`, `paused`, `met`, `breached`, `unknown` where there is no due time, None where there is no
+    clock. In lists it is that of the watch's last look, some seconds ago.
+    """
 
     number: str
     kind: str
@@ -90,9 +104,10 @@ class TicketSummary(msgspec.Struct, kw_only=True):
     title: str
     zone: str
     priority: int
-    terminal: str
+    terminal: str | None
     opened_at: datetime
     due_at: datetime | None
+    verdict: str | None
 
 
 class Ticket(TicketSummary, kw_only=True):
@@ -135,6 +150,17 @@ def next_state(state: State, action: Action, *, consented: bool) -> State:
     if action == Action.CLOSE and not consented:
         raise ConflictError("close needs the client's consent on record")
     return after
+
+
+def relapsed_to(state: State, *, taken: bool) -> State:
+    """Where a relapse leads: to whom it was taken by, or to the queue where nobody had taken it.
+
+    A ticket that neither awaits consent nor is closed stays as it is.
+    """
+    after = TRANSITIONS[Action.RELAPSED].get(state)
+    if after is None:
+        return state
+    return after if taken else State.NEW
 
 
 def checked_text(action: Action, text: str | None) -> str:

@@ -17,13 +17,14 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from ticketing.moments import utc_now
 from ticketing.passwords import Passwords
 
 ROLES = ("admin", "engineer", "manager", "crew", "auditor", "client")
@@ -99,10 +100,6 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Users:
     """Accounts in the store. `idle` and `lifetime` end a session, whichever comes first."""
 
@@ -113,7 +110,7 @@ class Users:
         passwords: Passwords | None = None,
         idle: timedelta = timedelta(hours=8),
         lifetime: timedelta = timedelta(days=7),
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._pool = pool
         self._passwords = passwords or Passwords()
@@ -183,6 +180,11 @@ class Users:
             if gone[0][2] == "admin" and sum(row[2] == "admin" for row in rows) == 1:
                 raise LastAdminError(f"{name!r} is the last admin: add another one first")
             await connection.execute("DELETE FROM app_user WHERE id = %s", (gone[0][0],))
+
+    async def anybody(self) -> bool:
+        """Whether there is an account at all."""
+        async with self._pool.connection() as connection:
+            return await (await connection.execute("SELECT FROM app_user LIMIT 1")).fetchone() is not None
 
     async def accounts(self) -> list[Account]:
         """All accounts, by name."""

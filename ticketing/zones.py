@@ -70,6 +70,11 @@ class Zone:
     def __repr__(self) -> str:
         return f"Zone({self.key!r})"
 
+    @property
+    def info(self) -> ZoneInfo:
+        """The zone as `datetime` wants it."""
+        return self._info
+
     def offset(self, at: int) -> int:
         """Microseconds east of UTC at the instant."""
         for _, end, offset in self._day(at // DAY):

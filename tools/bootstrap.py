@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
@@ -32,17 +33,29 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    begun = time.monotonic()
     if not _works(VENV / "bin" / "python"):
+        _step("making .venv")
         _make_venv()
+    _step("fetching uv, which fetches the rest")
     _install_uv()
     uv = [str(VENV / "bin" / "uv"), "pip"]
     python = ["--python", str(VENV / "bin" / "python")]
+    locked = len(re.findall(r"^[A-Za-z0-9._-]+==", LOCK.read_text(), re.MULTILINE))
+    _step(f"installing what requirements.lock pins, up to {locked} packages: a minute where none is in uv's cache")
     # Compiled here: a service that may not write into its environment would compile half of it at each start (3 s).
-    _run([*uv, "sync", "--quiet", "--compile-bytecode", *python, "--require-hashes", str(LOCK)])
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # uv's bars are for people
+    _run([*uv, "sync", *quiet, "--compile-bytecode", *python, "--require-hashes", str(LOCK)])
+    _step("installing dozor itself")
     # --no-build-isolation: the build back end is in the lock too.
     _run([*uv, "install", "--quiet", *python, "--no-deps", "--no-build-isolation", "--editable", str(HERE)])
     _run([str(VENV / "bin" / "python"), "-m", "compileall", "-q", *[str(HERE / folder) for folder in FOLDERS]])
+    _step(f"done in {time.monotonic() - begun:.0f} s: .venv/bin/dozor help, or make demo")
     return 0
+
+
+def _step(text: str) -> None:
+    print(f"set-up: {text}", file=sys.stderr, flush=True)
 
 
 def _works(python: Path) -> bool:
@@ -58,7 +71,6 @@ def _works(python: Path) -> bool:
 def _make_venv() -> None:
     if VENV.exists():
         shutil.rmtree(VENV)
-    print("making .venv", file=sys.stderr)
     _run([sys.executable, "-m", "venv", "--without-pip", str(VENV)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from protocols.measures import MEASURES, SHARED, Measure
+from protocols.measures import FUEL_LEVELS, FUEL_TEMPERATURES, MEASURES, SHARED, Measure
 
 PAGE = Path(__file__).parent.parent / "docs" / "measures.md"
 
@@ -20,13 +20,28 @@ the terminal did not send is an absent key. Whole numbers beyond 2^53 and texts 
 `<name>` its own name. *raw* values are as sent: their scale depends on the terminal's configuration or model.
 
 This page is generated: `python -m tools.measures_doc`.
+
+## Fuel-level sensors
+
+Sensor N is the same one, and its level means the same, whatever it is called by those who tell it. Of several names in
+one record the first counts:
+
+| | names, in this order |
+|---|---|
+| level, raw code | LEVELS |
+| temperature | TEMPERATURES |
+| status, or an invalid level's code | `fuel.status.N` |
+| litres | `fuel.volume.N`, from the level by its [calibration](operations.md#litres) |
+
+The detector of sick sensors, refuellings and drains, calibrations and the view `fuel` all go by this.
 """
 
 
 def page() -> str:
     """The whole page."""
     own = [measure for name, measure in MEASURES.items() if name not in SHARED]
-    parts = [_HEAD, "## Shared by several protocols\n", _table(MEASURES[name] for name in SHARED)]
+    head = _HEAD.replace("LEVELS", _names(FUEL_LEVELS)).replace("TEMPERATURES", _names(FUEL_TEMPERATURES))
+    parts = [head, "## Shared by several protocols\n", _table(MEASURES[name] for name in SHARED)]
     for protocol in dict.fromkeys(m.protocols[0] for m in own):
         parts += [f"## Told by {protocol}\n", _table(m for m in own if m.protocols[0] == protocol)]
     return "\n".join(parts)
@@ -39,6 +54,10 @@ def _table(measures: Iterable[Measure]) -> str:
         for m in sorted(measures, key=lambda m: m.name)
     ]
     return "\n".join(lines) + "\n"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _cell(text: str) -> str:

@@ -1,6 +1,6 @@
 """System parts that tests run for real: looked for on this machine, else unpacked from Debian's packages into a cache.
 
-    python tools/parts.py [promtool|chromium|timescaledb] …      fetch them and print where they are
+    python tools/parts.py [promtool|amtool|nginx|caddy|mosquitto|chromium|timescaledb|axe] …  fetch, say where they are
 
 Nothing is installed and no service is started: packages are downloaded with `apt-get` (which checks their signatures)
 into `$DOZOR_CACHE` (default ``~/.cache/dozor``) and unpacked there with `dpkg`. Needs neither root nor package
@@ -10,11 +10,13 @@ lists; where there is no apt, or no network, `PartMissingError` says so. Standar
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +39,12 @@ UNNEEDED = re.compile(
     r"dpkg|tar$|libc-bin|libnewt|tzdata"
 )
 PRUNED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl*", "usr/lib/postgresql/*/lib/bitcode")
+
+
+AXE = (
+    "4.14.1",
+    "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
+)  # Version of axe-core, SHA-256 of its package
 
 
 class PartMissingError(Exception):
@@ -150,26 +158,72 @@ def _script(path: Path, *lines: str) -> None:
     path.chmod(0o755)
 
 
-def _try(program: Path) -> None:
-    """What was unpacked has to start, or it is as good as missing."""
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=120)
-    if done.returncode:
+def _try(program: Path, version: str = "--version", code: int = 0) -> None:
+    """What was unpacked has to start, or it is as good as missing; `code` is what it ends with then."""
+    done = subprocess.run([program, version], capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode != code:
         raise PartMissingError(f"{program.name} does not start here: {done.stderr.strip()[-300:]}")
+
+
+def _program(
+    name: str, package: str, *, folder: str = "usr/bin", unneeded: str = "", version: str = "--version"
+) -> Path:
+    """The program `name` of a package that needs no other; `unneeded` comes along and nothing here starts it."""
+    if found := shutil.which(name):
+        return Path(found)
+    with _once(name) as (root, missing):
+        program = root / folder / name
+        if missing:
+            apt = Apt(root / "apt")
+            apt.update()
+            apt.unpack([package], root)
+            shutil.rmtree(root / "apt")
+            if unneeded:
+                (root / folder / unneeded).unlink()
+            if not program.exists():
+                raise PartMissingError(f"the package {package} holds no {folder}/{name}")
+            _try(program, version)
+        return program
 
 
 def promtool() -> Path:
     """Prometheus' checker of rules and metrics."""
-    if found := shutil.which("promtool"):
+    return _program("promtool", "prometheus", unneeded="prometheus")  # 50 MB less
+
+
+def amtool() -> Path:
+    """Alertmanager's checker of configurations."""
+    return _program("amtool", "prometheus-alertmanager", unneeded="prometheus-alertmanager")  # 24 MB less
+
+
+def nginx() -> Path:
+    """A proxy, as the documents have it before the desk."""
+    return _program("nginx", "nginx", folder="usr/sbin", version="-v")
+
+
+def caddy() -> Path:
+    """Another one."""
+    return _program("caddy", "caddy", version="version")
+
+
+def mosquitto() -> Path:
+    """An MQTT broker, with the libraries this machine lacks."""
+    if found := shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"):
         return Path(found)
-    with _once("promtool") as (root, missing):
+    with _once("mosquitto") as (root, missing):
+        start = root / "start" / "mosquitto"
         if missing:
             apt = Apt(root / "apt")
             apt.update()
-            apt.unpack(["prometheus"], root)
+            apt.unpack(apt.closure("mosquitto"), root)
             shutil.rmtree(root / "apt")
-            (root / "usr/bin/prometheus").unlink()  # 50 MB that nothing here starts
-            _try(root / "usr/bin/promtool")
-        return root / "usr/bin/promtool"
+            start.parent.mkdir()
+            program = next(root.glob("usr/*bin/mosquitto"), None)
+            if program is None:
+                raise PartMissingError("the package mosquitto holds no program of that name")
+            _script(start, f'export LD_LIBRARY_PATH="{_libraries(root)}"', f'exec "{program}" "$@"')
+            _try(start, "-h", code=3)  # its help, with the version
+        return start
 
 
 def chromium() -> Path:
@@ -244,7 +298,41 @@ def pip_wheel() -> Path:
         return next(root.glob("usr/share/python-wheels/pip-*.whl"))
 
 
-PARTS: dict[str, Callable[[], Path]] = {"promtool": promtool, "chromium": chromium, "timescaledb": timescaledb}
+def axe() -> Path:
+    """axe-core, the accessibility rules that run in a page: one script, of npm's package."""
+    with _once(f"axe-{AXE[0]}") as (root, missing):
+        if missing:
+            npm = shutil.which("npm")
+            if npm is None:
+                raise PartMissingError("no npm on this machine")
+            done = subprocess.run(
+                [npm, "pack", "--silent", f"axe-core@{AXE[0]}"],
+                cwd=root, capture_output=True, text=True, check=False, timeout=300,
+            )  # fmt: skip
+            package = root / f"axe-core-{AXE[0]}.tgz"
+            if done.returncode or not package.is_file():
+                raise PartMissingError(f"npm did not bring axe-core: {done.stderr.strip()[-300:]}")
+            if hashlib.sha256(package.read_bytes()).hexdigest() != AXE[1]:
+                raise PartMissingError("npm brought another axe-core than the one that is pinned")
+            with tarfile.open(package) as archive:
+                script = archive.extractfile("package/axe.min.js")
+                if script is None:
+                    raise PartMissingError("axe-core's package holds no axe.min.js")
+                (root / "axe.min.js").write_bytes(script.read())
+            package.unlink()
+        return root / "axe.min.js"
+
+
+PARTS: dict[str, Callable[[], Path]] = {
+    "promtool": promtool,
+    "amtool": amtool,
+    "nginx": nginx,
+    "caddy": caddy,
+    "mosquitto": mosquitto,
+    "chromium": chromium,
+    "timescaledb": timescaledb,
+    "axe": axe,
+}
 
 
 def main(names: list[str]) -> int:

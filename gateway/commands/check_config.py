@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gateway.config import ConfigError, load
+from gateway.configuration.reading import ConfigError, load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 where the configuration is usable; 2 with one line a problem on stderr."""
     try:
-        settings = load(args.config)
+        settings = load(args.config, whole=True)
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

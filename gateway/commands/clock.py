@@ -12,6 +12,7 @@ import msgspec
 
 from ticketing.clock_errors import ClockError
 from ticketing.clock_requests import REQUIRED, TEXT_FIELDS, answer
+from ticketing.clock_words import explain
 
 MAX_LINE = 1 << 20  # a question is some hundred bytes; a longer line is an error and is not kept in memory
 
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return _refuse(f"--{missing[0]}: it is missing. Give --policy, --clock and --start, or --batch FILE")
     try:
         result, at = answer(fields)
-        text = msgspec.json.encode(result.as_json(at)).decode() if args.json else result.explain(at)
+        text = msgspec.json.encode(result.as_json(at)).decode() if args.json else explain(result, at)
     except ClockError as error:
         return _refuse(str(error))
     print(text)

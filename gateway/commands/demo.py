@@ -20,11 +20,21 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway import log
-from gateway.app import Service
-from gateway.demo import FleetProcess, Outcome, StoreView, demo_scenario, demo_settings
+from gateway.configuration.settings import Settings
 from gateway.errors import GatewayError
-from gateway.settings import Settings
+from gateway.service.app import Service
+from gateway.service.demo import (
+    DemoBroker,
+    FleetProcess,
+    Outcome,
+    StoreView,
+    demo_line,
+    demo_scenario,
+    demo_settings,
+    subscribed,
+)
 from gateway.simulator.scenario import ScenarioError, parse_duration
+from ticketing.tickets import State
 from ticketing.users import UserExistsError, Users
 
 _MAX_TERMINALS = 5000  # one process each for the gateway and the fleet, on one machine
@@ -86,12 +96,19 @@ def run(args: argparse.Namespace) -> int:
     held = _Held(sys.stderr)
     before, sys.stderr = sys.stderr, cast("TextIO", held)
     folder = Path(tempfile.mkdtemp(prefix="dozor-demo-"))
+    bus = None
     try:
         log.configure(quiet=True)
-        settings = demo_settings(args.config, folder)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_Demo(args, settings, held, folder).run())
+        broker = DemoBroker.find()
+        settings, bus = demo_line(demo_settings(args.config, folder, broker), folder)
+        with (
+            broker.running(folder) if broker is not None else contextlib.nullcontext(),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            return runner.run(_Demo(args, settings, held, folder, broker).run())
     finally:
+        if bus is not None:
+            bus.close()
         held.release()
         sys.stderr = before
         log.configure(quiet=True)
@@ -99,7 +116,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Demo:
-    def __init__(self, args: argparse.Namespace, settings: Settings, held: _Held, folder: Path) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        settings: Settings,
+        held: _Held,
+        folder: Path,
+        broker: DemoBroker | None = None,
+    ) -> None:
+        self.broker = broker
         self.args = args
         self.settings = settings
         self.held = held
@@ -127,7 +152,7 @@ class _Demo:
                 return 0
             raise
         try:
-            async with _account(Users(service.pool)) as (username, password):
+            async with _account(Users(service.desk_pool)) as (username, password):
                 self._introduce(service, username, password)
                 summary = await self._watch(service)
         finally:
@@ -136,6 +161,7 @@ class _Demo:
         return 0
 
     def _introduce(self, service: Service, username: str, password: str) -> None:
+        self.login = f"{username} / {password}"
         self.desk_url = self.settings.desk.url or f"http://{service.desk_server.address}"
         first = {
             "data_dir": str(self.settings.data_dir),
@@ -150,18 +176,30 @@ class _Demo:
             f"[bold]Desk[/]      {self.desk_url}   user [bold]{username}[/]   password [bold]{password}[/]"
         )
         self.console.print(f"[bold]Metrics[/]   {first['metrics_url']}")
+        for line in self.settings.serial:
+            page = f"{self.desk_url}/terminals/{line.terminal}"
+            self.console.print(f"[bold]Line[/]      {len(line.sensors)} sensors on {line.port}   {page}", markup=True)
+        if self.broker is not None:
+            self.console.print(f"[bold]MQTT[/]      mqtt://127.0.0.1:{self.broker.port}   some terminals publish to it")
+        else:
+            self.console.print("[bold]MQTT[/]      left out: there is no mosquitto on this machine")
+        self.console.print(
+            "Log in and click a ticket in [bold]Tickets[/] as soon as there is one: evidence, clock, what to do.\n"
+            "Then one of [bold]Terminals[/] for its track, and [bold]Fleet[/] for the whole. Ctrl-C ends it all."
+        )
 
     async def _watch(self, service: Service) -> dict[str, Any]:
         """The fleet's life from start to end, and the contract's object."""
         args, outcome = self.args, self.outcome
-        view = StoreView(service.pool)
+        view = StoreView(service.desk_pool)
         with_tickets = await view.begin()
         targets = {name: found[0] for name, found in service.addresses.items() if "/" not in name}
-        scenario = demo_scenario(self.settings, args.terminals, args.duration)
+        scenario = demo_scenario(self.settings, args.terminals, args.duration, self.broker)
         fleet = FleetProcess(self._event, self.folder)
         ends = time.monotonic() + args.duration if args.duration is not None else None
         started = shown = time.monotonic()
         try:
+            await subscribed(service.reception)
             await fleet.start(scenario, targets, with_tickets)
             ended, stopped = asyncio.create_task(fleet.ended()), asyncio.create_task(self.stop.wait())
             waiting: set[asyncio.Future[Any]] = {ended, stopped, service.failed}
@@ -213,16 +251,27 @@ class _Demo:
 
     async def _new_tickets(self, view: StoreView) -> None:
         for ticket in await view.tickets():
-            if ticket.number not in self.outcome.tickets:
-                self.outcome.tickets[ticket.number] = ticket
+            before = self.outcome.tickets.get(ticket.number)
+            self.outcome.tickets[ticket.number] = ticket
+            page = f"{self.desk_url}/tickets/{ticket.number}"
+            if before is None:
                 self.console.print(f"  [green]ticket[/]  {ticket.number}  ", end="")
-                self.console.print(f"{ticket.kind}: {ticket.title}", markup=False)
+                self.console.print(f"{ticket.kind}: {ticket.title}  {page}", markup=False)
+            elif ticket.state != before.state == State.AWAITING_CONSENT and ticket.state != State.CLOSED:
+                self.console.print(f"  [yellow]again[/]   {ticket.number}  {ticket.terminal} failed once more  {page}")
+            elif before.state != ticket.state == State.AWAITING_CONSENT:
+                self.outcome.recovered.add(ticket.number)
+                self.console.print(
+                    f"  [cyan]back[/]    {ticket.number}  {ticket.terminal} is well again: record the client's consent"
+                    f" and close it  {page}"
+                )
 
     def _progress(self, seconds: float) -> None:
         told, outcome = self.outcome.progress, self.outcome
         self.console.print(
             f"[dim]{seconds:5.0f} s  {told.get('records_acked', 0)} records acknowledged, "
-            f"{len(outcome.faults)} faults put in, {len(outcome.tickets)} tickets[/]"
+            f"{len(outcome.faults)} faults put in, {len(outcome.tickets)} tickets, {len(outcome.recovered)} recovered"
+            f"[/]   {self.desk_url}   [dim]{self.login}[/]"
         )
 
     def _finish(self, summary: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ import asyncio
 import secrets
 import sys
 
-from gateway.channels import configured_channels
 from gateway.commands.common import load_settings
+from gateway.service.channels import configured_channels
 from ticketing.errors import DeliveryError
 from ticketing.outbox import SEND_TIMEOUT, Channel, trial
 

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="one JSON object on one line")
     show = commands.add_parser("show", help="everything one policy says")
     show.add_argument("name", metavar="NAME[@VERSION]")
-    show.add_argument("--json", action="store_true", help="one JSON object on one line")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object on one line")
+    form.add_argument("--toml", action="store_true", help="the policy file itself: a template for your own")
     check = commands.add_parser("check", help="check a policy file; exit 2 if it is wrong")
     check.add_argument("file", metavar="FILE", type=Path)
 
@@ -29,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
         if args.action == "list":
             return _list(args.json)
         if args.action == "show":
+            if args.toml:
+                print(policies.source(args.name), end="")
+                return 0
             return _show(policies.get(args.name), args.json)
         return _check(args.file)
     except ClockError as error:

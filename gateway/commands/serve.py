@@ -14,7 +14,7 @@ import structlog
 
 from gateway import log
 from gateway.commands.common import load_settings
-from gateway.settings import Settings
+from gateway.configuration.settings import Settings
 
 STOP_WITHIN = 12.0  # s from SIGTERM to the end, whatever happens
 
@@ -47,13 +47,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(settings: Settings, workers: int, load: Callable[[], Settings]) -> None:
-    from gateway.app import Service, run_until
-    from gateway.reload import Reloader
+    from gateway.service.app import Service, run_until
+    from gateway.service.greeting import greet
+    from gateway.service.reload import Reloader
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     service = Service(settings, workers)
-    reloader = Reloader(service, load)
+    reloader = Reloader(service.reload, load)
     loop.add_signal_handler(signal.SIGHUP, reloader.ask)  # before it is ready: reloaded once it is
     starting = asyncio.create_task(service.start())
 
@@ -77,6 +78,7 @@ async def _serve(settings: Settings, workers: int, load: Callable[[], Settings])
         if stop.is_set():
             return
         raise
+    await greet(service)
     reloading = asyncio.create_task(reloader.run())
     try:
         await run_until(service, stop)

@@ -14,17 +14,22 @@ from typing import IO, Any
 import msgspec
 import uvloop
 
+from gateway.commands import simulate_line, simulate_month
+from gateway.errors import BacktestError
+from gateway.mqtt import Broker
 from gateway.simulator.run import FleetRun, expected_row
 from gateway.simulator.scenario import (
-    PROTOCOLS,
     Intervals,
     Scenario,
     ScenarioError,
     load_scenario,
+    not_over_udp,
+    over_udp,
     parse_duration,
     parse_target,
 )
 from gateway.simulator.truth import Truth, iso
+from protocols.registry import LINES, every
 
 _PROGRESS = 5.0  # seconds between two lines of progress
 _SLEEPERS = 10  # with --interval: how much rarer a sleeping vehicle reports
@@ -54,8 +59,13 @@ def _count(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `dozor simulate`."""
-    parser.add_argument("--target", type=_target, metavar="HOST:PORT", help="the gateway's listener")
-    parser.add_argument("--protocol", choices=PROTOCOLS, metavar="P", help=f"one of {', '.join(PROTOCOLS)}")
+    parser.add_argument(
+        "--target",
+        type=_target,
+        metavar="TARGET",
+        help="the gateway's listener, HOST:PORT, or a broker, mqtt://HOST:PORT",
+    )
+    parser.add_argument("--protocol", choices=every(), metavar="P", help=f"one of {', '.join(every())}")
     parser.add_argument("--terminals", type=_count, metavar="N", help="how many terminals")
     parser.add_argument("--duration", type=_duration, metavar="S", help="end after so long; else on a signal")
     parser.add_argument("--seed", type=int, metavar="N", help="same seed, same fleet, same faults (default 1)")
@@ -63,8 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=_duration, metavar="S", help="seconds between reports, instead of usual ones"
     )
-    parser.add_argument("--udp", action="store_true", help="over UDP (teltonika)")
-    parser.add_argument("--truth", type=Path, metavar="FILE", help="write every record, one JSON object a line")
+    parser.add_argument("--udp", action="store_true", help=f"over UDP ({over_udp()})")
+    parser.add_argument(
+        "--truth", type=Path, metavar="FILE",
+        help="write every record, one JSON object a line; with --trace the faults, as CSV",
+    )  # fmt: skip
+    simulate_month.add_arguments(parser)
+    simulate_line.add_arguments(parser)
     parser.add_argument(
         "--json", action="store_true", help="end with one JSON object of what was sent and acknowledged"
     )
@@ -94,15 +109,15 @@ def _scenario(args: argparse.Namespace) -> tuple[Scenario, dict[str, str]]:
         changes["transport"] = "udp"
     scenario = msgspec.structs.replace(scenario, **changes)
     used = {name for name, weight in scenario.mix.items() if weight > 0}
-    if scenario.transport == "udp" and used != {"teltonika"}:
-        raise ScenarioError("--udp is for teltonika alone: add --protocol teltonika")
+    if unable := not_over_udp(scenario):
+        raise ScenarioError(f"--udp: {unable} is not simulated over UDP: take --protocol {over_udp()}")
     targets = dict(scenario.targets)
     if args.target is not None:
-        if len(used) > 1:
+        if len(used) > 1 and not isinstance(parse_target(args.target), Broker):
             raise ScenarioError("one --target cannot serve several protocols: put [targets] into the scenario")
         targets = dict.fromkeys(used, args.target)
     if used - set(targets):
-        raise ScenarioError("--target is missing: give HOST:PORT, or [targets] in the scenario")
+        raise ScenarioError("--target is missing: give HOST:PORT or mqtt://HOST:PORT, or [targets] in the scenario")
     return scenario, targets
 
 
@@ -153,6 +168,15 @@ def _write_truth(file: IO[str], truth: Truth) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0; 1 where nobody could log in or a terminal was told to erase what it had not sent; 2 for wrong use."""
+    if args.trace is not None:
+        return simulate_month.write(args)
+    if args.serial is not None:
+        return simulate_line.run(args)
+    if args.protocol in LINES:
+        print(f"dozor simulate: {args.protocol} is spoken on a serial line: --serial PORT makes one", file=sys.stderr)
+        return 2
+    if args.days is not None or args.terminals_csv is not None:
+        raise BacktestError("--days and --terminals-csv belong to --trace FILE.npz: name it")
     try:
         scenario, targets = _scenario(args)
         truth_file = args.truth.open("w", encoding="utf-8") if args.truth is not None else None
@@ -172,6 +196,18 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{name:20} {value}")
         for item in (*summary["faults"], *summary["violation_examples"]):
             print("  ".join(str(value) for value in item.values() if value))
-    if truth.violation_count or not truth.total("logins"):
-        return 1
-    return 0
+    if not truth.total("logins"):
+        _explain(summary, truth)
+    return 1 if truth.violation_count or not truth.total("logins") else 0
+
+
+def _explain(summary: dict[str, Any], truth: Truth) -> None:
+    """Why nobody logged in, as far as the terminals can tell."""
+    where = ", ".join(sorted(set(summary["targets"].values())))
+    if not truth.total("connections"):
+        why = f"nothing answers at {where}: is the service running, and does it listen there (listen.address)?"
+    elif truth.total("logins_refused"):
+        why = f"{where} refused all logins: login.policy admits registered terminals alone (dozor terminal add)"
+    else:
+        why = f"{where} took connections but answered no login: does it speak this protocol there?"
+    print(f"dozor simulate: nobody could log in: {why}", file=sys.stderr)

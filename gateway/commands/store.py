@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from gateway.commands.common import load_settings, with_pool
+from gateway.commands.common import load_settings, migrated, with_pool
 from gateway.store.embedded import EmbeddedServer
+
+PATIENCE = 5.0  # s for services that are being stopped to end
 
 __all__ = ["dsn", "migrate_store", "with_pool"]
 
@@ -19,10 +21,8 @@ def dsn(args: argparse.Namespace) -> int:
 
 def migrate_store(args: argparse.Namespace) -> int:
     """Bring the schema up to date; says what was applied."""
-
-    async def version(pool: object) -> int:
-        return 0
-
-    with_pool(load_settings(args), version)
+    applied = migrated(load_settings(args), patience=PATIENCE)
+    for name in applied:
+        print(f"applied {name}")
     print("the schema is up to date")
     return 0

@@ -3,22 +3,64 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from psycopg.sql import SQL, Identifier, Placeholder
 from psycopg_pool import AsyncConnectionPool
 
+from gateway.commands import terminal_send
 from gateway.commands.common import load_settings, with_pool
+from gateway.commands.csv_file import ENCODINGS
+from gateway.commands.fleet_csv import FIELDS, STAGES, moment, problems, read_fleet
 from gateway.errors import GatewayError
 from gateway.receive.terminals import CHANNEL
-from protocols.records import is_identity
-from protocols.registry import PROTOCOLS, protocol
+from protocols.records import identity_of
+from protocols.registry import every
 
-_FIELDS = ("protocol", "model", "name")
+_HINTS = 20  # shown
+_TEXTS = [name for name in FIELDS if name not in ("stage", "stage_until")]
+# What is given replaces what was known, "" forgets it; a stage comes with its end or without one.
+_GIVEN = SQL(", ").join(
+    [
+        SQL("{0} = CASE WHEN {1} = '' THEN NULL ELSE coalesce({1}, terminal.{0}) END").format(
+            Identifier(name), Placeholder(name)
+        )
+        for name in _TEXTS
+    ]
+    + [
+        SQL("stage = coalesce(nullif(%(stage)s, ''), CASE WHEN %(stage)s = '' THEN 'in_use' END, terminal.stage)"),
+        SQL(
+            "stage_until = CASE WHEN %(stage)s::text IS NULL AND %(stage_until)s::text IS NULL"
+            " THEN terminal.stage_until ELSE nullif(%(stage_until)s, '')::timestamptz END"
+        ),
+    ]
+)
+_REGISTER = SQL(
+    "INSERT INTO terminal (identity, {columns}, stage, stage_until) VALUES (%(terminal)s, {texts},"
+    " coalesce(nullif(%(stage)s, ''), 'in_use'), nullif(%(stage_until)s, '')::timestamptz)"
+    " ON CONFLICT (identity) DO UPDATE SET {given}"
+).format(
+    columns=SQL(", ").join(map(Identifier, _TEXTS)),
+    texts=SQL(", ").join(SQL("nullif({}, '')").format(Placeholder(name)) for name in _TEXTS),
+    given=_GIVEN,
+)
+_SET = SQL("UPDATE terminal SET {} WHERE identity = %(terminal)s").format(_GIVEN)
+_UNTIL = SQL("to_char(stage_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+_KNOWN = SQL("SELECT identity, {}, stage, {} FROM terminal WHERE identity = ANY(%s)").format(
+    SQL(", ").join(map(Identifier, _TEXTS)), _UNTIL
+)
+_LIST = SQL(
+    "SELECT identity, protocol, coalesce(model_told, model), name, firmware, operator, customer, site, region, stage,"
+    " {}, firmware_target FROM terminal ORDER BY identity"
+).format(_UNTIL)
+_LISTED = (
+    *("terminal", "protocol", "model", "name", "firmware", "operator", "customer", "site", "region"),
+    *("stage", "stage_until", "firmware_target"),
+)
 
 
 class TerminalError(GatewayError):
@@ -27,84 +69,100 @@ class TerminalError(GatewayError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its subcommands."""
-    actions = parser.add_subparsers(dest="action", metavar="add|set|import|list", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="add|set|retire|import|list|send", required=True)
     for name, text in (("add", "register a terminal"), ("set", "change what is known of one")):
         action = actions.add_parser(name, help=text)
         action.add_argument("identity", metavar="ID", help="IMEI or the number it names itself with")
-        action.add_argument("--protocol", metavar="P", help=f"one of {', '.join(PROTOCOLS)}")
+        action.add_argument("--protocol", metavar="P", help=f"one of {', '.join(every())}")
         action.add_argument("--model", metavar="M")
         action.add_argument("--name", metavar="N", help="what people call it")
+        action.add_argument("--operator", metavar="O", help="of its mobile network")
+        action.add_argument("--customer", metavar="C")
+        action.add_argument("--site", metavar="S", help="where it belongs: a yard, a quarry")
+        action.add_argument("--region", metavar="R")
+        action.add_argument("--firmware-target", metavar="V", help="the version it should have")
+        action.add_argument("--stage", metavar="STAGE", help=f"one of {', '.join(STAGES)}")
+        action.add_argument("--stage-until", metavar="ISO", help="when it is in use again")
         action.add_argument("--config", type=Path, metavar="FILE", default=argparse.SUPPRESS)
-    action = actions.add_parser("import", help="register many: CSV with a heading terminal[,protocol,model,name]")
-    action.add_argument("file", type=Path, metavar="FILE.csv")
+    action = actions.add_parser("retire", help="take one out of service: no ticket for its silence")
+    action.add_argument("identity", metavar="ID")
     action.add_argument("--config", type=Path, metavar="FILE", default=argparse.SUPPRESS)
+    action = actions.add_parser("import", help="register many: CSV with a heading terminal[,protocol,model,name…]")
+    action.add_argument("file", type=Path, metavar="FILE.csv")
+    action.add_argument("--dry-run", action="store_true", help="say what would change, and write nothing")
+    action.add_argument("--encoding", choices=ENCODINGS, default="", help="instead of finding out")
     action = actions.add_parser("list", help="all there are")
     action.add_argument("--json", action="store_true", help="one JSON object a line")
-    action.add_argument("--config", type=Path, metavar="FILE", default=argparse.SUPPRESS)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
+    terminal_send.add_arguments(actions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry it out; works while the service runs and while it does not."""
     settings = load_settings(args)
+    if args.action == "send":
+        return terminal_send.run(settings, args)
     if args.action == "list":
         return with_pool(settings, lambda pool: _list(pool, args.json))
     if args.action == "import":
-        rows = _read(args.file)
-        return with_pool(settings, lambda pool: _add(pool, rows))
-    row = _checked({"terminal": args.identity, **{field: getattr(args, field) for field in _FIELDS}}, "")
+        fleet = read_fleet(args.file, args.encoding)
+        for hint in fleet.hints[:_HINTS]:
+            print(f"hint: {hint}", file=sys.stderr)
+        if len(fleet.hints) > _HINTS:
+            print(f"hint: and {len(fleet.hints) - _HINTS} more like these", file=sys.stderr)
+        return with_pool(settings, lambda pool: _import(pool, fleet.rows, dry_run=args.dry_run))
+    retired = {"stage": "sold"} if args.action == "retire" else {}
+    row = _checked({"terminal": args.identity, **{field: getattr(args, field, None) for field in FIELDS}, **retired})
     if args.action == "add":
-        return with_pool(settings, lambda pool: _add(pool, [row]))
+        return with_pool(settings, lambda pool: _add(pool, row))
     return with_pool(settings, lambda pool: _set(pool, row))
 
 
-def _checked(row: dict[str, str | None], place: str) -> dict[str, str | None]:
-    identity = (row.get("terminal") or "").strip()
-    if not is_identity(identity):
-        raise TerminalError(f"{place}terminal {identity!r}: an identity is 1 to 64 printable characters")
-    if row.get("protocol"):
-        protocol(str(row["protocol"]))
-    for field in ("model", "name"):
-        value = row.get(field)
-        if value and not (len(value) <= 200 and value.isprintable()):
-            raise TerminalError(f"{place}{field}: at most 200 printable characters")
-    return {"terminal": identity, **{field: (row.get(field) or None) for field in _FIELDS}}
+def _checked(row: dict[str, str | None]) -> dict[str, str | None]:
+    told = row["terminal"] or ""
+    row = {**row, "terminal": identity_of(told) or told}
+    for what in problems(row):
+        raise TerminalError(what)
+    return {**row, "stage_until": moment(row["stage_until"])}
 
 
-def _read(file: Path) -> list[dict[str, str | None]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            known = {"terminal", *_FIELDS}
-            if not reader.fieldnames or "terminal" not in reader.fieldnames or set(reader.fieldnames) - known:
-                raise TerminalError(f"{file}:1: the heading must be terminal and any of {', '.join(_FIELDS)}")
-            return [_checked(row, f"{file}:{reader.line_num}: ") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TerminalError(f"{file}: cannot be read: {error}") from error
-
-
-async def _add(pool: AsyncConnectionPool, rows: Sequence[dict[str, str | None]]) -> int:
-    async with pool.connection() as link, link.transaction(), link.cursor() as cursor:
-        await cursor.executemany(
-            "INSERT INTO terminal (identity, protocol, model, name) VALUES (%(terminal)s, %(protocol)s, %(model)s, "
-            "%(name)s) ON CONFLICT (identity) DO UPDATE SET protocol = coalesce(excluded.protocol, terminal.protocol), "
-            "model = coalesce(excluded.model, terminal.model), name = coalesce(excluded.name, terminal.name)",
-            rows,
+async def _import(pool: AsyncConnectionPool, rows: Sequence[dict[str, str | None]], *, dry_run: bool) -> int:
+    """All or nothing, and only what is new or changes."""
+    async with pool.connection() as link, link.transaction(force_rollback=dry_run), link.cursor() as cursor:
+        await cursor.execute(
+            _KNOWN,
+            ([row["terminal"] for row in rows],),
         )
-        await _tell(cursor, rows)
-    print(f"{len(rows)} registered")
+        known = {identity: told for identity, *told in await cursor.fetchall()}
+        new = [row for row in rows if row["terminal"] not in known]
+        changed = [
+            row
+            for row in rows
+            if row["terminal"] in known
+            and any(row[f] not in (None, was) for f, was in zip(FIELDS, known[row["terminal"]], strict=True))
+        ]
+        await _register(cursor, [*new, *changed])
+    told = f"{len(new)} new, {len(changed)} changed, {len(rows) - len(new) - len(changed)} as before"
+    print(f"{told}: nothing was written" if dry_run else told)
     return 0
+
+
+async def _add(pool: AsyncConnectionPool, row: dict[str, str | None]) -> int:
+    async with pool.connection() as link, link.transaction(), link.cursor() as cursor:
+        await _register(cursor, [row])
+    print("1 registered")
+    return 0
+
+
+async def _register(cursor: Any, rows: Sequence[dict[str, str | None]]) -> None:
+    await cursor.executemany(_REGISTER, rows)
+    await _tell(cursor, rows)
 
 
 async def _set(pool: AsyncConnectionPool, row: dict[str, str | None]) -> int:
     async with pool.connection() as link, link.transaction(), link.cursor() as cursor:
-        await cursor.execute(
-            "UPDATE terminal SET protocol = coalesce(%(protocol)s, protocol), model = coalesce(%(model)s, model), "
-            "name = coalesce(%(name)s, name) WHERE identity = %(terminal)s",
-            row,
-        )
+        await cursor.execute(_SET, row)
         if not cursor.rowcount:
-            print(f"dozor terminal set: {row['terminal']} is not registered: dozor terminal add", file=sys.stderr)
+            print(f"dozor terminal: {row['terminal']} is not registered: dozor terminal add", file=sys.stderr)
             return 2
         await _tell(cursor, [row])
     return 0
@@ -117,12 +175,10 @@ async def _tell(cursor: Any, rows: Sequence[dict[str, str | None]]) -> None:
 
 async def _list(pool: AsyncConnectionPool, as_json: bool) -> int:
     async with pool.connection() as link:
-        cursor = await link.execute(
-            "SELECT identity, protocol, coalesce(model_told, model), name, firmware FROM terminal ORDER BY identity"
-        )
+        cursor = await link.execute(_LIST)
         while rows := await cursor.fetchmany(1000):
-            for identity, spoken, model, name, firmware in rows:
-                told = {"terminal": identity, "protocol": spoken, "model": model, "name": name, "firmware": firmware}
+            for row in rows:
+                told = dict(zip(_LISTED, row, strict=True))
                 if as_json:
                     print(json.dumps(told, ensure_ascii=False))
                 else:

@@ -6,7 +6,6 @@ import argparse
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from psycopg_pool import AsyncConnectionPool
@@ -22,23 +21,20 @@ Work: TypeAlias = Callable[[Users], Awaitable[int]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
-    config = argparse.ArgumentParser(add_help=False)
-    config.add_argument("--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     password = argparse.ArgumentParser(add_help=False)
     password.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
 
-    add = commands.add_parser("add", parents=[config, password], help="make an account")
+    add = commands.add_parser("add", parents=[password], help="make an account")
     add.add_argument("name", metavar="NAME")
     add.add_argument("--role", required=True, choices=ROLES)
-    new = commands.add_parser("password", parents=[config, password], help="set a new password, end the sessions")
+    new = commands.add_parser("password", parents=[password], help="set a new password, end the sessions")
     new.add_argument("name", metavar="NAME")
-    token = commands.add_parser("token", parents=[config], help="print a new API token, shown once")
+    token = commands.add_parser("token", help="print a new API token, shown once")
     token.add_argument("name", metavar="NAME")
     token.add_argument("--scope", choices=SCOPES, default="full", help="read: may change nothing")
-    remove = commands.add_parser("remove", parents=[config], help="remove an account, its sessions and tokens")
+    remove = commands.add_parser("remove", help="remove an account, its sessions and tokens")
     remove.add_argument("name", metavar="NAME")
-    commands.add_parser("list", parents=[config], help="all accounts")
+    commands.add_parser("list", help="all accounts")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from protocols.records import Login
 
-if TYPE_CHECKING:
-    from gateway.receive.connection import TerminalConnection
-
 AT_ONCE = 100  # they share a statement
+
+
+class Asker(Protocol):
+    """Who waits: a conversation."""
+
+    def ask_registry(self, login: Login, /) -> asyncio.Task[None] | None:
+        """Its turn has come; None: nothing to ask any more."""
 
 
 class Admissions:
@@ -24,19 +28,22 @@ class Admissions:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._asking = 0
-        self._waiting: deque[tuple[TerminalConnection, Login]] = deque()
+        self._waiting: deque[tuple[Asker, Login]] = deque()
 
-    def wait(self, connection: TerminalConnection, login: Login) -> None:
-        """Call `connection.ask_registry(login)` in its turn."""
-        self._waiting.append((connection, login))
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self, asker: Asker, login: Login) -> None:
+        """Call `asker.ask_registry(login)` in its turn."""
+        self._waiting.append((asker, login))
         self._go_on()
 
     def _go_on(self) -> None:
         for _ in range(AT_ONCE):
             if not self._waiting or self._asking >= AT_ONCE:
                 return
-            connection, login = self._waiting.popleft()
-            asking = connection.ask_registry(login)
+            asker, login = self._waiting.popleft()
+            asking = asker.ask_registry(login)
             if asking is not None:
                 self._asking += 1
                 asking.add_done_callback(self._asked)

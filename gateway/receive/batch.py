@@ -4,33 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from gateway.metrics import ReceiveMetrics
-from gateway.receive.terminals import NO_ROW, PENDING
 from gateway.store.copy import Rows
 from gateway.store.writer import Job, Kept, Outcome, no_rows
-from protocols.records import TIME_UNKNOWN, Batch, BatchBuilder, Decoded, Frame, Int64s, Message, Quarantined, Reply
+from protocols.records import (
+    TIME_UNKNOWN,
+    Batch,
+    BatchBuilder,
+    Decoded,
+    Frame,
+    Int64s,
+    Message,
+    Quarantined,
+    Reply,
+    cost_of,
+)
 from protocols.registry import WireProtocol
 
 _log = structlog.get_logger()
+
+TURN = (
+    0.005  # s of decoding before others have the loop; a single record is never cut, the dearest takes three of these
+)
+AT_MOST, AT_FIRST, AT_LEAST = 4000, 100, 8  # cost that is decoded in one turn; how much fits is learned by doing it
+STRANGER = -1  # in place of an index into a batch's identities: unregistered
+MAX_REFUSED = 32  # members of one frame that are kept one by one; when more are refused, the frame is kept once
 
 
 class Source(Protocol):
     """Where frames come from: a connection, a datagram, a replay."""
 
+    waits: bool  # somebody waits for the answer, and how long that took counts
     protocol: int  # number in the pipeline's list
     terminal: str
-    row: int  # of the terminal table; NO_ROW: unregistered, kept raw; PENDING: not known while the store is away
+    link: int  # tells connections apart: 16 bits, the upper eight of its address; 0: no connection
 
-    def committed(self, items: Sequence[Item], refused: Sequence[Sequence[Quarantined]] = ()) -> None:
-        """`items` are durable (or need not be): acknowledge them, in this order.
+    @property
+    def registered(self) -> bool:
+        """Whether it is in the registry, or will be with its first records; what others send is kept raw."""
+
+    def committed(self, items: Sequence[Any], refused: Sequence[Sequence[Quarantined]] = ()) -> None:
+        """`items` (each an `Item`) are durable (or need not be): acknowledge them, in this order.
 
         `refused` tells for each what of it is in quarantine; empty: nothing. Runs come whole only then.
         """
@@ -39,7 +62,21 @@ class Source(Protocol):
         """Its frames were not stored and will not be: never a positive word, close."""
 
 
-Item = Frame | Message | Reply
+@dataclass(slots=True)
+class Raw:
+    """Bytes that are kept in quarantine as they came, because of `reason`."""
+
+    data: bytes
+    reason: str
+    count: ClassVar[int] = 1  # as a frame's
+
+    @property
+    def cost(self) -> int:
+        """As a frame's."""
+        return cost_of(1, len(self.data))
+
+
+Item = Frame | Message | Reply | Raw
 Pending = tuple[Source, Item, float]
 
 
@@ -65,7 +102,10 @@ class Items:
 
 @dataclass(slots=True)
 class Work:
-    """A batch on its way; `places` is how many there are. Arrays are per frame, but `received_all` is per place."""
+    """A batch on its way; `places` is how many there are. Arrays are per frame, but `received_all` is per place.
+
+    `terminal` is an index into `job.identities`, -1 for those that are not registered.
+    """
 
     items: Items
     job: Job
@@ -75,34 +115,73 @@ class Work:
     terminal: NDArray[np.int32]
     received: Int64s
     received_all: Int64s
-    pending: bool  # some terminal has no row yet: only the spool can take this
-    size: int = 0  # bytes of the items
+    waits: NDArray[np.bool_] | None  # per frame, whether somebody waits for its answer; None: for all of them
+    link: NDArray[np.uint16] | None = None  # per frame, `Source.link`
+    offset: int = 0  # µs by which its stamps are ahead of the loop's clock
     outcome: Outcome | None = None
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Batcher:
     """Turns items into work."""
 
-    def __init__(self, protocols: Sequence[WireProtocol], metrics: ReceiveMetrics, rows: dict[str, int]) -> None:
+    def __init__(
+        self,
+        protocols: Sequence[WireProtocol],
+        metrics: ReceiveMetrics,
+        cpu: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._protocols = protocols
-        self._metrics = metrics
-        self._rows = rows
+        self._names = [protocol.name for protocol in protocols]
+        self.metrics = metrics
+        self._cpu = cpu
+        self._slice = [AT_FIRST for _ in protocols]  # cost that is decoded in one turn
+
+    def at_once(self, items: Sequence[Pending]) -> int:
+        """The cost at which `prepare` may have these at once; dearer ones go by `prepare_in_turns`."""
+        return min(map(self._slice.__getitem__, {source.protocol for source, _, _ in items}))
 
     def prepare(self, whole: list[Pending], arrived: Int64s) -> Work:
         """Decode: frames of each protocol together; raw those that are unregistered.
 
         `arrived` tells of each item when, in µs since the Unix epoch.
         """
+        steps = self._steps(whole, arrived, in_turns=False)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                work: Work = end.value
+                return work
+
+    async def prepare_in_turns(self, whole: list[Pending], arrived: Int64s) -> Work:
+        """The same, a slice at a time: others have the loop in between."""
+        steps = self._steps(whole, arrived, in_turns=True)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                work: Work = end.value
+                return work
+            await asyncio.sleep(0)
+
+    def _steps(self, whole: list[Pending], arrived: Int64s, *, in_turns: bool) -> Generator[None, None, Work]:
         items = Items(whole)
         sources, things, _ = zip(*whole, strict=True) if whole else ((), (), ())
         numbers = [source.protocol for source in sources]
-        row_of = [source.row for source in sources]
-        rows = np.array(row_of, np.int32)
-        pending = False
-        if row_of and min(row_of) < 0:
-            pending = self._find_rows(sources, rows)
-            row_of = rows.tolist()
+        terminals = [source.terminal for source in sources]
+        known = dict.fromkeys(terminals)
+        if len(known) == len(terminals):  # the usual batch: one item each
+            rows = np.arange(len(terminals), dtype=np.int32)
+            protocol_of = map(self._names.__getitem__, numbers)
+            identities = list(zip(terminals, protocol_of, strict=True))
+        else:
+            place_of = {terminal: place for place, terminal in enumerate(known)}
+            rows = np.array([place_of[terminal] for terminal in terminals], np.int32)
+            spoken = dict(zip(terminals, numbers, strict=True))
+            identities = [(terminal, self._names[spoken[terminal]]) for terminal in known]
+        registered = [source.registered for source in sources]
+        if False in registered:
+            rows[~np.array(registered)] = STRANGER
         counts = [thing.count for thing in things]
         places = sum(counts)
         owner = None if places == len(whole) else np.repeat(np.arange(len(whole)), counts)
@@ -112,70 +191,127 @@ class Batcher:
 
         protocols = np.array(numbers, np.int8)
         protocol, terminal, received = by_place(protocols), by_place(rows), by_place(arrived)
+        link = by_place(np.array([source.link for source in sources], np.uint16))
         quarantined: list[Kept] = []
         messages: list[Kept] = []
         refused: dict[int, list[Quarantined]] = {}
         framed: NDArray[np.bool_] | None = None
         # Of each protocol its frames, and the place of each; None: all of them, in order.
         parts: list[tuple[int, Any, NDArray[np.intp] | None]] = []
-        if set(map(type, things)) == {Frame} and NO_ROW not in row_of and len(set(numbers)) == 1:
+        if set(map(type, things)) == {Frame} and False not in registered and len(set(numbers)) == 1:
             parts.append((numbers[0], things, None))
         else:
             framed = np.array([type(thing) is Frame for thing in things], np.bool_)
-            decodable = framed & (rows != NO_ROW)
+            decodable = framed & (rows != STRANGER)
             for number in set(itertools.compress(numbers, decodable.tolist())):
                 chosen = decodable & (protocols == number)
                 frames = list(itertools.compress(things, chosen.tolist()))
                 parts.append((number, frames, np.flatnonzero(by_place(chosen))))
             quarantined += [
                 self.kept(items.each()[place], int(received[place]), "unregistered", None)
-                for place in np.flatnonzero(by_place(framed & (rows == NO_ROW))).tolist()
+                for place in np.flatnonzero(by_place(framed & (rows == STRANGER))).tolist()
             ]
             for at in np.flatnonzero(~framed).tolist():
                 thing = things[at]
                 if type(thing) is Message:
                     messages.append(self.kept(whole[at], int(arrived[at]), thing.kind, None))
+                elif type(thing) is Raw:
+                    place = at if owner is None else int(np.searchsorted(owner, at))
+                    refused[place] = [Quarantined(place, thing.reason)]
         batches: list[Batch] = []
         for number, frames, index in parts:
-            decoded = self._decode(number, frames)
-            if len(decoded.batch):
-                if index is not None:
-                    decoded.batch.frame = index[decoded.batch.frame].astype(np.int32)
-                batches.append(decoded.batch)
-            for bad in decoded.quarantined:
-                place = bad.frame if index is None else int(index[bad.frame])
-                refused.setdefault(place, []).append(bad)
-                quarantined.append(self.kept(items.each()[place], int(received[place]), bad.reason, bad.data))
+            for decoded, owners in self._decoded(number, frames, in_turns=in_turns):
+                its = owners if index is None else index if owners is None else index[owners]
+                if len(decoded.batch):
+                    if its is not None:
+                        decoded.batch.frame = its[decoded.batch.frame].astype(np.int32)
+                    batches.append(decoded.batch)
+                for bad in decoded.quarantined:
+                    place = bad.frame if its is None else int(its[bad.frame])
+                    refused.setdefault(place, []).append(bad)
+                if in_turns:
+                    yield
+        for place, every in refused.items():
+            quarantined += [
+                self.kept(items.each()[place], int(received[place]), bad.reason, bad.data) for bad in rows_of(every)
+            ]
         if batches:
             batch = Batch.concatenate(batches)
-            its = received[batch.frame]
+            came = received[batch.frame]
             unknown = batch.time == TIME_UNKNOWN
-            told = np.where(unknown, its, batch.time) if np.count_nonzero(unknown) else batch.time
-            stored = Rows(batch, terminal[batch.frame], its, told, protocol[batch.frame], [])
+            told = np.where(unknown, came, batch.time) if np.count_nonzero(unknown) else batch.time
+            stored = Rows(batch, terminal[batch.frame], came, told, protocol[batch.frame], [])
         else:
             stored = no_rows()
-        job = Job(stored, _Sources(self, items, received), quarantined, messages)
+        job = Job(stored, identities, _Sources(self, items, received), quarantined, messages)
         received_all = received
         if framed is not None and not framed.all():
             kept = np.flatnonzero(by_place(framed))
-            protocol, terminal, received = protocol[kept], terminal[kept], received[kept]
-        return Work(items, job, refused, places, protocol, terminal, received, received_all, pending)
+            protocol, terminal, received, link = protocol[kept], terminal[kept], received[kept], link[kept]
+        waiting = [source.waits for source in sources]
+        waits = None
+        if False in waiting:
+            waits = by_place(np.array(waiting, np.bool_))
+            if len(waits) != len(protocol):
+                waits = waits[kept]
+        return Work(items, job, refused, places, protocol, terminal, received, received_all, waits, link)
 
-    def _find_rows(self, sources: Sequence[Source], rows: NDArray[np.int32]) -> bool:
-        """Terminals that came while the store was away may have their row by now; whether some have not."""
-        for at in np.flatnonzero(rows == PENDING).tolist():
-            row = self._rows.get(sources[at].terminal)
-            if row is not None:
-                sources[at].row = rows[at] = row
-        return bool((rows == PENDING).any())
+    def _decoded(
+        self, number: int, frames: Sequence[Frame], *, in_turns: bool
+    ) -> Iterator[tuple[Decoded, NDArray[np.intp] | None]]:
+        """What comes of frames: all at once, or a slice at a time with the frame of each of its pieces."""
+        if not in_turns or sum([frame.cost for frame in frames]) <= self._slice[number]:
+            begun = self._cpu()
+            decoded = self._decode(number, frames)
+            took = self._cpu() - begun
+            if took > TURN or self._slice[number] < min(AT_MOST, 2 * len(frames)):  # else there is nothing to learn
+                self._learn(number, took, sum([frame.cost for frame in frames]))
+            yield decoded, None
+            return
+        singles = [single for frame in frames for single in frame.singles()]
+        pieces = self._pieces(number, singles)
+        piece = next(pieces, None)
+        while piece is not None:
+            chosen: list[Frame] = []
+            owners: list[int] = []
+            offsets: list[int] = []
+            cost = 0
+            while piece is not None and (not chosen or cost + piece[0].cost <= self._slice[number]):
+                cost += piece[0].cost
+                chosen.append(piece[0])
+                owners.append(piece[1])
+                offsets.append(piece[2])
+                piece = next(pieces, None)
+            begun = self._cpu()
+            decoded = self._decode(number, chosen)
+            self._learn(number, self._cpu() - begun, cost)
+            decoded.batch.position = decoded.batch.position + np.array(offsets, np.int32)[decoded.batch.frame]
+            yield decoded, np.array(owners, np.intp)
+
+    def _pieces(self, number: int, frames: Sequence[Frame]) -> Iterator[tuple[Frame, int, int]]:
+        """Frames, those of many members in several pieces; of each its frame, and how many members were before it."""
+        parts = self._protocols[number].parts
+        for owner, frame in enumerate(frames):
+            offset = 0
+            most = self._slice[number]
+            for piece in parts(frame, most) if parts is not None and frame.records > most else (frame,):
+                yield piece, owner, offset
+                offset += most
+
+    def _learn(self, number: int, took: float, cost: int) -> None:
+        """How much may be decoded in one turn, from what the last one took."""
+        if took > TURN:
+            self._slice[number] = max(AT_LEAST, min(self._slice[number], int(cost * TURN / took)))
+        elif took < TURN / 3 and 2 * cost >= self._slice[number]:
+            self._slice[number] = min(AT_MOST, self._slice[number] * 2)
 
     def count_quarantined(self, work: Work) -> None:
         """Once it is kept."""
-        metrics = self._metrics
+        metrics = self.metrics
         for place, bad in work.refused.items():
-            for one in bad:
+            for one in rows_of(bad):
                 metrics.count_quarantined(work.items.each()[place][0].protocol, one.reason)
-        for protocol in work.protocol[work.terminal == NO_ROW].tolist():
+        for protocol in work.protocol[work.terminal == STRANGER].tolist():
             metrics.count_quarantined(protocol, "unregistered")
 
     def _decode(self, number: int, frames: Sequence[Frame]) -> Decoded:
@@ -202,8 +338,16 @@ class Batcher:
         name = self._protocols[source.protocol].name
         if isinstance(item, Message):
             return Kept(source.terminal, name, received, item.data, item.kind, text=item.text)
-        assert isinstance(item, Frame)  # noqa: S101  # a Reply is never kept
-        return Kept(source.terminal, name, received, data or item.data, reason, item.variant)
+        assert not isinstance(item, Reply)  # noqa: S101  # a Reply is never kept
+        variant = item.variant if isinstance(item, Frame) else 0
+        return Kept(source.terminal, name, received, data or item.data, reason, variant)
+
+
+def rows_of(refused: list[Quarantined]) -> list[Quarantined]:
+    """What of one frame is kept in quarantine: its refused members, or if they are many the frame, once."""
+    if len(refused) <= MAX_REFUSED:
+        return refused
+    return [replace(refused[0], data=None)]
 
 
 class _Sources(Sequence[Kept]):

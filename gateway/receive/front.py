@@ -12,19 +12,17 @@ import socket
 import ssl
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from gateway.receive.connection import TerminalConnection
+from gateway.receive.connections import Connections
 from gateway.receive.limits import Network, within
 from gateway.receive.proxy import HeaderError, looks_like_header, read_header
 from gateway.receive.sockets import AVAILABLE as SOCKETS
-from gateway.receive.tls import SHUTDOWN_TIMEOUT
-from protocols.records import Malformed, Session
-
-if TYPE_CHECKING:
-    from gateway.receive.receiver import Receiver
+from gateway.tls import SHUTDOWN_TIMEOUT
+from protocols.records import Malformed
 
 _log = structlog.get_logger()
 
@@ -38,16 +36,16 @@ class FrontedConnection(TerminalConnection):
 
     __slots__ = ("joined",)
 
-    def __init__(self, receiver: Receiver, protocol: int, session: Session, address: str, opened: float) -> None:
-        super().__init__(receiver, protocol, session)
-        self.address = address
-        self.opened = opened
+    def __init__(self, connections: Connections, protocol: int, address: str, opened: float, listener: str) -> None:
+        super().__init__(connections, protocol, listener)
+        self.conversation.address = address
+        self.conversation.opened = opened
         self.joined = False  # from then on its end is counted by `connection_lost`
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The way is clear."""
         self.joined = True
-        self._begin(transport, self._receiver.joined(self))
+        self._begin(transport, self._connections.join(self))
 
     def eof_received(self) -> bool:
         """TLS has no half-closed connection: what is taken is stored, but its acks no longer reach anybody."""
@@ -74,15 +72,16 @@ class Acceptor:
 
     def __init__(
         self,
-        receiver: Receiver,
+        connections: Connections,
         protocol: int,
         listening: socket.socket,
         *,
         context: ssl.SSLContext | None,
         proxies: Sequence[Network],
     ) -> None:
-        self._receiver = receiver
+        self._connections = connections
         self._protocol = protocol
+        self._name = f"{connections.conversations.protocols[protocol].name}:{listening.getsockname()[1]}"
         self._context = context
         self._proxies = proxies
         self._plain = SOCKETS and context is None and not proxies  # nothing stands before the session
@@ -130,32 +129,30 @@ class Acceptor:
                 return
             sock.setblocking(False)
             if self._plain:
-                receiver, number = self._receiver, self._protocol
-                connection = TerminalConnection(receiver, number, receiver.new_session(number, "tcp"))
-                receiver.sockets.add(sock, connection, peer)
+                connections = self._connections
+                connections.sockets.add(sock, TerminalConnection(connections, self._protocol, self._name), peer)
                 continue
             task = self._loop.create_task(self._open(sock, peer))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
     async def _open(self, sock: socket.socket, peer: tuple[Any, ...]) -> None:
-        receiver = self._receiver
-        opened = receiver.now()
-        deadline = opened + receiver.settings.login.timeout
-        way = _Way(receiver, str(peer[0]), int(peer[1]))
+        connections = self._connections
+        opened = connections.now()
+        deadline = opened + connections.settings.login.timeout
+        way = _Way(connections, str(peer[0]), int(peer[1]))
         connection: FrontedConnection | None = None
         try:
             async with asyncio.timeout_at(deadline):
                 await self._clear(sock, way)
-            session = receiver.new_session(self._protocol, "tcp")
-            connection = FrontedConnection(receiver, self._protocol, session, way.address, opened)
+            connection = FrontedConnection(connections, self._protocol, way.address, opened, self._name)
             await self._hand_over(sock, connection, deadline)
         except _RefusedError as refused:
-            receiver.metrics.refused[refused.reason] += 1
+            connections.metrics.refused[refused.reason] += 1
             if refused.args[0]:
                 _log.info("connection refused", address=way.address, reason=refused.reason, error=refused.args[0])
         except TimeoutError:
-            receiver.malformed(self._protocol, Malformed("timeout"))
+            connections.conversations.malformed(self._protocol, Malformed("timeout"))
         except OSError as error:
             _log.debug("connection lost before its session", address=way.address, error=str(error))
         finally:
@@ -194,7 +191,7 @@ class Acceptor:
     async def _hand_over(self, sock: socket.socket, connection: FrontedConnection, deadline: float) -> None:
         if self._context is None:
             if SOCKETS:
-                self._receiver.sockets.add(sock, connection)
+                self._connections.sockets.add(sock, connection)
             else:
                 await self._loop.connect_accepted_socket(lambda: connection, sock)
             return
@@ -203,7 +200,7 @@ class Acceptor:
                 lambda: connection,
                 sock,
                 ssl=self._context,
-                ssl_handshake_timeout=max(0.1, deadline - self._receiver.now()),
+                ssl_handshake_timeout=max(0.1, deadline - self._connections.now()),
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
             )
         except OSError as error:  # ssl.SSLError is one, and so is a handshake that takes too long
@@ -215,18 +212,18 @@ class Acceptor:
 class _Way:
     """Where a connection comes from and as whom it is counted."""
 
-    def __init__(self, receiver: Receiver, host: str, port: int) -> None:
-        self._receiver = receiver
+    def __init__(self, connections: Connections, host: str, port: int) -> None:
+        self._connections = connections
         self._entered = False
         self.host = host
         self.address = f"{host}:{port}"
 
     def enter(self, *, trusted: bool = False) -> None:
         """Count it in, or refuse it."""
-        if self._receiver.stopping:
+        if self._connections.stopping:
             raise _RefusedError("stopping")
         self._entered = True
-        reason = self._receiver.gate.enter(self.host, trusted=trusted)
+        reason = self._connections.gate.enter(self.host, trusted=trusted)
         if reason:
             raise _RefusedError(reason)
 
@@ -241,4 +238,4 @@ class _Way:
         """Count it out."""
         if self._entered:
             self._entered = False
-            self._receiver.gate.leave(self.host)
+            self._connections.gate.leave(self.host)

@@ -53,8 +53,13 @@ class Alternation:
 class Note:
     """A remark of the gateway's own on its way to the store, beside the terminal's messages."""
 
-    def __init__(self, protocol: int, terminal: str, row: int) -> None:
-        self.protocol, self.terminal, self.row = protocol, terminal, row
+    waits = False
+    link = 0
+
+    registered = True  # what it brings is no frame
+
+    def __init__(self, protocol: int, terminal: str) -> None:
+        self.protocol, self.terminal = protocol, terminal
 
     def committed(
         self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]] = ()

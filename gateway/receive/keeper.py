@@ -1,43 +1,41 @@
-"""Where a batch becomes durable: the store, or the spool while the store is away.
+"""Makes a batch durable: in the store, or in the spool while the store is away; and drains the spool.
 
-    store up, quick      → store
-    down, slow, unknown  → spool (fsync), acknowledged after that; drained in order when the store is back
-    both refuse          → nothing is acknowledged, nothing more is read until one of them has room
+    store well, quick      → store
+    down, slow, unknown    → spool (fsync), acknowledged after that; drained in order when the store is back
+    both refuse            → nothing is acknowledged, nothing more is read until one of them has room
 
 An unknown answer goes to the spool too: the store's unique keys make the drain of what was stored after all harmless.
+
+A batch may take long for what it holds. So a store that was only slow is asked, over another connection, whether it
+would write: if it says so it is not away. A drain that takes too long, or fails for what it holds, is cut down until
+the culprit is alone; that one goes to quarantine. What is behind it goes on with few, since dear ones come together,
+and then with twice as many each time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import numpy as np
-import psycopg
 import structlog
 
-from gateway.receive.batch import Batcher, Item, Pending, Work
-from gateway.receive.spool import Entry, Spool, SpoolFullError
-from gateway.store.writer import Kept, Outcome, Writer, is_away
-from protocols.records import Frame, Message, Quarantined
+from gateway.receive.batch import Batcher, Item, Pending, Raw, Work
+from gateway.receive.journal import AWAY, DRAIN_TIMEOUT, AwayError, FullError, Journal, StoreJournal, nothing, words
+from gateway.receive.spool import RAW, Entry, Spool
+from gateway.store.writer import Job, Kept, Outcome, no_rows
+from protocols.records import Frame, Message, Quarantined, cost_of
 from protocols.registry import WireProtocol
 
 _log = structlog.get_logger()
 
-SPOOL = 2.0  # s for one write to the spool: with `SLOW`, a terminal hears within 4 s, or its connection closes
-SLOW = 2.0  # s for one transaction; a terminal may wait 5 s (EGTS) before it gives up, and the spool needs its part
 PROBE = 0.5  # s between looks at a store that is away
 DRAIN_FRAMES = 1000  # per transaction: short ones, so that live batches wait little
-GREETING = 5.0  # s to connect and have an answer from a store that was away
-DRAIN_TIMEOUT = 30.0  # s; nobody waits for a drain
+DRAIN_COST = 4000  # and no dearer than a live batch
+PARTS = 8  # of a drain that stumbled: one more stumble takes seconds, seven drains that do not take milliseconds
+REST = 2.0  # s after a drain, at most
 LOOK = 2.0  # s between looks at a store that nothing is written to
-_AWAY = (psycopg.Error, OSError, TimeoutError)
-LIVE = (0, 1)  # slots of live batches
-DRAIN, LOOKING = -1, -2  # connections of their own
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Keeper:
@@ -51,66 +49,78 @@ class Keeper:
 
     def __init__(
         self,
-        open_store: Callable[[], Awaitable[Any]],
-        writer: Writer,
+        store: StoreJournal,
+        kept_aside: Journal,
         spool: Spool,
         batcher: Batcher,
         protocols: list[WireProtocol],
         resolve: Callable[[str, str], Awaitable[int]],
-        clock: Callable[[], float],
     ) -> None:
-        self._open_store = open_store
-        self._writer = writer
+        """`kept_aside` takes what the store does not, into `spool`."""
+        self._store = store
+        self._aside = kept_aside
         self._batcher = batcher
         self._protocols = protocols
         self._numbers = {p.name: n for n, p in enumerate(protocols)}
         self._resolve = resolve
-        self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._links: dict[int, Any] = {}
-        self._ending: set[asyncio.Task[None]] = set()
         self.spool = spool
         self.store_up = True
         self.refusing = False
         self.reason = ""
         self._told = ""
+        self._suspects = 0  # so many of the oldest entries hold one that stumbled
+        self._some = DRAIN_FRAMES  # are drained at once: less where one stumbled lately
         self._asked: asyncio.Task[bool] | None = None  # the disk, for room
         self.on_drained: Callable[[Work, Outcome], None] | None = None
 
     async def open(self) -> None:
         """Open what live batches need, so that the first does not wait; a store that is away is met later."""
-        with contextlib.suppress(*_AWAY):
-            await self._greet()
+        with contextlib.suppress(AwayError):
+            await self._store.greet()
 
-    async def keep(self, work: Work, slot: int) -> Outcome | None:
-        """Make a batch durable; None: neither store nor spool took it, and nothing of it may be acknowledged."""
+    async def keep(self, work: Work, let_go: Callable[[], None]) -> Outcome | None:
+        """Make a batch durable; None: neither store nor spool took it, and nothing of it may be acknowledged.
+
+        `let_go` is called when the batch has taken too long, and the store has been asked why: from then on the batch
+        needs it no more, and the next one need not wait for the disk.
+        """
         job = work.job
         if not len(job.rows) and not (job.quarantined or job.messages):
-            return self._nothing()
-        if self.store_up and not work.pending:
+            return nothing(len(self._protocols))
+        asking: asyncio.Task[None] | None = None
+        if self.store_up:
             try:
-                outcome: Outcome = await self._within(
-                    SLOW, slot, lambda link: self._writer.write(link, job, self._now())
-                )
-                return outcome
-            except _AWAY as error:
-                await self._lose(slot)
-                if isinstance(error, psycopg.Error) and not is_away(error):
-                    raise
-                self._away(error)
+                return await self._store.append(work)
+            except AwayError as error:
+                if error.slow:
+                    asking = self._loop.create_task(self._suspect(error, let_go))
+                else:
+                    self._away(error)
+        try:
+            return await self._keep_aside(work)
+        finally:
+            if asking is not None:
+                await asyncio.wait({asking})
+
+    async def _keep_aside(self, work: Work) -> Outcome | None:
         if self.refusing:
             return None
         try:
-            async with asyncio.timeout(SPOOL):  # what is written later all the same is stored once all the same
-                await self.spool.append(self._entries(work))
-        except (SpoolFullError, OSError) as error:  # a TimeoutError is an OSError
-            full = isinstance(error, SpoolFullError) or error.errno in _FULL
-            reason = "spool_full" if full else "spool_error"
+            return await self._aside.append(work)
+        except FullError as error:
             if not self.store_up:  # else it came back meanwhile, and takes what these terminals send again
-                self.reason, self.refusing = reason, True
-            _log.error("spool refuses: nothing is acknowledged", reason=reason, error=_words(error))
+                self.reason, self.refusing = error.reason, True
+            _log.error("spool refuses: nothing is acknowledged", reason=error.reason, error=words(error))
             return None
-        return self._nothing()
+
+    async def _suspect(self, error: AwayError, let_go: Callable[[], None]) -> None:
+        """A batch took too long: for what it holds, or is the store away?"""
+        if await self._store.answers():
+            _log.warning("a batch took too long and is spooled: the store answers")
+        else:
+            self._away(error)
+        let_go()
 
     async def watch(self, resumed: Callable[[], None], busy: Callable[[], bool]) -> None:
         """Look for the store while it is away and drain the spool when it is back; ends by cancellation.
@@ -147,7 +157,7 @@ class Keeper:
                         await asyncio.sleep(PROBE)
                         continue
                     # As long a rest as the work was, and while live batches wait: live traffic stays live.
-                    await asyncio.sleep(max(0.001, self._loop.time() - begun))
+                    await asyncio.sleep(min(REST, max(0.001, self._loop.time() - begun)))
                     for _ in range(20):
                         if not busy():
                             break
@@ -175,57 +185,82 @@ class Keeper:
     async def _look(self) -> bool:
         """Ask the store; whether it answers."""
         try:
-            if self.store_up:
-                await self._within(SLOW, LOOKING, lambda link: link.execute("SELECT 1"))
-            else:
-                await self._greet()
-        except _AWAY as error:
-            await self._lose(LOOKING)
+            await (self._store.look() if self.store_up else self._store.greet())
+        except AwayError as error:
             self._away(error)
             return False
         self._back()
         return True
 
     async def _drain_some(self) -> bool:
-        """Store the oldest spooled entries; whether the store took them."""
+        """Store the oldest spooled entries; whether that goes on."""
         try:
             await self.spool.read_again()
-            entries = await self.spool.oldest(DRAIN_FRAMES)
+            entries = _affordable(await self.spool.oldest(self._some))
         except OSError as error:
             self._interrupted("spool cannot be read", error)
             return False
         if not entries:
             return False
         try:
-            async with asyncio.timeout(DRAIN_TIMEOUT):
-                work = await self._rebuild(entries)
-            outcome = await self._within(
-                DRAIN_TIMEOUT, DRAIN, lambda link: self._writer.rewrite(link, work.job, self._now())
-            )
-        except Exception as error:  # it stays on disk, and live batches go to the store
-            await self._lose(DRAIN)
+            try:
+                async with asyncio.timeout(DRAIN_TIMEOUT):
+                    work = await self._rebuild(entries)
+            except AWAY as error:  # the registry did not answer
+                raise AwayError(error) from error
+            begun = self._loop.time()
+            outcome = await self._store.again(work.job)
+        except AwayError as error:
+            answers = await self._store.answers()
+            if answers and error.slow:
+                return await self._stumbled(entries, error)
+            if not answers:  # nobody else may be asking: new logins must hear of it
+                self._away(error)
             self._interrupted("drain interrupted", error)
             return False
+        except Exception as error:
+            return await self._stumbled(entries, error)
         self._told = ""
         if self.on_drained is not None:
             self.on_drained(work, outcome)
-        await self.spool.drained(len(entries))
-        if not self.spool.frames:
-            _log.info("spool drained")
+        quick = self._loop.time() - begun < DRAIN_TIMEOUT / 2
+        await self._drained(len(entries))
+        if quick and not self._suspects:
+            self._some = min(DRAIN_FRAMES, max(self._some, 2 * len(entries)))
         return True
 
-    async def _greet(self) -> None:
-        """Ask whether a store that was away is there, and open what live batches need: they have no time for it."""
-        for slot in (LOOKING, *LIVE):
-            try:
-                await self._within(GREETING, slot, lambda link: link.execute("SELECT 1"))
-            except _AWAY:
-                await self._lose(slot)  # it may only be a connection that did not outlive the server
-                raise
+    async def _drained(self, count: int) -> None:
+        self._suspects = max(0, self._suspects - count)
+        await self.spool.drained(count)
+        if not self.spool.frames:
+            _log.info("spool drained")
 
-    def _away(self, error: Exception) -> None:
+    async def _stumbled(self, entries: list[Entry], error: Exception) -> bool:
+        """It is what they hold: a part of them next time, and the culprit, once it is alone, to quarantine."""
+        self._interrupted("drain stumbled", error)
+        self._some = max(1, len(entries) // PARTS)
+        if len(entries) > 1:
+            self._suspects = len(entries)
+            return True
+        entry = entries[0]
+        culprit = Kept(entry.terminal, entry.protocol, entry.received, entry.data, "store", entry.variant)
+        try:
+            await self._store.again(Job(no_rows(), quarantined=[culprit]))
+        except Exception as refusal:  # it stays on disk, and live batches go to the store
+            self._interrupted("drain interrupted", refusal)
+            return False
+        _log.error(
+            "a spooled frame cannot be stored: quarantined",
+            terminal=entry.terminal, protocol=entry.protocol, bytes=len(entry.data), error=words(error),
+        )  # fmt: skip
+        if entry.protocol in self._numbers:
+            self._batcher.metrics.count_quarantined(self._numbers[entry.protocol], "store")
+        await self._drained(1)
+        return True
+
+    def _away(self, error: AwayError) -> None:
         if self.store_up:
-            _log.warning("store does not answer: spooling", error=_words(error))
+            _log.warning("store does not answer: spooling", error=words(error))
             self.store_up = False
 
     def _back(self) -> None:
@@ -235,10 +270,11 @@ class Keeper:
 
     def _interrupted(self, event: str, error: Exception) -> None:
         """Told once, not at each attempt."""
-        told = f"{event}: {_words(error)}"
+        told = f"{event}: {words(error)}"
         if told != self._told:
             self._told = told
-            _log.warning(event, error=_words(error), exc_info=not isinstance(error, _AWAY))
+            known = isinstance(error, (AwayError, *AWAY))
+            _log.warning(event, error=words(error), exc_info=None if known else error)
 
     async def _rebuild(self, entries: list[Entry]) -> Work:
         """Spooled entries as an ordinary batch; terminals without a row get theirs now."""
@@ -254,99 +290,45 @@ class Keeper:
             item: Item
             if entry.kind is None:
                 item = Frame(entry.data, entry.records, 0, entry.variant)
+            elif entry.kind.startswith(RAW):
+                item = Raw(entry.data, entry.kind.removeprefix(RAW))
             else:
                 item = Message(entry.data, entry.text, entry.kind)
-            items.append((Drained(self._numbers[entry.protocol], entry.terminal, row), item, 0.0))
-        work = self._batcher.prepare(items, np.array([entry.received for entry in entries], np.int64))
+            items.append((Drained(self._numbers[entry.protocol], entry.terminal, registered=row >= 0), item, 0.0))
+        work = await self._batcher.prepare_in_turns(items, np.array([entry.received for entry in entries], np.int64))
         work.job.quarantined += [
             Kept(entry.terminal, entry.protocol, entry.received, entry.data, "decoder", entry.variant)
             for entry in strange
         ]
         return work
 
-    def _entries(self, work: Work) -> list[Entry]:
-        found = []
-        for (source, item, _), received in zip(work.items.each(), work.received_all.tolist(), strict=True):
-            name = self._protocols[source.protocol].name
-            if isinstance(item, Frame):
-                found.append(Entry(name, source.terminal, received, item.data, item.variant, item.records))
-            elif isinstance(item, Message):
-                found.append(Entry(name, source.terminal, received, item.data, kind=item.kind, text=item.text))
-        return found
-
-    async def _within(self, seconds: float, slot: int, act: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Do something over a slot's connection; TimeoutError after `seconds`, at once.
-
-        Cancelling a query asks the server to stop it, which takes as long as the server hangs: that is left behind.
-        """
-
-        async def acting() -> Any:
-            return await act(await self._link(slot))
-
-        task = self._loop.create_task(acting())
-        try:
-            done, _ = await asyncio.wait({task}, timeout=seconds)
-        except BaseException:
-            task.cancel()
-            raise
-        if done:
-            return task.result()
-        ending = self._loop.create_task(self._end(task, self._links.pop(slot, None)))
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
-        raise TimeoutError("no answer in time")
-
-    @staticmethod
-    async def _end(task: asyncio.Task[Any], link: Any) -> None:
-        task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # its answer came too late to matter
-        if link is not None:
-            await link.close()
-
-    async def _link(self, slot: int) -> Any:
-        link = self._links.get(slot)
-        if link is None:
-            link = await self._open_store()
-            other = self._links.setdefault(slot, link)
-            if other is not link:  # somebody was quicker
-                await link.close()
-                return other
-        return link
-
-    async def _lose(self, slot: int) -> None:
-        link = self._links.pop(slot, None)
-        if link is not None:
-            await link.close()
-
-    def _now(self) -> int:
-        return int(self._clock() * 1e6)
-
-    def _nothing(self) -> Outcome:
-        n = len(self._protocols)
-        return Outcome(np.zeros(n, np.int64), np.zeros(n, np.int64), kept=False)
-
     async def close(self) -> None:
-        """Close the store connections."""
-        for slot in list(self._links):
-            await self._lose(slot)
-        if self._ending:
-            await asyncio.wait(self._ending, timeout=1.0)
+        """Let go of the store and the spool."""
+        await self._store.close()
+        await self._aside.close()
+
+
+def _affordable(entries: list[Entry]) -> list[Entry]:
+    """As many of the first as cost no more than a live batch, but one."""
+    cost = 0
+    for count, entry in enumerate(entries):
+        cost += cost_of(entry.records, len(entry.data))
+        if count and cost > DRAIN_COST:
+            return entries[:count]
+    return entries
 
 
 class Drained:
     """Where a spooled item came from; it was acknowledged long ago."""
 
-    def __init__(self, protocol: int, terminal: str, row: int) -> None:
-        self.protocol, self.terminal, self.row = protocol, terminal, row
+    waits = False
+    link = 0
+
+    def __init__(self, protocol: int, terminal: str, *, registered: bool) -> None:
+        self.protocol, self.terminal, self.registered = protocol, terminal, registered
 
     def committed(self, items: Sequence[Item], refused: Sequence[Sequence[Quarantined]] = ()) -> None:
         """Nobody waits."""
 
     def abandoned(self) -> None:
         """It stays in the spool."""
-
-
-def _words(error: Exception) -> str:
-    return str(error).strip() or type(error).__name__

@@ -1,4 +1,4 @@
-"""Who may connect, how often an address may log in, how fast a terminal is read.
+"""Who may connect, how often an address may log in or bring new terminals, how fast a terminal is read.
 
 Everything counted here is bounded: open connections by descriptors, the rest by what was lately seen (`recent`).
 """
@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from gateway.configuration.settings import Limits
 from gateway.receive.recent import Recent
-from gateway.settings import Limits
 from protocols.records import Frame, Message, Reply
 
 DESCRIPTOR_RESERVE = 256  # for the store, the desk, logs and listeners
 KEYS = 100_000  # addresses or terminals whose rate is remembered at once, per generation: some 10 MB each
 MINUTE = 60.0
+GRANTED = 600.0  # s, at least, for which a new terminal need not ask again; longer while few come
 BURST = 1.0  # s worth of records that a rested terminal may send at once
 LONGEST_HOLD = 60.0  # s a terminal is left unread at most: below the least silence that is worth a ticket
 
@@ -105,29 +106,59 @@ class Rates(Generic[K]):
         return owed
 
 
-class LoginLimit:
-    """Logins an address may make in a minute."""
+class PerMinute:
+    """Events a key may cause in a minute; as many may come at once."""
 
-    def __init__(self, per_minute: int) -> None:
-        self._rates: Rates[str] = Rates(per_minute / MINUTE, MINUTE)
+    def __init__(self, most: int) -> None:
+        self._rates: Rates[str] = Rates(most / MINUTE, MINUTE)
 
-    def take(self, host: str, now: float) -> bool:
-        """Whether one more login is within the limit; one that is not counts for nothing."""
-        if self._rates.owed(host, now, 1) > 0:
+    def over(self, key: str, now: float) -> bool:
+        """Whether one more is above the limit."""
+        return self._rates.owed(key, now, 1) > 0
+
+    def take(self, key: str, now: float) -> bool:
+        """Whether one more is within the limit; one that is not counts for nothing."""
+        if self.over(key, now):
             return False
-        self._rates.take(host, now, 1)
+        self._rates.take(key, now, 1)
+        return True
+
+
+class RegistrationLimit:
+    """New terminals in a minute: of all addresses together, and of each.
+
+    One that was granted is granted for a while: it may have to come again until it is in the registry.
+    """
+
+    def __init__(self, together: int, per_address: int) -> None:
+        """0: no limit."""
+        self._together = PerMinute(together) if together else None
+        self._per_address = PerMinute(per_address) if per_address else None
+        self._granted: Recent[str, bool] = Recent(GRANTED, KEYS)
+
+    def take(self, terminal: str, host: str, now: float) -> bool:
+        """Whether this terminal may be registered; one that may not counts for nothing."""
+        if self._granted.get(terminal):
+            return True
+        if self._per_address is not None and self._per_address.over(host, now):
+            return False
+        if self._together is not None and not self._together.take("", now):
+            return False
+        if self._per_address is not None:
+            self._per_address.take(host, now)
+        self._granted.put(terminal, True, now)
         return True
 
 
 class Readable(Protocol):
-    """A connection that can be left unread for a while."""
+    """A conversation that can be left unread for a while."""
 
     terminal: str
 
     def hold(self) -> None:
         """Read no more; what was taken is stored and acknowledged as ever."""
 
-    def resume_reading(self) -> None:
+    def let_go(self) -> None:
         """Read on."""
 
 
@@ -139,15 +170,15 @@ class Pace:
         self._now = now
         self._held: dict[Readable, asyncio.TimerHandle] = {}
 
-    def took(self, connection: Readable, items: Sequence[Frame | Message | Reply]) -> None:
-        """Items of `connection` were committed: count their records, and hold it if they were too many."""
+    def took(self, conversation: Readable, items: Sequence[Frame | Message | Reply]) -> None:
+        """Items of `conversation` were committed: count their records, and hold it if they were too many."""
         records = sum((item.records or 1) * item.count for item in items if type(item) is Frame)
         if records:
-            self._hold(connection, self._rates.take(connection.terminal, self._now(), records))
+            self._hold(conversation, self._rates.take(conversation.terminal, self._now(), records))
 
-    def came(self, connection: Readable) -> None:
+    def came(self, conversation: Readable) -> None:
         """A terminal logged in: what it owes from before is not forgiven."""
-        self._hold(connection, self._rates.owed(connection.terminal, self._now()))
+        self._hold(conversation, self._rates.owed(conversation.terminal, self._now()))
 
     def took_datagram(self, terminal: str, items: Sequence[Frame | Message | Reply]) -> None:
         """Count records that came by datagram."""
@@ -159,23 +190,23 @@ class Pace:
         """Whether a datagram of this terminal should stay unanswered."""
         return self._rates.owed(terminal, self._now()) > 0
 
-    def _hold(self, connection: Readable, seconds: float) -> None:
-        if seconds > 0 and connection not in self._held:
-            connection.hold()
+    def _hold(self, conversation: Readable, seconds: float) -> None:
+        if seconds > 0 and conversation not in self._held:
+            conversation.hold()
             loop = asyncio.get_running_loop()
-            self._held[connection] = loop.call_later(seconds, self._release, connection)
+            self._held[conversation] = loop.call_later(seconds, self._release, conversation)
 
-    def _release(self, connection: Readable) -> None:
-        if self._held.pop(connection, None) is not None:
-            connection.resume_reading()
+    def _release(self, conversation: Readable) -> None:
+        if self._held.pop(conversation, None) is not None:
+            conversation.let_go()
 
-    def holds(self, connection: Readable) -> bool:
+    def holds(self, conversation: Readable) -> bool:
         """Whether it is left unread."""
-        return connection in self._held
+        return conversation in self._held
 
-    def forget(self, connection: Readable) -> None:
+    def forget(self, conversation: Readable) -> None:
         """It is closed."""
-        timer = self._held.pop(connection, None)
+        timer = self._held.pop(conversation, None)
         if timer is not None:
             timer.cancel()
 
@@ -184,5 +215,5 @@ class Pace:
         for timer in self._held.values():
             timer.cancel()
         held, self._held = self._held, {}
-        for connection in held:
-            connection.resume_reading()
+        for conversation in held:
+            conversation.let_go()

@@ -12,18 +12,15 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.configuration.settings import Listen
 from gateway.errors import GatewayError
+from gateway.receive.connections import Connections
 from gateway.receive.datagram import DatagramEndpoint
 from gateway.receive.front import Acceptor
-from gateway.receive.tls import server_context
-from gateway.settings import Listen
-
-if TYPE_CHECKING:
-    from gateway.receive.receiver import Receiver
+from gateway.tls import server_context
 
 _log = structlog.get_logger()
 
@@ -33,44 +30,43 @@ BACKLOG = 4096  # a fleet reconnects at once
 class Listener:
     """One `[[listen]]`: its sockets, and what serves them."""
 
-    def __init__(self, receiver: Receiver, listen: Listen, sockets: Sequence[socket.socket]) -> None:
-        self._receiver = receiver
+    def __init__(self, connections: Connections, listen: Listen, sockets: Sequence[socket.socket]) -> None:
+        self._connections = connections
         self._sockets = sockets
-        self._servers: list[Acceptor | asyncio.DatagramTransport] = []
+        self._servers: list[Acceptor | DatagramEndpoint] = []
         self._left: list[Acceptor] = []  # they accept no more, but connections of theirs are on their way
         self.listen = listen
         self.bound = [_spelled(sock.getsockname()) for sock in sockets]
 
     @classmethod
-    async def bind(cls, receiver: Receiver, listen: Listen) -> Listener:
-        """Take the address.
+    async def bind(cls, connections: Connections, listen: Listen, *, shared: bool) -> Listener:
+        """Take the address; `shared`: with other processes.
 
         Raises
         ------
         GatewayError
             If it is not to be had.
         """
-        return cls(receiver, listen, await _bind(listen, shared=receiver.shared))
+        return cls(connections, listen, await _bind(listen, shared=shared))
 
-    async def serve(self, listen: Listen, context: ssl.SSLContext | None) -> None:
+    def serve(self, listen: Listen, context: ssl.SSLContext | None) -> None:
         """Serve `listen` from now on, in place of what was served before; at the same address."""
         before, self._servers = self._servers, []
         for sock in self._sockets:
-            self._servers.append(await self._serve(sock.dup(), listen, context))
+            self._servers.append(self._serve(sock.dup(), listen, context))
         self._stop(before)
         self.listen = listen
 
-    async def _serve(
+    def _serve(
         self, sock: socket.socket, listen: Listen, context: ssl.SSLContext | None
-    ) -> Acceptor | asyncio.DatagramTransport:
-        receiver, loop = self._receiver, asyncio.get_running_loop()
-        number = next(n for n, p in enumerate(receiver.protocols) if p.name == listen.protocol)
+    ) -> Acceptor | DatagramEndpoint:
+        connections = self._connections
+        number = next(n for n, p in enumerate(connections.conversations.protocols) if p.name == listen.protocol)
         if listen.transport == "udp":
-            transport, _ = await loop.create_datagram_endpoint(lambda: DatagramEndpoint(receiver, number), sock=sock)
-            return transport
-        return Acceptor(receiver, number, sock, context=context, proxies=listen.proxy_protocol_from)
+            return DatagramEndpoint(connections, number, sock)
+        return Acceptor(connections, number, sock, context=context, proxies=listen.proxy_protocol_from)
 
-    def _stop(self, servers: Sequence[Acceptor | asyncio.DatagramTransport]) -> None:
+    def _stop(self, servers: Sequence[Acceptor | DatagramEndpoint]) -> None:
         for server in servers:
             server.close()
         left = self._left + [server for server in servers if isinstance(server, Acceptor)]
@@ -78,7 +74,7 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Take no more connections; datagrams are still received, and answered to, until `close`."""
-        tcp = [server for server in self._servers if not isinstance(server, asyncio.DatagramTransport)]
+        tcp = [server for server in self._servers if not isinstance(server, DatagramEndpoint)]
         self._stop(tcp)
         if tcp:
             for sock in self._sockets:
@@ -114,8 +110,10 @@ class Change:
 class Listeners:
     """All listeners of the process."""
 
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
+    def __init__(self, connections: Connections, *, shared: bool) -> None:
+        """`shared`: other processes receive on the same ports."""
+        self._connections = connections
+        self._shared = shared
         self._all: list[Listener] = []
         self._removed: list[Listener] = []
 
@@ -145,7 +143,7 @@ class Listeners:
                 if listener is not None:
                     old.remove(listener)
                 else:
-                    listener = await Listener.bind(self._receiver, entry)
+                    listener = await Listener.bind(self._connections, entry, shared=self._shared)
                     added.append(listener)
                 served.append((listener, entry, context))
         except GatewayError:
@@ -154,13 +152,13 @@ class Listeners:
             raise
         return Change(served, added, old)
 
-    async def apply(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:
         """Serve as prepared."""
         self._all = [listener for listener, _, _ in change.served]
         for listener, entry, context in change.served:
             new = listener in change.added
             if new or context is not None or entry != listener.listen:
-                await listener.serve(entry, context)
+                listener.serve(entry, context)
             if new:
                 for address in listener.bound:
                     _log.info("listening", protocol=entry.protocol, transport=entry.transport, address=address)
@@ -199,7 +197,9 @@ def _spelled(name: tuple[str, int]) -> str:
 
 
 def _taken(listen: Listen, error: OSError) -> GatewayError:
-    return GatewayError(f"cannot listen on {listen.address} ({listen.protocol}): {error.strerror}; take another")
+    return GatewayError(
+        f"cannot listen on {listen.address} ({listen.protocol}): {error.strerror}; take another listen.address"
+    )
 
 
 async def _bind(listen: Listen, *, shared: bool) -> list[socket.socket]:

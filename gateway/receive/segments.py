@@ -21,18 +21,20 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 MAGIC = b"dozor1\n\0"
+RAW = "raw: "
 _HEAD = struct.Struct("<II")
 _END = struct.Struct("<8sQQ")
 _END_MARK = b"dozorend"
 END_BYTES = _END.size + 4
-_NAME = re.compile(r"[0-9]{8,18}\.spool", re.ASCII)
+_NAME = re.compile(r"[0-9]{8,18}\.spool")
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True):
     """A frame or message as it came: enough to send it through the ordinary pipeline later.
 
-    `received` is µs since the Unix epoch; `records` as the frame claims; `kind` is set for messages only. What cannot
-    be read has neither protocol nor terminal: its bytes are kept as they are.
+    `received` is µs since the Unix epoch; `records` as the frame claims; `kind` is set for messages only, and as `RAW`
+    and the reason for what is kept as it came. What cannot be read has neither protocol nor terminal: its bytes are
+    kept as they are.
     """
 
     protocol: str

@@ -19,6 +19,7 @@ from gateway.receive.disk import Directory, Disk
 from gateway.receive.segments import (
     END_BYTES,
     MAGIC,
+    RAW,
     Entry,
     measure,
     pack,
@@ -29,7 +30,7 @@ from gateway.receive.segments import (
     unpack,
 )
 
-__all__ = ["Directory", "Disk", "Entry", "Spool", "SpoolFullError"]
+__all__ = ["RAW", "Directory", "Disk", "Entry", "Spool", "SpoolFullError"]
 
 _log = structlog.get_logger()
 

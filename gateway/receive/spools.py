@@ -61,6 +61,8 @@ class SpoolLock:
     def release(self) -> None:
         """Let go; harmless when not held."""
         if self._descriptor >= 0:
+            # Said, not left to `close`: a child that is just being started has the descriptor until its program runs.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = -1
 

@@ -7,8 +7,9 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from gateway.simulator.fleet import TerminalSpec
 from gateway.simulator.scenario import FaultPlan, Scenario
+from protocols.registry import PROTOCOLS, terminals
+from protocols.terminals import TerminalSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,8 @@ class Release:
 GRACE_DAYS = 30
 RELEASES = tuple(
     Release(model, version, age, mark)
-    for model, versions in {
-        "FMC130": ("03.25.14_03", "03.27.02_00", "03.27.07_00", "03.29.00_05", "03.30.01_01"),
-        "FMB920": ("03.25.15_00", "03.27.01_02", "03.27.05_01", "03.28.03_04", "03.29.02_00"),
-        "FMC650": ("03.00.09_00", "03.01.00_02", "03.01.02_00", "03.02.01_01", "03.02.04_00"),
-        "protocol:omnicomm": ("287", "301", "305", "312", "318"),
-        "KIT-2": ("KIT-2.9.4", "KIT-2.12.0", "KIT-2.12.1", "KIT-2.14.3", "KIT-2.15.0"),
-        "NavTrack-5": ("5.0.11", "5.2.0", "5.2.1", "5.4.7", "5.5.0"),
-    }.items()
+    for name in PROTOCOLS
+    for model, versions in terminals(name)["tcp"].models.items()
     for version, age, mark in zip(versions, (700, 400, 370, 150, 9), ("", "critical", "broken", "", ""), strict=True)
 )
 _BY_MARK = {"outdated": 0, "critical": 1, "broken": 2}

@@ -17,6 +17,8 @@ import random
 from dataclasses import dataclass
 
 from gateway.simulator.scenario import PROFILES, Scenario
+from protocols.registry import PROTOCOLS, terminals
+from protocols.terminals import FuelReading, Reading, TerminalSpec
 
 # Where depots stand: a fleet in five towns draws readable tracks.
 _DEPOTS = (
@@ -29,56 +31,6 @@ _DEPOTS = (
 _METRES_PER_DEGREE = 111_320.0
 _ROAM = 12_000.0  # metres from the depot where a vehicle turns back
 _FIX_LOST = -1e9
-
-
-@dataclass(slots=True)
-class FuelReading:
-    """Raw code 0…4095 and °C; `status` as Omnicomm numbers it: 2 = good, 3 = no data."""
-
-    level: int
-    temperature: int
-    status: int = 2
-
-
-@dataclass(slots=True)
-class Reading:
-    """What a terminal knows at one moment.
-
-    `time` ms since the epoch; `lat`, `lon` in 1e-7 degrees, the last valid fix while `satellites` is 0;
-    `altitude` m, `speed` km/h, `course` degrees; voltages in mV; `gsm` 0…5; `odometer` and `step` (since the last
-    reading) in m; `changed` the ignition has just changed; `state` for people.
-    """
-
-    time: int
-    lat: int
-    lon: int
-    altitude: int
-    speed: int
-    course: int
-    satellites: int
-    ignition: bool
-    moving: bool
-    changed: bool
-    external: int
-    battery: int
-    gsm: int
-    odometer: int
-    step: int
-    rpm: int
-    fuel: tuple[FuelReading, ...]
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class TerminalSpec:
-    """Who a terminal is; `identity` is what the gateway will call it, `number` the Omnicomm id."""
-
-    index: int
-    protocol: str
-    identity: str
-    model: str
-    profile: str
-    transport: str = "tcp"
 
 
 @dataclass(slots=True)
@@ -101,6 +53,7 @@ class Vehicle:
         # Not for secrets: a seeded generator is the point.
         self._rng = rng = random.Random(f"{scenario.seed}/{spec.protocol}/{spec.index}/vehicle")  # noqa: S311
         self.spec = spec
+        self._resolution = terminals(spec.protocol)[spec.transport].resolution
         own = 1 + rng.uniform(-scenario.intervals.spread, scenario.intervals.spread)
         self.interval = {
             "driving": scenario.intervals.moving * own,
@@ -156,7 +109,7 @@ class Vehicle:
         # Jitter of a twentieth: real terminals are regular, but no metronomes.
         self.due = min(at + every * rng.uniform(0.95, 1.05), max(self._until, at + min(every, 1.0)))
         # Strictly rising in the wire's own resolution: no two records of a terminal share a time.
-        unit = 1 if self.spec.protocol == "teltonika" else 1000
+        unit = self._resolution
         self._time = max((start_ms + round(at * 1000)) // unit, self._time + 1)
         fixed = self._has_fix(at)
         if fixed:
@@ -249,31 +202,6 @@ class Vehicle:
         return round(lat_now * 1e7), round(lon_now * 1e7)
 
 
-def luhn(digits: str) -> str:
-    """The check digit of an IMEI's first fourteen digits."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (2 if place % 2 == 0 else 1)
-        total += value - 9 if value > 9 else value
-    return str(-total % 10)
-
-
-_MODELS = {
-    "teltonika": ("FMC130", "FMB920", "FMC650"),
-    "omnicomm": ("protocol:omnicomm",),
-    "wialon-ips": ("KIT-2", "NavTrack-5"),
-}
-_TACS = {"teltonika": "35693803", "wialon-ips": "86253104"}
-
-
-def _identity(protocol: str, base: int, index: int) -> str:
-    serial = (base + index) % 1_000_000
-    if protocol == "omnicomm":
-        return str(300_000_000 + serial)
-    body = f"{_TACS[protocol]}{serial:06d}"
-    return body + luhn(body)
-
-
 def _shares(weights: list[float], total: int) -> list[int]:
     """Split `total` by weight, remainders to the largest fractions."""
     whole = sum(weights)
@@ -290,11 +218,15 @@ def make_fleet(scenario: Scenario) -> list[TerminalSpec]:
 
     One protocol alone gets the same terminals for the same seed whatever the other weights are.
     """
-    names = [name for name in ("teltonika", "omnicomm", "wialon-ips") if scenario.mix.get(name, 0) > 0]
+    names = [name for name in PROTOCOLS if scenario.mix.get(name, 0) > 0]
     specs = []
     for name, count in zip(names, _shares([scenario.mix[name] for name in names], scenario.terminals), strict=True):
         rng = random.Random(f"{scenario.seed}/{name}/fleet")  # noqa: S311 - seeded on purpose
         base = rng.randrange(1_000_000)
+        sides = terminals(name)
+        transport = scenario.transport if scenario.transport in sides else "tcp"
+        kind = sides[transport]
+        models = tuple(kind.models)
         weights = [getattr(scenario.profiles, profile) for profile in PROFILES]
         profiles = [p for p, n in zip(PROFILES, _shares(weights, count), strict=True) for _ in range(n)]
         rng.shuffle(profiles)
@@ -302,10 +234,10 @@ def make_fleet(scenario: Scenario) -> list[TerminalSpec]:
             TerminalSpec(
                 index=index,
                 protocol=name,
-                identity=_identity(name, base, index),
-                model=_MODELS[name][(base + index) % len(_MODELS[name])],
+                identity=kind.identity((base + index) % 1_000_000),
+                model=models[(base + index) % len(models)],
                 profile=profiles[index],
-                transport=scenario.transport if name == "teltonika" else "tcp",
+                transport=transport,
             )
             for index in range(count)
         ]

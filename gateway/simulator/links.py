@@ -12,12 +12,11 @@ import time
 from typing import cast
 
 from gateway.simulator.fleet import Vehicle
-from gateway.simulator.teltonika import TeltonikaUdpTerminal
-from gateway.simulator.terminals import Terminal
 from gateway.simulator.truth import Truth
+from protocols.terminals import Terminal
 
 # Terminals in the field wait minutes; here a restarted server must be found again at once.
-_FIRST_RETRY, _LAST_RETRY = 0.3, 3.0
+FIRST_RETRY, _LAST_RETRY = 0.3, 3.0
 
 
 class Clock:
@@ -62,7 +61,7 @@ class Link(asyncio.Protocol):
         self.on_air = True
         self.first_connected_at: float | None = None
         self._rng = random.Random(f"{seed}/{terminal.spec.identity}/link")  # noqa: S311 - seeded on purpose
-        self._retry = _FIRST_RETRY
+        self._retry = FIRST_RETRY
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
@@ -219,7 +218,7 @@ class Link(asyncio.Protocol):
         """The server's words; a terminal that hangs still has its modem take them."""
         self.terminal.receive(data, self.clock.now())
         if self.terminal.ready:
-            self._retry = _FIRST_RETRY
+            self._retry = FIRST_RETRY
         self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -230,7 +229,7 @@ class Link(asyncio.Protocol):
 
 
 class UdpLink(Link):
-    """A Teltonika terminal over UDP: a datagram at a time, sent again when its answer is late."""
+    """A terminal over UDP: a datagram at a time, sent again when its answer is late."""
 
     def __init__(
         self, vehicle: Vehicle, terminal: Terminal, target: tuple[str, int], clock: Clock, truth: Truth, seed: int
@@ -266,7 +265,7 @@ class UdpLink(Link):
     def _pump(self) -> None:
         if self._socket is None or not self.powered:
             return
-        for datagram in cast("TeltonikaUdpTerminal", self.terminal).datagrams(self.clock.now()):
+        for datagram in self.terminal.datagrams(self.clock.now()):
             self._socket.sendto(datagram)
         if self.terminal.wants_close:
             self._socket.close()

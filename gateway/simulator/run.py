@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Mapping
 
+from gateway.mqtt import Broker
 from gateway.simulator.faults import PlannedFault, plan_faults
-from gateway.simulator.fleet import TerminalSpec, Vehicle, make_fleet
+from gateway.simulator.fleet import Vehicle, make_fleet
 from gateway.simulator.links import Clock, Link, UdpLink
-from gateway.simulator.omnicomm import OmnicommTerminal
+from gateway.simulator.mqtt import MqttLink
 from gateway.simulator.scenario import Scenario, ScenarioError, parse_target
-from gateway.simulator.teltonika import TeltonikaTerminal, TeltonikaUdpTerminal
-from gateway.simulator.terminals import Terminal
-from gateway.simulator.truth import Fault, SentRecord, Truth
-from gateway.simulator.wialon_ips import WialonIpsTerminal
+from gateway.simulator.truth import Fault, Truth
+from protocols.registry import terminals
+from protocols.terminals import SentRecord, Terminal, TerminalSpec
 
-TERMINALS: dict[str, type[Terminal]] = {
-    "teltonika": TeltonikaTerminal,
-    "omnicomm": OmnicommTerminal,
-    "wialon-ips": WialonIpsTerminal,
-}
 _DRAIN = 5.0  # seconds at the end in which acks that are owed may still come
 _DRAIN_STEP = 0.02
+_FAREWELL = 2.0  # s for brokers to hear that a terminal goes
 
 
 def expected_row(record: SentRecord) -> dict[str, object]:
@@ -29,13 +26,15 @@ def expected_row(record: SentRecord) -> dict[str, object]:
 
     `archive` is None where either is right: the record went out live and, unanswered, again as archive.
     """
-    return TERMINALS[record.spec.protocol].expected(record)
+    return terminals(record.spec.protocol)[record.spec.transport].expected(record)
 
 
 def make_terminal(spec: TerminalSpec, truth: Truth, firmware: str, scenario: Scenario) -> Terminal:
     """The terminal's side for one vehicle."""
-    kind = TeltonikaUdpTerminal if spec.transport == "udp" else TERMINALS[spec.protocol]
-    return kind(spec, truth, firmware=firmware, window=scenario.window, frame_records=scenario.frame_records)
+    kind = terminals(spec.protocol)[spec.transport]
+    made = kind(spec, truth, firmware=firmware, window=scenario.window, frame_records=scenario.frame_records)
+    made.answers, made.delay = scenario.answers.of(spec.index), scenario.answers.delay
+    return made
 
 
 class FleetRun:
@@ -79,16 +78,22 @@ class FleetRun:
         scenario = self.scenario
         count = len(self.fleet)
         awake = [i for i, spec in enumerate(self.fleet) if spec.profile != "sleeping"]
+        carried = self._carried()
         step = max(1, round(1 / scenario.archive.share)) if scenario.archive.share > 0 else 0
         with_backlog = set(awake[::step]) if step else set()
         victims = {fault.terminal for fault in self.planned if fault.kind == "silence"}
         for index, spec in enumerate(self.fleet):
             terminal = make_terminal(spec, self.truth, self.firmware[index], scenario)
+            vehicle, target = Vehicle(spec, scenario), self._targets[spec.protocol]
+            if index in carried:
+                target = parse_target(scenario.broker)
+            link: Link
             kind = UdpLink if spec.transport == "udp" else Link
-            link = kind(
-                Vehicle(spec, scenario), terminal, self._targets[spec.protocol], clock, self.truth, scenario.seed
-            )
-            if kind is Link:
+            if isinstance(target, Broker):
+                link = MqttLink(vehicle, terminal, target, clock, self.truth, scenario.seed)
+            else:
+                link = kind(vehicle, terminal, target, clock, self.truth, scenario.seed)
+            if type(link) is Link:
                 link.ack_timeout = scenario.ack_timeout
             self.links.append(link)
             link.start(scenario.ramp * index / count, scenario.archive.records if index in with_backlog else 0)
@@ -96,6 +101,14 @@ class FleetRun:
                 link.lose_link(scenario.link_loss.every, scenario.link_loss.length)
         for fault in self.planned:
             self._timers.append(loop.call_at(clock.at(fault.at), self._inject, fault))
+
+    def _carried(self) -> set[int]:
+        """Those that publish to the scenario's broker: none of which the firmware matters, which nobody asks there."""
+        scenario = self.scenario
+        told = {fault.terminal for fault in self.planned if fault.kind == "firmware"}
+        able = [n for n, spec in enumerate(self.fleet) if n not in told and spec.transport == "tcp"]
+        count = min(len(able), math.ceil(scenario.broker_share * len(self.fleet)))
+        return {able[n * len(able) // count] for n in range(count)}
 
     def _inject(self, planned: PlannedFault) -> None:
         link = self.links[planned.terminal]
@@ -139,5 +152,8 @@ class FleetRun:
             await asyncio.sleep(_DRAIN_STEP)
         for link in self.links:
             link.close()
+        ending = [link.ending for link in self.links if isinstance(link, MqttLink) and link.ending is not None]
+        if ending:
+            await asyncio.wait(ending, timeout=_FAREWELL)
         await asyncio.sleep(0)  # let the transports say that they are closed
         await asyncio.sleep(0)

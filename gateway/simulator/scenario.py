@@ -6,23 +6,23 @@ asleep); a demo or a test shortens them.
 
 from __future__ import annotations
 
-import math
-import re
-import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-PROTOCOLS = ("teltonika", "omnicomm", "wialon-ips")
+from gateway.configuration.values import seconds_of
+from gateway.mqtt import Broker, parse_url
+from protocols.registry import PROTOCOLS, served, terminals
+from ticketing.toml_source import NotTomlError, TomlSource, Where, where_and_what
+
 PROFILES = ("driving", "idling", "parked", "sleeping")
 
 Seconds = float
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class ScenarioError(ValueError):
@@ -71,6 +71,24 @@ class LinkLoss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: Share = 1.0
 
 
+class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How vehicles answer commands: shares of them that do so late (by `delay` seconds), never, twice; else at once."""
+
+    late: Share = 0.0
+    never: Share = 0.0
+    twice: Share = 0.0
+    delay: _Positive = 20.0
+
+    def of(self, index: int) -> str:
+        """How the vehicle at that position in the fleet does."""
+        place = index % 100
+        for words, share in (("late", self.late), ("never", self.never), ("twice", self.twice)):
+            if place < share * 100:
+                return words
+            place -= round(share * 100)
+        return "at once"
+
+
 class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One kind of fault for `count` terminals, or for those whose positions in the fleet `terminals` lists.
 
@@ -94,9 +112,15 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profiles: tuple[Literal["driving", "idling", "parked", "sleeping"], ...] = ("driving", "idling", "parked")
 
 
-class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A fleet. `mix` are weights by protocol, `targets` host:port by protocol.
+def mixed(protocols: Iterable[str]) -> dict[str, float]:
+    """The weights of a fleet that speaks all of these."""
+    return {name: terminals(name)["tcp"].weight for name in protocols}
 
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A fleet. `mix` are weights by protocol, `targets` host:port by protocol, or a broker's mqtt://host:port.
+
+    `broker` : a broker besides, to which a part of the fleet, `broker_share`, publishes in place of connecting;
     `frame_records` : at most so many records in one frame of live data (a backlog goes in larger ones);
     `window` : frames in flight before an ack is awaited (real terminals: 1);
     `ramp` : all terminals have connected within so many seconds.
@@ -106,15 +130,16 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     terminals: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
     duration: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     transport: Literal["tcp", "udp"] = "tcp"
-    mix: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = msgspec.field(
-        default_factory=lambda: {"teltonika": 4.0, "omnicomm": 3.0, "wialon-ips": 3.0}
-    )
+    mix: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = msgspec.field(default_factory=lambda: mixed(served()))
     targets: dict[str, str] = {}
+    broker: str = ""
+    broker_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     intervals: Intervals = Intervals()
     profiles: Profiles = Profiles()
     archive: Archive = Archive()
     no_fix: NoFix = NoFix()
     link_loss: LinkLoss = LinkLoss()
+    answers: Answers = Answers()
     frame_records: Annotated[int, msgspec.Meta(ge=1, le=50)] = 1
     window: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     ramp: Annotated[float, msgspec.Meta(ge=0)] = 2.0
@@ -124,13 +149,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def parse_duration(text: str) -> float:
     """Seconds from a number or a text such as "90s" or "1.5m"; raises `ScenarioError`."""
-    value = _durations(text)
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            value = math.nan
-    if not isinstance(value, float) or not 0 <= value < math.inf:
+    value = seconds_of(text)
+    if value is None or value < 0:
         raise ScenarioError(f"{text!r} is no duration: write seconds, or for example 90s, 15m")
     return value
 
@@ -141,55 +161,83 @@ def _durations(value: object) -> object:
         return {key: _durations(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_durations(item) for item in value]
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match:
-            return float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, str) and (seconds := seconds_of(value)) is not None:
+        return seconds
     return value
 
 
-def parse_scenario(text: str, name: str = "scenario") -> Scenario:
+def parse_scenario(text: str | bytes, name: str = "scenario") -> Scenario:
     """Read a scenario from TOML.
 
     Raises
     ------
     ScenarioError
-        Not TOML, an unknown key, a value outside its range, a mix or profiles without any weight.
+        Not TOML, an unknown key, a value outside its range, a mix or profiles without any weight; with FILE:LINE.
     """
     try:
-        scenario = msgspec.convert(_durations(tomllib.loads(text)), Scenario, strict=True)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{name}: not TOML: {error}: correct the syntax") from error
+        source = TomlSource(text.encode() if isinstance(text, str) else text)
+    except NotTomlError as error:
+        raise ScenarioError(f"{name}:{error.line}: not TOML: {error.detail}: correct the syntax") from error
+
+    def wrong(where: Where, what: str) -> ScenarioError:
+        key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where).removeprefix(".")
+        return ScenarioError(f"{name}:{source.line(where)}: {key}{': ' if key else ''}{what}")
+
+    try:
+        scenario = msgspec.convert(_durations(source.content), Scenario, strict=True)
     except msgspec.ValidationError as error:
-        raise ScenarioError(f"{name}: {error}: see docs/simulator.md for keys and ranges") from error
+        where, what = where_and_what(str(error))
+        raise wrong(where, f"{what}: see docs/simulator.md for keys and ranges") from error
     for table, names in (("mix", scenario.mix), ("targets", scenario.targets)):
         if unknown := sorted(set(names) - set(PROTOCOLS)):
-            raise ScenarioError(f"{name}: {table}.{unknown[0]}: unknown protocol: known are {', '.join(PROTOCOLS)}")
+            raise wrong((table, unknown[0]), f"unknown protocol: known are {', '.join(PROTOCOLS)}")
     if sum(scenario.mix.values()) <= 0:
-        raise ScenarioError(f"{name}: mix: no protocol has a weight: give at least one a number above 0")
+        raise wrong(("mix",), "no protocol has a weight: give at least one a number above 0")
     if sum(getattr(scenario.profiles, key) for key in PROFILES) <= 0:
-        raise ScenarioError(f"{name}: profiles: no profile has a weight: give at least one a number above 0")
+        raise wrong(("profiles",), "no profile has a weight: give at least one a number above 0")
     for protocol, target in scenario.targets.items():
         try:
             parse_target(target)
         except ScenarioError as error:
-            raise ScenarioError(f"{name}: targets.{protocol}: {error}") from error
-    if scenario.transport == "udp" and any(weight and key != "teltonika" for key, weight in scenario.mix.items()):
-        raise ScenarioError(f'{name}: transport: "udp" is for teltonika alone: set mix = {{teltonika = 1}}')
+            raise wrong(("targets", protocol), str(error)) from error
+    if scenario.broker or scenario.broker_share:
+        try:
+            if not isinstance(parse_target(scenario.broker), Broker):
+                raise ScenarioError("that is no mqtt://HOST:PORT: write for example mqtt://127.0.0.1:1883")
+        except ScenarioError as error:
+            raise wrong(("broker",), str(error)) from error
+    if unable := not_over_udp(scenario):
+        raise wrong(("transport",), f'{unable} has no "udp" here: give a mix of {over_udp()} alone')
     return scenario
+
+
+def over_udp() -> str:
+    """Who can be simulated over UDP, in words."""
+    return ", ".join(name for name in PROTOCOLS if "udp" in terminals(name))
+
+
+def not_over_udp(scenario: Scenario) -> str:
+    """The first protocol of the mix that has no terminal over the scenario's UDP; empty: all have."""
+    used = (key for key, weight in scenario.mix.items() if weight > 0)
+    return next((key for key in used if scenario.transport not in terminals(key)), "")
 
 
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario file; raises `ScenarioError` also when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path}: cannot be read: {error}") from error
-    return parse_scenario(text, str(path))
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read: {error.strerror}: name a readable file") from error
+    return parse_scenario(raw, str(path))
 
 
-def parse_target(text: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port` → (host, port); raises `ScenarioError`."""
+def parse_target(text: str) -> tuple[str, int] | Broker:
+    """`host:port` or `[v6]:port` → (host, port), `mqtt://…` → a broker; raises `ScenarioError`."""
+    if text.startswith("mqtt"):
+        broker = parse_url(text)
+        if broker is None or broker.secure:  # what a terminal's certificate is, nobody has said
+            raise ScenarioError("that is no mqtt://HOST:PORT: write for example mqtt://127.0.0.1:1883")
+        return broker
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ScenarioError(f"{text!r} is no HOST:PORT: write for example 127.0.0.1:5027")

@@ -6,36 +6,17 @@ would have made a terminal erase something else than it sent, or that no termina
 
 from __future__ import annotations
 
-import datetime
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from gateway.simulator.fleet import Reading, TerminalSpec
+from protocols.terminals import SentRecord
+from ticketing import moments
 
 _MAX_VIOLATIONS = 1000  # one wrong server repeats itself; the rest is only counted
 _MAX_LATENCIES = 500_000  # the latest ones; 2 MB
-
-
-@dataclass(slots=True)
-class SentRecord:
-    """One record of one terminal, made once and sent one or more times.
-
-    `archive` : as its frame was marked; None when it went out both ways (sent live, again as archive).
-    `expected` : filled by `Truth.expected` from the reading, in the units of the view `telemetry`.
-    """
-
-    spec: TerminalSpec
-    reading: Reading
-    archive: bool | None = None
-    sends: int = 0
-    acked: bool = False
-
-    def mark_sent(self, archive: bool) -> None:
-        """The record leaves in a frame."""
-        self.archive = archive if self.sends == 0 or self.archive == archive else None
-        self.sends += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +51,7 @@ class Fault:
 
 def iso(seconds: float) -> str:
     """Unix seconds → ISO text in UTC with milliseconds."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moments.iso(datetime.fromtimestamp(seconds, UTC))
 
 
 @dataclass(slots=True)
@@ -135,6 +115,7 @@ class Truth:
             "records_sent",
             "records_acked",
             "records_dropped",
+            "commands_heard",
             "commands_answered",
         )
         protocols = sorted({protocol for protocol, _ in self.counts})

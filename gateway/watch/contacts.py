@@ -1,153 +1,146 @@
-"""What a committed batch says of each terminal: when it was heard, whether live, and its ignition.
+"""What committed batches say to the watch, and how receiving processes tell it: contacts, and each detector's summary.
 
-One element per terminal and arrival. It packs into 13 bytes, so receiving processes can tell the watch cheaply.
+One element a contact in every array: 20 bytes for the contact itself, and what detectors add (silence two bytes, modem
+and identity ten; the others are sparse, and add nothing where nothing of theirs is told).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import structlog
 
-from gateway.receive.pipeline import Committed
-from gateway.watch.gaps import Rows, runs
-from protocols.records import IGNITION_KNOWN, IGNITION_ON, TIME_UNKNOWN
+from detectors.columns import Array, Columns, Contacts, Indices, by_terminal
+from detectors.detector import Detector, Summary
+from detectors.gaps import Rows, runs
 
-Int64s: TypeAlias = NDArray[np.int64]
-Int32s: TypeAlias = NDArray[np.int32]
-Columns: TypeAlias = tuple[Int32s, Int64s, Int32s, Int64s, Int64s, NDArray[np.int16]]
+_log = structlog.get_logger()
 
-LIVE_WITHIN = 15 * 60 * 1_000_000  # µs between a record's own time and its arrival
-_FAR = 1 << 61  # µs: what a record claims is bounded, so that its distance to now is an int64
-_PACKED = np.dtype([("terminal", "<i4"), ("received", "<i8"), ("told", "i1")])  # told: ignition, +8 when live
-_LIVE = 8
-
-
-def columns_of(batch: Committed) -> Columns:
-    """What `Fleet.note` takes of a committed batch; terminals that have no row (yet) have no state."""
-    rows = batch.rows
-    frames = batch.frame_terminal >= 0
-    if frames.all():
-        return (
-            batch.frame_terminal, batch.frame_received, rows.terminal, rows.time, rows.received, rows.batch.flags,
-        )  # fmt: skip
-    records = rows.terminal >= 0
-    return (
-        batch.frame_terminal[frames], batch.frame_received[frames], rows.terminal[records], rows.time[records],
-        rows.received[records], rows.batch.flags[records],
-    )  # fmt: skip
+_CONTACTS: dict[str, np.dtype[Any]] = {
+    "terminal": np.dtype("<i4"),
+    "received": np.dtype("<i8"),
+    "own": np.dtype("<i8"),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Contacts:
-    """Arrays, shape (n,), sorted by terminal, then arrival (µs since the Unix epoch).
+class Told:
+    """Contacts, and by detector's kind the arrays of its summary; one whose `reduce` failed is left out."""
 
-    `live`: a record was of now; `ignition`: that of the newest record in its own time: -1 not told, 0 on, 1 off.
-    """
-
-    terminal: Rows
-    received: Int64s
-    live: NDArray[np.bool_]
-    ignition: NDArray[np.int8]
+    contacts: Contacts
+    summaries: Mapping[str, Summary]  # of a sparse one that is left out all is zero
 
     def __len__(self) -> int:
-        return len(self.terminal)
+        return len(self.contacts)
 
-    def pack(self) -> bytes:
-        """As bytes, for `unpack`."""
-        packed = np.empty(len(self), _PACKED)
-        packed["terminal"], packed["received"] = self.terminal, self.received
-        packed["told"] = self.ignition + _LIVE * self.live
-        return packed.tobytes()
+    @property
+    def nbytes(self) -> int:
+        """Bytes that `pack` makes of it."""
+        each = sum(dtype.itemsize for dtype in _CONTACTS.values())
+        return each * len(self) + sum(array.nbytes for its in self.summaries.values() for array in its.values())
 
-    def newest(self) -> Contacts:
-        """Each terminal's last contact and its last live one."""
-        starts, sizes = runs(self.terminal)
+    def __getitem__(self, chosen: Any) -> Told:
+        summaries = {kind: {n: array[chosen] for n, array in its.items()} for kind, its in self.summaries.items()}
+        return Told(self.contacts[chosen], summaries)
+
+    def newest(self) -> Told:
+        """Each terminal's last contact, its last live one, and the last with the newest time told."""
+        contacts = self.contacts
         kept = np.zeros(len(self), np.bool_)
-        kept[starts + sizes - 1] = True
-        live = np.flatnonzero(self.live)
-        if len(live):
-            starts, sizes = runs(self.terminal[live])
-            kept[live[starts + sizes - 1]] = True
-        return Contacts(self.terminal[kept], self.received[kept], self.live[kept], self.ignition[kept])
+        kept[contacts.last] = True
+        kept[_ends(contacts.terminal, np.flatnonzero(contacts.live))] = True
+        kept[_ends(contacts.terminal, np.lexsort((contacts.own, contacts.terminal)))] = True
+        return self[kept]
+
+    def pack(self) -> dict[str, bytes]:
+        """As named bytes, for `unpack`."""
+        packed = {name: getattr(self.contacts, name).astype(dtype).tobytes() for name, dtype in _CONTACTS.items()}
+        for kind, summary in self.summaries.items():
+            packed |= {f"{kind}.{name}": array.tobytes() for name, array in summary.items()}
+        return packed
 
 
-def contacts(
-    frame_terminal: Int32s,
-    frame_received: Int64s,
-    record_terminal: Int32s,
-    record_time: Int64s,
-    record_received: Int64s,
-    record_flags: NDArray[np.int16],
-) -> Contacts:
-    """Reduce frames and their records; arguments as in `Fleet.apply`."""
-    terminal, received = frame_terminal.astype(np.int64), frame_received
-    live = np.zeros(len(terminal), np.bool_)
-    ignition = np.full(len(terminal), -1, np.int8)
-    if len(record_terminal):
-        # The records of a frame lie together: reduce them before anything is sorted.
-        starts, lengths = runs(record_terminal, record_received)
-        time = np.minimum(np.maximum(record_time, -_FAR), _FAR)
-        time = np.where(record_time == TIME_UNKNOWN, record_received, time)
-        newest = time == np.repeat(np.maximum.reduceat(time, starts), lengths)
-        told = np.where(record_flags & IGNITION_ON, 0, 1)
-        told = np.where((record_flags & IGNITION_KNOWN != 0) & newest, told, -1)
-        recent = np.logical_or.reduceat(np.abs(record_received - time) <= LIVE_WITHIN, starts)
-        told = np.maximum.reduceat(told, starts).astype(np.int8)
-        heads, at = record_terminal[starts], record_received[starts]
-        if np.array_equal(heads, frame_terminal) and np.array_equal(at, frame_received):
-            live, ignition = recent, told  # the usual batch: each frame with its records, in the same order
+def summarise(columns: Columns, detectors: Iterable[type[Detector]]) -> Told:
+    """What a batch says to the watch."""
+    summaries: dict[str, Summary] = {}
+    for detector in detectors:
+        try:
+            told = detector.reduce(columns)
+        except Exception:  # a bug in one detector: the others, and the contacts, are told
+            _log.exception("a detector failed", detector=detector.kind, step="reduce")
+            continue
+        if detector.sparse:
+            told = {name: array for name, array in told.items() if array.any()}
+            if told:
+                nothing = np.zeros(len(columns.contacts), np.int8)
+                told = {name: told.get(name, nothing) for name in detector.summary}
+        if told:
+            summaries[detector.kind] = {name: told[name].astype(dtype) for name, dtype in detector.summary.items()}
+    return Told(columns.contacts, summaries)
+
+
+def merge(parts: Iterable[Told], sparse: Collection[str] = ()) -> list[Told]:
+    """Those with the same detectors' summaries as one; who lacks that of a `sparse` one told nothing of it."""
+    alike: dict[tuple[str, ...], list[Told]] = {}
+    for part in parts:
+        alike.setdefault(tuple(kind for kind in part.summaries if kind not in sparse), []).append(part)
+    return [_joined([_whole(part, its) for part in its]) if len(its) > 1 else its[0] for its in alike.values()]
+
+
+def _whole(part: Told, parts: Sequence[Told]) -> Told:
+    """With zeros for what others of `parts` tell and it does not."""
+    summaries = dict(part.summaries)
+    for other in parts:
+        for kind, summary in other.summaries.items():
+            if kind not in summaries:
+                summaries[kind] = {name: np.zeros(len(part), array.dtype) for name, array in summary.items()}
+    return Told(part.contacts, summaries)
+
+
+def _ends(terminal: Rows, chosen: Indices) -> Indices:
+    """The last of these of each terminal; they lie by terminal."""
+    starts, sizes = runs(terminal[chosen])
+    last: Indices = chosen[starts + sizes - 1]
+    return last
+
+
+def _joined(parts: Sequence[Told]) -> Told:
+    contacts = Contacts(
+        np.concatenate([part.contacts.terminal for part in parts]),
+        np.concatenate([part.contacts.received for part in parts]),
+        np.concatenate([part.contacts.own for part in parts]),
+    )
+    order = by_terminal(contacts.terminal, contacts.received)
+    summaries = {
+        kind: {name: np.concatenate([part.summaries[kind][name] for part in parts])[order] for name in its}
+        for kind, its in parts[0].summaries.items()
+    }
+    return Told(contacts[order], summaries)
+
+
+def unpack(packed: Mapping[str, bytes], detectors: Iterable[type[Detector]]) -> Told:
+    """What `pack` made. A detector of which anything is missing, or not one element a contact, is left out.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If the contacts themselves are not whole.
+    """
+    terminal, received, own = (np.frombuffer(packed[name], dtype) for name, dtype in _CONTACTS.items())
+    if not len(terminal) == len(received) == len(own):
+        raise ValueError("contacts of several lengths")
+    summaries: dict[str, Summary] = {}
+    for detector in detectors:
+        its: dict[str, Array] = {}
+        for name, dtype in detector.summary.items():
+            data = packed.get(f"{detector.kind}.{name}")
+            if data is None or len(data) != np.dtype(dtype).itemsize * len(terminal):
+                break
+            its[name] = np.frombuffer(data, dtype)
         else:
-            terminal = np.concatenate([terminal, heads])
-            received = np.concatenate([received, at])
-            live = np.concatenate([live, recent])
-            ignition = np.concatenate([ignition, told])
-    return joined(terminal, received, live, ignition)
-
-
-def joined(terminal: Rows, received: Int64s, live: NDArray[np.bool_], ignition: NDArray[np.int8]) -> Contacts:
-    """Contacts of unsorted columns in which a terminal and arrival may stand more than once."""
-    if not len(terminal):
-        return Contacts(terminal, received, live, ignition)
-    order = _by_terminal(terminal, received)
-    terminal, received = terminal[order], received[order]
-    starts, _ = runs(terminal, received)
-    return Contacts(
-        terminal[starts],
-        received[starts],
-        np.logical_or.reduceat(live[order], starts),
-        np.maximum.reduceat(ignition[order], starts),
-    )
-
-
-def _by_terminal(terminal: Rows, received: Int64s) -> NDArray[np.intp]:
-    """The order by terminal, then arrival; equal ones in any."""
-    first = int(received.min())
-    bits = (int(received.max()) - first).bit_length()  # arrivals of a batch lie close together: both fit one number
-    if int(terminal.max()).bit_length() + bits < 63 and int(terminal.min()) >= 0:
-        return np.argsort((terminal << bits) | (received - first))
-    return np.lexsort((received, terminal))
-
-
-def merge(parts: list[Contacts]) -> Contacts:
-    """Several as one."""
-    return joined(
-        np.concatenate([part.terminal for part in parts]),
-        np.concatenate([part.received for part in parts]),
-        np.concatenate([part.live for part in parts]),
-        np.concatenate([part.ignition for part in parts]),
-    )
-
-
-def unpack(data: bytes) -> Columns:
-    """What `Fleet.note` takes: each contact as a frame with one record that says the same of it."""
-    packed = np.frombuffer(data, _PACKED)
-    terminal = packed["terminal"].astype(np.int32)
-    received = packed["received"].astype(np.int64)
-    told = packed["told"].astype(np.int16)
-    live = told >= _LIVE - 1
-    ignition = told - _LIVE * live
-    flags = np.where(ignition < 0, 0, np.where(ignition == 0, IGNITION_KNOWN | IGNITION_ON, IGNITION_KNOWN))
-    return terminal, received, terminal, np.where(live, received, 0), received, flags.astype(np.int16)
+            if its:
+                summaries[detector.kind] = its
+    return Told(Contacts(terminal.astype(np.int64), received.astype(np.int64), own.astype(np.int64)), summaries)

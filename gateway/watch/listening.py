@@ -2,9 +2,13 @@
 
     listened(t) = t - what passed before t without us listening
 
-It stands still while the service is down, its loop stalls, or nothing can be committed, and does not notice a wall
-clock that is set. So "age" on this clock blames no terminal for our own absence. Kept in the store by a heartbeat:
-after a `kill -9` the time since the last beat counts as not listened.
+It stands still while the service is down, its loop stalls, or nothing can be committed. So "age" on this clock blames
+no terminal for our own absence. Kept in the store by a heartbeat: after a `kill -9` the time since the last beat counts
+as not listened.
+
+It does not notice a wall clock that is set, because it runs on the clock that nobody sets: `anchor` is what that one is
+behind the wall, and stays until the wall is found to have been set. Then it changes here, at a tick and nowhere else,
+and all that is kept in wall time moves along. Arrivals come stamped on the clock that nobody sets.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 
 STALL = 5.0  # s between two ticks of one second: a loop that late has not read its sockets
-JUMP = 2.0  # s between wall and monotonic clock in one tick: slewing stays far below, setting the clock above
+JUMP = 2.0  # s by which the wall may be off what the other clock says: slewing moves both, setting it the wall alone
 OUTAGES_KEPT = 64  # older ones only matter for instants before them, which nobody asks about
 
 
@@ -30,6 +34,17 @@ class Beat(msgspec.Struct):
     outages: list[tuple[float, float]]
 
 
+def decode(data: bytes) -> Beat:
+    """What `Listening.dump` wrote.
+
+    Raises
+    ------
+    msgspec.MsgspecError
+        If it is something else.
+    """
+    return msgspec.json.decode(data, type=Beat)
+
+
 class Listening:
     """Maps wall time to listened time, both in seconds. `now` is Unix time, `monotonic` any clock that is never set.
 
@@ -38,12 +53,16 @@ class Listening:
     trusted : whether the last tick ran in time, with the gateway listening and the clock not set.
     undisturbed_since : wall time since which nothing but time passed: a gap that began before is no terminal's rhythm.
     jump : seconds by which the wall clock was set before the last tick; what is kept in wall time moves along.
+    anchor : seconds that turn an instant of the clock that nobody sets into wall time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stall: float = STALL) -> None:
+        """`stall`: seconds without a tick after which we have not listened; inf on a clock that cannot stall."""
+        self._stall = stall
         self.trusted = False
         self.undisturbed_since = -np.inf
         self.jump = 0.0
+        self.anchor = 0.0
         self._now = np.nan
         self._monotonic = np.nan
         self._base = 0.0
@@ -53,7 +72,10 @@ class Listening:
     @property
     def clock(self) -> float:
         """Listened time at the last tick."""
-        return float(self.listened(np.array([self._now]))[0])
+        before, start, end = self._newest  # looked at many times a tick: the same sum, without arrays
+        if self._now < start:
+            return float(self.listened(np.array([self._now]))[0])
+        return self._now - self._base - (before + min(self._now, end) - start)
 
     @property
     def now(self) -> float:
@@ -65,16 +87,20 @@ class Listening:
         self.jump = 0.0
         if np.isnan(self._now):
             self.undisturbed_since = now
+            self.anchor = now - monotonic
         elif np.isnan(self._monotonic):  # resumed: the beat's wall time is all we know
             if now < self._now:
                 self._shift(now - self._now)
             self.absent(self._now, now)
+            self.anchor = now - monotonic
         else:
             passed = monotonic - self._monotonic
-            jump = now - self._now - passed
+            jump = now - monotonic - self.anchor
             if abs(jump) > JUMP:
                 self._shift(jump)
-            if abs(jump) > JUMP or passed > STALL or not listening:
+                self.anchor += jump
+            now = monotonic + self.anchor  # the wall as it would read had nobody slewed it since
+            if abs(jump) > JUMP or passed > self._stall or not listening:
                 self.absent(self._now, now)
         self.trusted = listening and (np.isnan(self._now) or self.undisturbed_since < now)
         self._now, self._monotonic = now, monotonic
@@ -99,7 +125,7 @@ class Listening:
         msgspec.MsgspecError
             If `data` is not what `dump` wrote.
         """
-        beat = msgspec.json.decode(data, type=Beat)
+        beat = decode(data)
         self._now, self._monotonic, self._base = beat.now, np.nan, beat.base
         self._outages = beat.outages
         self.undisturbed_since = self._outages[-1][1] if self._outages else -np.inf
@@ -133,3 +159,6 @@ class Listening:
         self._from = np.append(spans[:, 0], 0.0)
         self._ends = np.append(spans[:, 1], 0.0)
         self._before = np.append(np.cumsum(lengths) - lengths, 0.0)
+        self._newest = (0.0, 0.0, 0.0)  # what was absent before the last absence; its bounds
+        if self._outages:
+            self._newest = (float(self._before[-2]), *self._outages[-1])

@@ -1,106 +1,168 @@
-"""The watch as a role of the service: fleet state fed by commits, the patrol, tickets and what is owed to channels."""
+"""The watch as a role of the service: fleet state fed by commits, the patrol, tickets and what is owed to channels.
+
+One service of a store holds it (`gateway.service.tenure`). It begins with what the store knows; while it stands by, it
+keeps no state, and what its own terminals report is told to the holder.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from psycopg import Error
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from detectors import firmware, silence
-from detectors.firmware import Catalogue
-from detectors.silence import SilenceRule
-from gateway.receive.pipeline import Committed
-from gateway.settings import Settings
-from gateway.watch.catalogue import read_catalogue
-from gateway.watch.contacts import columns_of
+from detectors.detector import Detector
+from gateway.configuration.settings import Settings
+from gateway.parts import Supervisor
+from gateway.receive.pipeline import Accepted
+from gateway.watch.contacts import Told
+from gateway.watch.counted import command_metrics, ticket_metrics
+from gateway.watch.detecting import detectors_of, mass_rule
+from gateway.watch.elsewhere import CheckedIncidents
 from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
+from gateway.watch.measured import watch_metrics
 from gateway.watch.patrol import Patrol
-from ticketing.clock_watch import watch_clocks
-from ticketing.incidents import Incidents
+from ticketing.clock_watch import Failing, watch_clocks
+from ticketing.commands import count_commands
+from ticketing.incidents.decisions import COMMON, STORM
 from ticketing.outbox import Channel, Outbox
 from ticketing.store import Counts, TicketStore
 
 _log = structlog.get_logger()
+_KINDS = (STORM, *COMMON)  # of groups
 _COUNT_PERIOD = 5.0  # s between counts of tickets for the metrics
 _CLOCK_PERIOD = 2.0  # s between looks at the clocks of tickets; a round with nothing due reads one index
-KINDS = (silence.KIND, firmware.KIND)
-
-
-def silence_rule(settings: Settings) -> SilenceRule:
-    """When a terminal counts as silent."""
-    silent = settings.watch.silence
-    return SilenceRule(after=silent.after, floor=silent.floor, ceiling=silent.ceiling, learn=silent.learn)
-
-
-def catalogue(settings: Settings) -> Catalogue | None:
-    """The releases that firmware is judged by, if any."""
-    file = settings.watch.firmware.catalogue
-    return read_catalogue(file) if file else None
 
 
 class WatchRole:
-    """Everything behind the commit."""
+    """Everything behind the commit.
 
-    def __init__(self, settings: Settings, pool: AsyncConnectionPool, owed: list[Channel]) -> None:
-        watch = settings.watch
+    Attributes
+    ----------
+    active : whether this service keeps the fleet's state and judges it.
+    fleet, patrol : of this tenure; empty while standing by.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: AsyncConnectionPool,
+        owed: list[Channel],
+        supervisor: Supervisor,
+        listening: Callable[[], bool],
+    ) -> None:
+        """`listening` tells whether the gateway accepts and commits at this moment."""
+        self._settings = settings
+        self._listening = listening
         self._pool = pool
-        self.fleet = Fleet(Listening(), silence_rule(settings))
+        self._supervisor = supervisor
+        self._detectors = detectors_of(settings)
+        self._clocks = Failing()
+        self._counts: Counts | None = None
+        self._held: list[Accepted | Told] | None = None  # what was heard while the state is being restored
+        self._pending: dict[str, int] = {}
+        self._commands: Mapping[tuple[str, str], int] = {}
+        self.active = False
         self.outbox = Outbox(pool, owed)
         self.tickets = TicketStore(pool)
-        self.incidents = Incidents(pool, policy=settings.desk.policy, targets=self.outbox.targets)
-        self.patrol = Patrol(
+        self.shared: Callable[[], bool] = lambda: False  # whether other services store records too
+        self.incidents = CheckedIncidents(
             pool,
+            policy=settings.desk.policy,
+            targets=self.outbox.targets,
+            tickets_per_minute=settings.watch.incidents.tickets_per_minute,
+            fleet=lambda: self.fleet,
+            shared=lambda: self.shared(),
+        )
+        self.forget()
+
+    def forget(self) -> None:
+        """Stand by: another service's watch goes on from here, and ours would be out of date at once."""
+        watch = self._settings.watch
+        self.active = False
+        self.fleet = Fleet(Listening(), self._detectors)
+        self.patrol = Patrol(
+            self._pool,
             self.fleet,
             self.incidents,
             hold=watch.incidents.hold,
             recovery=watch.incidents.recovery,
-            catalogue=catalogue(settings),
+            mass=mass_rule(self._settings),
             on_opened=self.outbox.wake,
         )
-        self._counts = Counts({}, {}, {})
-        self._pending: dict[str, int] = {}
 
-    def committed(self, batch: Committed) -> None:
+    def committed(self, batch: Accepted) -> None:
         """Take note of a committed batch; unregistered terminals have no state."""
-        self.fleet.note(*columns_of(batch))
+        if self._held is not None:
+            self._held.append(batch)
+        elif self.active:
+            self.fleet.note(batch)
 
-    def reconfigure(self, settings: Settings, releases: Catalogue | None, owed: list[Channel]) -> None:
+    def heard(self, told: Told) -> None:
+        """Take note of what another process committed."""
+        if self._held is not None:
+            self._held.append(told)
+        elif self.active:
+            self.fleet.hear(told)
+
+    def reconfigure(self, settings: Settings, detectors: Iterable[Detector], owed: list[Channel]) -> None:
         """Take over changed thresholds, catalogue and channels; nothing learned is forgotten."""
+        self._settings, self._detectors = settings, tuple(detectors)
         incidents = settings.watch.incidents
         self.patrol.reconfigure(
-            rule=silence_rule(settings), hold=incidents.hold, recovery=incidents.recovery, catalogue=releases
+            self._detectors, hold=incidents.hold, recovery=incidents.recovery, mass=mass_rule(settings)
         )
         self.outbox.replace(owed)
         self.incidents.tell(self.outbox.targets)
+        self.incidents.limit(incidents.tickets_per_minute)
 
-    async def start(self) -> None:
-        """Restore; before the first frame is accepted."""
-        await self.patrol.start(time.time(), time.monotonic())
+    async def begin(self) -> None:
+        """Restore what the store knows, as at a start. What is committed meanwhile is noted after that."""
+        self.forget()
+        self._held = []
+        try:
+            await self.patrol.start(time.time(), time.monotonic())
+            for told in self._held:
+                if isinstance(told, Told):
+                    self.fleet.hear(told)
+                else:
+                    self.fleet.note(told)
+            self.active = True
+        finally:
+            self._held = None
 
-    async def run(self, listening: Callable[[], bool]) -> None:
-        """Watch, deliver and count until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.patrol.run(listening))
-            group.create_task(self.outbox.run())
-            group.create_task(self._count())
-            group.create_task(self._watch_clocks())
+    async def watch(self) -> None:
+        """Judge the fleet until cancelled; in memory only."""
+        await self._supervisor.keep("watch", partial(self.patrol.watch, self._listening))
+
+    async def work(self) -> None:
+        """Everything that must be done by one service alone, until cancelled."""
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            **self.patrol.work(),
+            "delivery": partial(self.outbox.run, self._supervisor.keep),
+            "counts": self._count,
+            "clocks": self._watch_clocks,
+        }
+        await self._supervisor.together(parts)
 
     async def stop(self) -> None:
         """Keep what was learned; when no more frames are accepted."""
-        await self.patrol.stop(time.time())
+        if self.active:
+            await self.patrol.stop(time.time())
 
     async def _count(self) -> None:
         while True:
             try:
                 self._counts = await self.tickets.counts()
                 self._pending = await self.outbox.pending()
+                self._commands = await count_commands(self._pool)
             except (Error, PoolTimeout, OSError) as error:
                 _log.warning("tickets not counted", error=str(error).strip())
             await asyncio.sleep(_COUNT_PERIOD)
@@ -108,28 +170,31 @@ class WatchRole:
     async def _watch_clocks(self) -> None:
         while True:
             try:
-                await watch_clocks(self._pool, datetime.now(UTC))
+                await watch_clocks(self._pool, datetime.now(UTC), self._clocks)
             except (Error, PoolTimeout, OSError) as error:
                 _log.warning("clocks not looked at", error=str(error).strip())
             await asyncio.sleep(_CLOCK_PERIOD)
 
     def metrics(self) -> Iterator[Metric]:
-        """Verdicts, incidents, tickets and what is owed."""
+        """Verdicts, incidents, tickets and what is owed; only who watches knows them."""
+        if not self.active:
+            return
         verdicts = GaugeMetricFamily("dozor_terminals", "Terminals by verdict", labels=["detector", "verdict"])
         for detector, counted in self.patrol.counts().items():
             for verdict, count in counted.items():
                 verdicts.add_metric([detector, verdict], count)
         yield verdicts
-        told = self._counts
-        for family, name, text, values in (
-            (GaugeMetricFamily, "dozor_incidents_open", "Open incidents", told.incidents_open),
-            (GaugeMetricFamily, "dozor_tickets_open", "Tickets that are not closed", told.tickets_open),
-            (CounterMetricFamily, "dozor_tickets_opened", "Tickets opened, ever", told.tickets_opened),
-        ):
-            metric = family(name, text, labels=["kind"])
-            for kind in KINDS:
-                metric.add_metric([kind], values.get(kind, 0))
-            yield metric
+        patrol = self.patrol
+        yield from watch_metrics(patrol.ticks, patrol.together.stage.members, listens=patrol.listens)
+        if self._counts is not None:
+            yield from ticket_metrics(self._counts, (*self.patrol.kinds, *_KINDS), self.incidents.clocks)
+        yield command_metrics(self._commands)
+        refused = CounterMetricFamily(
+            "dozor_incidents_refused", "Incidents that could not be written, by attempt", labels=["kind"]
+        )
+        for kind in dict.fromkeys((*self.patrol.kinds, *_KINDS)):
+            refused.add_metric([kind], self.patrol.refused.get(kind, 0))
+        yield refused
         pending = GaugeMetricFamily("dozor_outbox_pending", "Messages not yet delivered", labels=["channel"])
         failed = CounterMetricFamily("dozor_outbox_failed", "Deliveries that were not taken", labels=["channel"])
         for channel in ("email", "webhook"):
@@ -137,3 +202,9 @@ class WatchRole:
             failed.add_metric([channel], self.outbox.failed.get(channel, 0))
         yield pending
         yield failed
+        items = CounterMetricFamily(
+            "dozor_items_failed", "Single items that met an unforeseen error and were put off", labels=["kind"]
+        )
+        items.add_metric(["clock"], self._clocks.failed)
+        items.add_metric(["message"], self.outbox.unforeseen)
+        yield items

@@ -1,8 +1,12 @@
 """The fleet's state kept in the store: a restart neither forgets nor invents.
 
-    gateway_state 'listening'     the listening clock, a heartbeat
-                  'fleet'         how the pieces are laid out, and up to when they know
-                  'fleet.N'       rows N × CHUNK and on; only those that changed are written
+    gateway_state 'listening'       the listening clock, a heartbeat
+                  'fleet'           which sets of columns there are, how each is laid out, and up to when they know
+                  'fleet.SET.N'     a set's rows N × CHUNK and on; only those that changed are written
+
+A set is restored where it is laid out as this version lays it out. Any other, one that a later or an earlier release
+wrote, or that of a detector that is new, costs the others nothing: it starts fresh, and what lies in the store under
+its name is written anew as a whole.
 
 What was committed after the snapshot is read back from the records themselves, before the listening clock learns of
 the time in which the service was down.
@@ -13,21 +17,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
 import structlog
 
-from gateway.watch.contacts import LIVE_WITHIN
-from gateway.watch.fleet import CHUNK, KEPT, Fleet
+from detectors.columns import LIVE_WITHIN
+from detectors.detector import Column
+from gateway.store import values
+from gateway.watch.columns import plain
+from gateway.watch.fleet import ALL, CHUNK, Fleet
 from ticketing.store import Pool
 
 log = structlog.get_logger()
 
 LISTENING = "listening"
 HEADER = "fleet"
-VERSION = 1
+VERSION = 2
 MARGIN = 5.0  # s before a snapshot that are read again: a commit may be noted a moment after it
 CAUGHT_UP_AT_ONCE = 1000  # terminals a query
 CATCH_UP_SECONDS = 10.0  # the start must not wait longer; the rest is heard of with its next frame
@@ -35,35 +41,40 @@ RECORDS_EACH = 64  # records of one terminal that catching up reads: four rings 
 
 
 class Header(msgspec.Struct):
-    """Layout of the pieces; `as_of` is Unix seconds."""
+    """Layout of the pieces by set: name, type and shape of each column; `as_of` is Unix seconds."""
 
     version: int
     rows: int
     as_of: float
-    columns: list[tuple[str, str, list[int]]]
+    sets: dict[str, list[tuple[str, str, list[int]]]]
 
 
 async def beat(pool: Pool, fleet: Fleet) -> None:
     """Tell the store that the gateway listens."""
     async with pool.connection() as connection:
-        await connection.execute(_SAVE, (LISTENING, fleet.listening.dump()))
+        await values.save(connection, LISTENING, fleet.listening.dump())
 
 
 async def save(pool: Pool, fleet: Fleet, now: float) -> int:
     """Write what changed since the last snapshot, as one transaction; returns how many pieces that were."""
-    pieces = [int(chunk) for chunk in np.flatnonzero(fleet.dirty) if chunk * CHUNK < fleet.rows]
-    fleet.dirty[:] = False
-    header = Header(VERSION, fleet.rows, now - MARGIN, _columns(fleet))
+    pieces = []
+    for name, dirty in fleet.dirty.items():
+        chunks = np.flatnonzero(dirty[: -(-fleet.rows // CHUNK)])
+        dirty[chunks] = False
+        if _kept(fleet, name):
+            pieces += [(name, int(chunk)) for chunk in chunks]
+    header = Header(VERSION, fleet.rows, now - MARGIN, _layouts(fleet))
     try:
         async with pool.connection() as connection, connection.transaction():
-            await connection.execute(_SAVE, (LISTENING, fleet.listening.dump()))
-            await connection.execute(_SAVE, (HEADER, msgspec.json.encode(header)))
-            for piece in pieces:
+            await values.save(connection, LISTENING, fleet.listening.dump())
+            await values.save(connection, HEADER, msgspec.json.encode(header))
+            for name, piece in pieces:
                 # Each piece is taken whole, in one step of the loop. A later one may know more than the header says;
                 # reading that again changes nothing.
-                await connection.execute(_SAVE, (f"{HEADER}.{piece}", _piece(fleet, piece)))
+                await values.save(connection, f"{HEADER}.{name}.{piece}", _piece(fleet, name, piece))
     except BaseException:
-        fleet.dirty[pieces] = True
+        for name, piece in pieces:
+            fleet.dirty[name][piece] = True
         raise
     return len(pieces)
 
@@ -71,26 +82,29 @@ async def save(pool: Pool, fleet: Fleet, now: float) -> int:
 async def load(pool: Pool, fleet: Fleet) -> float | None:
     """Restore the last snapshot; returns up to when it knows, None if there is none that this version can read."""
     async with pool.connection() as connection:
-        rows = await connection.execute("SELECT value FROM gateway_state WHERE key = %s", (LISTENING,))
-        listening = await rows.fetchone()
+        listening = await values.read(connection, LISTENING)
         if listening is not None:
-            fleet.listening.load(bytes(listening[0]))
-        rows = await connection.execute("SELECT value FROM gateway_state WHERE key = %s", (HEADER,))
-        row = await rows.fetchone()
-        if row is None or listening is None:
+            fleet.listening.load(listening)
+        kept = await values.read(connection, HEADER)
+        if kept is None or listening is None:
             return None
-        header = msgspec.json.decode(bytes(row[0]), type=Header)
-        if header.version != VERSION or header.columns != _columns(fleet):
-            log.warning("fleet snapshot of another version: rhythms are learned from the records")
+        layouts = _layouts(fleet)
+        header = _header(kept)
+        if header is None or header.sets.get(ALL) != layouts[ALL]:
+            log.warning("fleet snapshot of another version: it is learned from the records")
             return None
         fleet.reserve(header.rows)
-        for piece in range(-(-header.rows // CHUNK)):
-            rows = await connection.execute("SELECT value FROM gateway_state WHERE key = %s", (f"{HEADER}.{piece}",))
-            row = await rows.fetchone()
-            if row is not None:
-                _restore(fleet, piece, bytes(row[0]), header.rows)
-    fleet.flush()
-    fleet.refresh_limits()
+        for name, layout in layouts.items():
+            if header.sets.get(name) != layout:
+                log.warning("no snapshot of these columns: they start fresh", columns=name)
+                fleet.dirty[name][:] = True  # whatever lies there is of other rows, or of another time
+                continue
+            for piece in range(-(-header.rows // CHUNK)):
+                key = f"{HEADER}.{name}.{piece}"
+                data = await values.read(connection, key)
+                if data is not None:
+                    _restore(fleet, name, piece, data, header.rows)
+    fleet.look_again()
     return header.as_of
 
 
@@ -138,28 +152,38 @@ async def catch_up(pool: Pool, fleet: Fleet, as_of: float | None, now: float) ->
     return read
 
 
-_SAVE = (
-    "INSERT INTO gateway_state (key, value, saved_at) VALUES (%s, %s, now())"
-    " ON CONFLICT (key) DO UPDATE SET value = excluded.value, saved_at = excluded.saved_at"
-)
+def _header(data: bytes) -> Header | None:
+    """None: not of this version."""
+    try:
+        header = msgspec.json.decode(data, type=Header)
+    except msgspec.ValidationError:
+        return None
+    return header if header.version == VERSION else None
 
 
-def _columns(fleet: Fleet) -> list[tuple[str, str, list[int]]]:
-    return [(name, getattr(fleet, name).dtype.str, list(getattr(fleet, name).shape[1:])) for name in KEPT]
+def _kept(fleet: Fleet, name: str) -> list[Column]:
+    return [column for column in fleet.sets[name] if column.kept]
 
 
-def _piece(fleet: Fleet, piece: int) -> bytes:
+def _layouts(fleet: Fleet) -> dict[str, list[tuple[str, str, list[int]]]]:
+    return {
+        name: [(column.name, np.dtype(column.dtype).str, list(column.shape)) for column in kept]
+        for name in fleet.sets
+        if (kept := _kept(fleet, name))
+    }
+
+
+def _piece(fleet: Fleet, name: str, piece: int) -> bytes:
     rows = slice(piece * CHUNK, min((piece + 1) * CHUNK, fleet.rows))
-    return b"".join(getattr(fleet, name)[rows].tobytes() for name in KEPT)
+    return b"".join(fleet.column(name, column.name)[rows].tobytes() for column in _kept(fleet, name))
 
 
-def _restore(fleet: Fleet, piece: int, data: bytes, rows: int) -> None:
-    width = sum(getattr(fleet, name)[:1].nbytes for name in KEPT)
-    count = min(len(data) // width, rows - piece * CHUNK)
-    whole = len(data) // width
+def _restore(fleet: Fleet, name: str, piece: int, data: bytes, rows: int) -> None:
+    columns = [fleet.column(name, column.name) for column in _kept(fleet, name)]
+    whole = len(data) // sum(column[:1].nbytes for column in columns)
+    count = min(whole, rows - piece * CHUNK)
     at = 0
-    for name in KEPT:
-        column: np.ndarray[Any, Any] = getattr(fleet, name)
+    for column in columns:
         step = column[:1].nbytes
         taken = np.frombuffer(data, column.dtype, count * step // column.itemsize, at)
         column[piece * CHUNK : piece * CHUNK + count] = taken.reshape(count, *column.shape[1:])
@@ -169,4 +193,5 @@ def _restore(fleet: Fleet, piece: int, data: bytes, rows: int) -> None:
 def _apply(fleet: Fleet, found: Sequence[tuple[int, int, int, int]]) -> None:
     columns = np.array(found, np.int64).reshape(-1, 4)
     terminal = columns[:, 0].astype(np.int32)
-    fleet.apply(terminal, columns[:, 2], terminal, columns[:, 1], columns[:, 2], columns[:, 3].astype(np.int16))
+    received, time, flags = columns[:, 2], columns[:, 1], columns[:, 3].astype(np.int16)
+    fleet.apply(plain(terminal, received, terminal, time, received, flags))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import pickle
 import signal
@@ -20,21 +19,24 @@ from typing import Any
 
 import structlog
 from psycopg import Error
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from gateway import log
 from gateway.collector import tame_collector
+from gateway.configuration.settings import Settings
 from gateway.errors import GatewayError
 from gateway.metrics import ReceiveMetrics, process_numbers
-from gateway.parts import Parts
-from gateway.receive.listener import Change
-from gateway.receiving import Receiving, raise_descriptor_limit
-from gateway.settings import Settings
+from gateway.parts import Parts, die_with
+from gateway.receive.receiver import Change
+from gateway.receive.reception import Receiving, raise_descriptor_limit
+from gateway.store.pools import WORKER, make_pool
 from gateway.workers.messages import (
     Admitted,
     Apply,
     AskContacts,
+    AskCounted,
     AskState,
+    Counted,
     Discard,
     Failed,
     Heard,
@@ -42,7 +44,6 @@ from gateway.workers.messages import (
     Link,
     LoggedIn,
     Message,
-    PartitionsChanged,
     Prepare,
     Prepared,
     Ready,
@@ -52,11 +53,10 @@ from gateway.workers.messages import (
     ToWorker,
 )
 from gateway.workers.summaries import Summaries
-from protocols.registry import PROTOCOLS
+from protocols.registry import RECEIVED
 
 _log = structlog.get_logger()
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _STATE_PERIOD = 1.0  # s
 _LAST_WORDS = 2.0  # s for the service to take what is unsent at the end
 
@@ -71,12 +71,14 @@ class Worker:
         self._setup: asyncio.Future[Setup] = loop.create_future()
         self._stop = asyncio.Event()
         self._parts = Parts()
-        self._metrics = ReceiveMetrics(list(PROTOCOLS))
+        self._metrics = ReceiveMetrics(list(RECEIVED))
         self._receiving: Receiving | None = None
+        self._serving = False  # it accepts terminals: only then other settings can be taken over
         self._logins = Logins(self._link)
-        self._summaries = Summaries(lambda data: self._link.send(Heard(data)), lambda: self._link.full)
+        self._summaries = Summaries(lambda told: self._link.send(Heard(told)), lambda: self._link.full)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._change: tuple[Settings, Change] | None = None  # prepared, neither applied nor discarded
+        self._change: tuple[int, Settings, Change] | None = None  # prepared, neither applied nor discarded
+        self._generation = 0
 
     async def run(self, sock: socket.socket) -> int:
         """Receive until told to stop; the exit code."""
@@ -106,10 +108,8 @@ class Worker:
         setup = await self._setup
         settings: Settings = pickle.loads(setup.settings)  # noqa: S301  # our own parent's, over a private socket pair
         structlog.contextvars.bind_contextvars(worker=setup.worker)
-        pool = AsyncConnectionPool(
-            setup.dsn, min_size=1, max_size=2, open=False,
-            kwargs={"application_name": f"dozor worker {setup.worker}", "autocommit": True},
-        )  # fmt: skip
+        self._generation = setup.generation
+        pool = make_pool(setup.dsn, f"dozor worker {setup.worker}", WORKER)
         try:
             await pool.open(wait=True, timeout=30)
         except PoolTimeout as error:
@@ -118,16 +118,17 @@ class Worker:
         receiving = Receiving(
             settings, setup.dsn, pool, self._parts, self._metrics, worker=setup.worker, workers=setup.workers
         )
-        receiving.on_commit.append(self._summaries.committed)
+        receiving.on_accepted.append(self._summaries.committed)
         await receiving.open()
         self._receiving = receiving
         self._logins.worker = setup.worker
-        receiving.receiver.on_login = self._logins.came
-        self._parts.background("partitions", receiving.keep_prepared())
-        self._parts.background("state", self._tell_state())
+        receiving.receiver.conversations.on_login = self._logins.came
+        self._parts.kept("partitions", receiving.keep_prepared)
+        self._parts.kept("state", self._tell_state)
         await receiving.listen()
+        self._serving = True
         self._tell(0)
-        self._link.send(Ready(receiving.addresses))
+        self._link.send(Ready(receiving.addresses, self._generation))
         tame_collector()
         _log.info("worker ready", pid=os.getpid())
 
@@ -158,19 +159,19 @@ class Worker:
                 self._tell(number)
             case Admitted(worker, logins) if receiving is not None:
                 for terminal, address in self._logins.settled(worker, logins):
-                    receiving.receiver.logged_in_elsewhere(terminal, address)
+                    receiving.receiver.conversations.logged_in_elsewhere(terminal, address)
                     receiving.writer.forget(receiving.terminals.rows.get(terminal, sys.maxsize))
             case AskContacts(number, terminals) if receiving is not None:
                 self._later(self._tell_contacts(receiving, number, terminals))
-            case PartitionsChanged() if receiving is not None:
-                self._later(self._look_again(receiving))
-            case Prepare(number, settings) if receiving is not None:
-                self._later(self._prepare(receiving, number, settings))
-            case Apply() if receiving is not None:
-                self._later(self._apply(receiving))
+            case AskCounted(number, terminal) if receiving is not None:
+                self._later(self._tell_counted(receiving, number, terminal))
+            case Prepare(number, settings, generation) if receiving is not None and self._serving:
+                self._later(self._prepare(receiving, number, settings, generation))
+            case Apply(generation) if receiving is not None and self._serving:
+                self._later(self._apply(receiving, generation))
             case Discard() if receiving is not None:
                 self._discard(receiving)
-            case _:  # before it is ready there is nobody to tell
+            case _:  # before it is ready there is nobody to tell; its `Ready` says which settings it missed
                 pass
 
     def _on_room(self) -> None:
@@ -185,31 +186,29 @@ class Worker:
     async def _tell_contacts(self, receiving: Receiving, number: int, terminals: list[str]) -> None:
         self._link.send(LastContacts(number, await receiving.last_contacts(terminals)))
 
-    async def _look_again(self, receiving: Receiving) -> None:
-        try:
-            await receiving.prepare_writer()
-        except (Error, OSError) as error:
-            _log.warning("partitions not looked after", error=str(error).strip())
+    async def _tell_counted(self, receiving: Receiving, number: int, terminal: str) -> None:
+        self._link.send(Counted(number, await receiving.counted(terminal)))
 
-    async def _prepare(self, receiving: Receiving, number: int, pickled: bytes) -> None:
+    async def _prepare(self, receiving: Receiving, number: int, pickled: bytes, generation: int) -> None:
         settings: Settings = pickle.loads(pickled)  # noqa: S301  # as in `_start`
         self._discard(receiving)
         try:
-            self._change = settings, await receiving.prepare(settings)
-        except GatewayError as error:
+            self._change = generation, settings, await receiving.prepare(settings)
+        except (GatewayError, Error, OSError) as error:
             self._link.send(Prepared(number, str(error)))
         else:
             self._link.send(Prepared(number, ""))
 
-    async def _apply(self, receiving: Receiving) -> None:
-        if self._change is not None:
-            (settings, change), self._change = self._change, None
+    async def _apply(self, receiving: Receiving, generation: int) -> None:
+        if self._change is not None and self._change[0] == generation:
+            (_, settings, change), self._change = self._change, None
             await receiving.reconfigure(settings, change)
-            self._link.send(Ready(receiving.addresses))
+            self._generation = generation
+        self._link.send(Ready(receiving.addresses, self._generation))
 
     def _discard(self, receiving: Receiving) -> None:
         if self._change is not None:
-            receiving.discard(self._change[1])
+            receiving.discard(self._change[2])
             self._change = None
 
     # -- what it says -------------------------------------------------------------------------------------------
@@ -235,6 +234,8 @@ class Worker:
                 spool_bytes=receiving.spool_bytes,
                 spool_frames=receiving.spool_frames,
                 process=process_numbers(),
+                lines=self._metrics.lines(),
+                brokers=receiving.brokers() if self._serving else {},
             )
         )
 
@@ -280,14 +281,6 @@ class Logins:
         return []
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit(1)
-
-
 async def _run(descriptor: int) -> int:
     return await Worker().run(socket.socket(fileno=descriptor))
 
@@ -295,7 +288,7 @@ async def _run(descriptor: int) -> int:
 def main() -> int:
     """Run a worker over the descriptor that the service handed down."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a group's Ctrl-C is meant for the service, which tells us
-    _die_with(int(sys.argv[2]))
+    die_with(int(sys.argv[2]))
     log.configure()
     raise_descriptor_limit()
     try:

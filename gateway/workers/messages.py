@@ -15,6 +15,8 @@ from typing import cast
 
 import msgspec
 
+from gateway.receive.broker.brokers import BrokerStates
+
 HIGH_WATER = 1 << 20  # bytes unsent, from where on the sender is to hold back
 _HEAD = struct.Struct("<I")
 
@@ -27,9 +29,11 @@ class Message(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Setup(Message, frozen=True):
-    """The first one: who you are. `settings` are pickled `Settings`, with ports that are known."""
+    """The first one: who you are. `settings` are pickled `Settings`, with ports that are known; `generation` counts
+    them."""
 
     settings: bytes
+    generation: int
     dsn: str
     worker: int
     workers: int
@@ -55,8 +59,11 @@ class AskContacts(Message, frozen=True):
     terminals: list[str]
 
 
-class PartitionsChanged(Message, frozen=True):
-    """Some were dropped: look again."""
+class AskCounted(Message, frozen=True):
+    """Answer with `Counted`."""
+
+    number: int
+    terminal: str
 
 
 class Prepare(Message, frozen=True):
@@ -64,10 +71,13 @@ class Prepare(Message, frozen=True):
 
     number: int
     settings: bytes
+    generation: int
 
 
 class Apply(Message, frozen=True):
-    """Take over what was prepared last; connections stay."""
+    """Take over what was prepared last, if it is of this generation; connections stay. Answer with `Ready`."""
+
+    generation: int
 
 
 class Discard(Message, frozen=True):
@@ -82,9 +92,10 @@ class Stop(Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
-    """It accepts terminals at these addresses, by protocol; again when they change."""
+    """It accepts terminals at these addresses, by protocol, by settings of this generation; again when they change."""
 
     addresses: dict[str, list[str]]
+    generation: int
 
 
 class Failed(Message, frozen=True):
@@ -100,9 +111,9 @@ class LoggedIn(Message, frozen=True):
 
 
 class Heard(Message, frozen=True):
-    """Packed `gateway.watch.contacts.Contacts` of committed batches."""
+    """A packed `gateway.watch.contacts.Told` of committed batches: contacts, and each detector's summary of them."""
 
-    contacts: bytes
+    told: dict[str, bytes]
 
 
 class State(Message, frozen=True):
@@ -117,6 +128,8 @@ class State(Message, frozen=True):
     spool_bytes: int
     spool_frames: int
     process: dict[str, float]
+    brokers: BrokerStates
+    lines: dict[str, dict[str, int]] = {}  # requests on serial lines, by port and result
 
 
 class Prepared(Message, frozen=True):
@@ -133,8 +146,15 @@ class LastContacts(Message, frozen=True):
     last: dict[str, float]
 
 
-ToWorker = Setup | Admitted | AskState | AskContacts | PartitionsChanged | Prepare | Apply | Discard | Stop
-ToService = Ready | Failed | LoggedIn | Heard | State | Prepared | LastContacts
+class Counted(Message, frozen=True):
+    """Frames and damaged ones of a terminal's open connections, by their number in the history."""
+
+    number: int
+    connections: dict[int, tuple[int, int]]
+
+
+ToWorker = Setup | Admitted | AskState | AskContacts | AskCounted | Prepare | Apply | Discard | Stop
+ToService = Ready | Failed | LoggedIn | Heard | State | Prepared | LastContacts | Counted
 
 
 class Link(asyncio.Protocol):

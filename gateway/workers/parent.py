@@ -2,6 +2,7 @@
 
 start    ports taken, spools of former workers handed on, then N processes that bind the same ports
 ended    one that ends by itself is started again; the others go on meanwhile
+settings carry a generation: a worker that started by older ones, while others took over, is told the present ones
 stop     all are told; they accept no more, commit, acknowledge, end; what they said last is still heard
 """
 
@@ -13,9 +14,8 @@ import os
 import pickle
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -25,20 +25,22 @@ from numpy.typing import NDArray
 from prometheus_client.core import Metric
 from psycopg_pool import AsyncConnectionPool
 
+from gateway.configuration.settings import Settings
 from gateway.errors import GatewayError
-from gateway.metrics import ReceiveMetrics
+from gateway.metrics import ReceiveMetrics, add_counts
 from gateway.parts import Parts
+from gateway.receive.broker.brokers import BrokerState, BrokerStates, together
 from gateway.receive.history import History
+from gateway.receive.instance import instance_name
 from gateway.receive.spools import adopt
 from gateway.receive.terminals import Terminals
-from gateway.settings import Settings
-from gateway.store.partitions import Partitions
-from gateway.store.writer import Writer
 from gateway.workers.messages import (
     Admitted,
     Apply,
     AskContacts,
+    AskCounted,
     AskState,
+    Counted,
     Discard,
     Failed,
     Heard,
@@ -46,7 +48,6 @@ from gateway.workers.messages import (
     Link,
     LoggedIn,
     Message,
-    PartitionsChanged,
     Prepare,
     Prepared,
     Ready,
@@ -76,6 +77,8 @@ class Child:
         self.link: Link | None = None
         self.answer: asyncio.Future[str] | None = None  # whether it accepts terminals: empty, or why not
         self.ready = False
+        self.generation = 0  # of the settings by which it serves
+        self.catching_up = False
         self.state: State | None = None
         self.heard_at = 0.0
 
@@ -95,6 +98,7 @@ class Prospect:
 
     settings: Settings
     ports: PortsChange
+    generation: int
 
 
 class SummedMetrics(ReceiveMetrics):
@@ -111,7 +115,7 @@ class SummedMetrics(ReceiveMetrics):
 
 
 class Workers:
-    """All workers; a `gateway.receiving.Reception`."""
+    """All workers; a `gateway.receive.reception.Reception`."""
 
     def __init__(
         self,
@@ -121,9 +125,9 @@ class Workers:
         parts: Parts,
         protocols: Iterable[str],
         count: int,
-        heard: Callable[[bytes], None],
+        heard: Callable[[Mapping[str, bytes]], None],
     ) -> None:
-        """`heard` is called with the packed contacts of committed batches."""
+        """`heard` is called with what each worker packs of its committed batches."""
         self._settings = settings
         self._dsn = dsn
         self._pool = pool
@@ -133,6 +137,8 @@ class Workers:
         self._children = [Child(number) for number in range(1, count + 1)]
         self._ports = Ports()
         self._stopping = False
+        self._generation = 0  # of `_settings`
+        self._generations = itertools.count(1)
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Message]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -140,8 +146,11 @@ class Workers:
         self.metrics = SummedMetrics(protocols, self._total)
         self.metrics.queue = lambda: sum(state.queue for state in self._states())
         self.metrics.store_up = lambda: self.store_up
+        self.metrics.lines = self._lines
         self._ended = self.metrics.snapshot()  # counters of processes that are no more
+        self._ended_lines: dict[str, dict[str, int]] = {}
         self._ended_cpu = 0.0
+        self._ended_brokers: BrokerStates = {}  # as processes that are no more said
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -154,7 +163,8 @@ class Workers:
         ports = await self._ports.prepare(self._settings.listen)
         self._ports.apply(ports)
         self._settings = msgspec.structs.replace(self._settings, listen=ports.listen)
-        await History(self._pool, Terminals(self._pool, "")).end_open()
+        instance = await asyncio.to_thread(instance_name, self._settings.data_dir)
+        await History(self._pool, Terminals(self._pool, ""), instance).end_open()
         await asyncio.to_thread(adopt, self._settings.data_dir, len(self._children))
 
     async def listen(self) -> None:
@@ -195,7 +205,7 @@ class Workers:
         link, answer = child.link, child.answer
         assert link is not None and answer is not None  # noqa: S101, PT018  # it was started
         child.heard_at = self._loop.time()
-        link.send(Setup(pickle.dumps(self._settings), self._dsn, child.number, len(self._children)))
+        link.send(Setup(pickle.dumps(self._settings), self._generation, self._dsn, child.number, len(self._children)))
         ends: list[asyncio.Future[Any]] = [answer, link.lost]
         await asyncio.wait(ends, timeout=SILENT, return_when=asyncio.FIRST_COMPLETED)
         child.ready = answer.done() and not answer.result()
@@ -214,8 +224,14 @@ class Workers:
             if self._stopping:
                 return
             pause = _AGAIN[0] if self._loop.time() - begun > _AGAIN[1] else min(2 * pause, _AGAIN[1])
-            await asyncio.sleep(pause)
-            await self._spawn(child)
+            while True:
+                await asyncio.sleep(pause)
+                try:
+                    await self._spawn(child)
+                    break
+                except OSError as error:  # no memory, no descriptors: the others go on
+                    pause = min(2 * pause, _AGAIN[1])
+                    _log.error("worker cannot be started", worker=child.number, error=str(error), pause_s=pause)
             failure = await self._set_up(child)
             if failure:
                 _log.error("worker does not start", worker=child.number, error=failure)
@@ -234,13 +250,17 @@ class Workers:
         link.close()
         child.ready = False
         if not self._stopping:
+            self._parts.supervisor.failures["worker"] += 1
             _log.error("worker ended, starting it again", worker=child.number, code=process.returncode)
         counted = child.metrics()
         if counted is not None and child.state is not None:
             counted = counted.copy()
             counted[: self.metrics.gauges] = 0
             self._ended += counted
+            gone = {address: BrokerState(None, state.lost) for address, state in child.state.brokers.items()}
+            self._ended_brokers = together([self._ended_brokers, gone])
             self._ended_cpu += child.state.process.get("process_cpu_seconds", 0.0)
+            add_counts(self._ended_lines, child.state.lines)
         child.state = None
 
     async def _stop(self) -> None:
@@ -270,9 +290,9 @@ class Workers:
 
     def _on_message(self, child: Child, message: Message, ready: asyncio.Future[str]) -> None:
         match message:
-            case Heard(contacts):
+            case Heard(told):
                 try:
-                    self._heard(contacts)
+                    self._heard(told)
                 except Exception:  # what is downstream must not stop receiving
                     _log.exception("a listener failed")
             case LoggedIn(logins):
@@ -280,10 +300,15 @@ class Workers:
             case State():
                 child.state, child.heard_at = message, self._loop.time()
                 self._answer(message.number, message)
-            case LastContacts() | Prepared():
+            case LastContacts() | Counted() | Prepared():
                 self._answer(message.number, message)
-            case Ready(addresses):
-                self.addresses = addresses
+            case Ready(addresses, generation):
+                child.generation = generation
+                if generation == self._generation:
+                    self.addresses = addresses
+                elif not child.catching_up and child.link is not None:
+                    child.catching_up = True
+                    self._later(self._catch_up(child, child.link))
                 if not ready.done():
                     ready.set_result("")
             case Failed(reason):
@@ -291,6 +316,31 @@ class Workers:
                     ready.set_result(reason)
             case _:
                 raise TypeError(f"not for us: {type(message).__name__}")
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _catch_up(self, child: Child, link: Link) -> None:
+        """Bring a worker that started by older settings to the present ones; its next `Ready` says whether it came."""
+        generation, number = self._generation, next(self._numbers)
+        _log.info("worker serves by older settings: told anew", worker=child.number)
+        answer = self._answers[number] = self._loop.create_future()
+        try:
+            link.send(Prepare(number, pickle.dumps(self._settings), generation))
+            ends: list[asyncio.Future[Any]] = [answer, link.lost]
+            await asyncio.wait(ends, timeout=PREPARING, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            del self._answers[number]
+            child.catching_up = False
+        told = answer.result() if answer.done() else None
+        if isinstance(told, Prepared) and not told.reason:
+            link.send(Apply(generation))
+        elif child.link is link and not self._stopping:  # it starts anew by the present settings
+            reason = told.reason if isinstance(told, Prepared) else "no answer"
+            _log.error("worker does not take the settings over: killed", worker=child.number, error=reason)
+            child.kill()
 
     def _tell_all(self, message: Message) -> None:
         for child in self._children:
@@ -329,6 +379,12 @@ class Workers:
             counted = child.metrics()
             if counted is not None:
                 total += counted
+        return total
+
+    def _lines(self) -> dict[str, dict[str, int]]:
+        total: dict[str, dict[str, int]] = {}
+        for counts in (self._ended_lines, *(state.lines for state in self._states())):
+            add_counts(total, counts)
         return total
 
     def processes(self) -> list[dict[str, float]]:
@@ -370,22 +426,21 @@ class Workers:
                     found[terminal] = max(last, found.get(terminal, last))
         return found
 
+    async def counted(self, terminal: str) -> dict[int, tuple[int, int]]:
+        """Frames and damaged ones of its open connections, by their number in the history."""
+        found: dict[int, tuple[int, int]] = {}
+        for answer in await self._ask(lambda number: AskCounted(number, terminal)):
+            if isinstance(answer, Counted):
+                found |= answer.connections
+        return found
+
+    def brokers(self) -> BrokerStates:
+        """How it stands with each broker: whether all workers are connected to it."""
+        return together([self._ended_brokers, *(state.brokers for state in self._states())])
+
     async def refresh(self) -> None:
         """Have every worker tell how it stands."""
         await self._ask(AskState)
-
-    async def drop_partitions(self, before: datetime) -> list[str]:
-        """Let go of records whose partitions end before then; the workers look again."""
-        partitions = Partitions()
-        link = await Writer.open(self._dsn)
-        try:
-            await partitions.load(link)
-            dropped = await partitions.drop_before(link, before)
-        finally:
-            await link.close()
-        if dropped:
-            self._tell_all(PartitionsChanged())
-        return dropped
 
     # -- other settings -----------------------------------------------------------------------------------------
 
@@ -398,10 +453,10 @@ class Workers:
             If one of them cannot; then nothing is bound.
         """
         ports = await self._ports.prepare(settings.listen)
-        prospect = Prospect(msgspec.structs.replace(settings, listen=ports.listen), ports)
+        prospect = Prospect(msgspec.structs.replace(settings, listen=ports.listen), ports, next(self._generations))
         pickled = pickle.dumps(prospect.settings)
         asked = sum(child.ready for child in self._children)
-        answers = await self._ask(lambda number: Prepare(number, pickled), PREPARING)
+        answers = await self._ask(lambda number: Prepare(number, pickled, prospect.generation), PREPARING)
         reasons = [answer.reason for answer in answers if isinstance(answer, Prepared) and answer.reason]
         if len(answers) < asked:
             reasons.append("a worker did not answer; try again")
@@ -417,7 +472,7 @@ class Workers:
 
     async def reconfigure(self, settings: Settings, change: Prospect) -> None:
         """Take over other settings; a worker that is started later starts with them."""
-        self._settings = change.settings
-        self._tell_all(Apply())
+        self._settings, self._generation = change.settings, change.generation
+        self._tell_all(Apply(change.generation))
         self._ports.apply(change.ports)
         self._ports.bound()

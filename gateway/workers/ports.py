@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.configuration.settings import Listen
 from gateway.errors import GatewayError
-from gateway.settings import Listen
 
 _PATIENCE = 5.0  # s for workers of a service that was killed to be gone
 _ATTEMPT = 0.1  # s
@@ -107,8 +107,9 @@ class Ports:
                 return await _bind(listen)
             except OSError as error:
                 if time.monotonic() > deadline:
+                    where = f"{listen.address} ({listen.protocol})"
                     raise GatewayError(
-                        f"cannot listen on {listen.address} ({listen.protocol}): {error.strerror}; take another"
+                        f"cannot listen on {where}: {error.strerror}; take another listen.address"
                     ) from error
                 await asyncio.sleep(_ATTEMPT)
 

@@ -48,9 +48,8 @@ FLAG_BITS = {
 NEW_FLAG_BITS = {"alarm.call": 8, "gnss.jamming": 9, "gsm.jamming": 10, "battery.fault": 11}
 NEW_FLAGS = sum(1 << bit for bit in NEW_FLAG_BITS.values())
 
-_CORE = {f.TIME, f.FLAGS, f.GSM, f.WIFI, f.LAT, f.LON, f.ALT, f.SPEED, f.COURSE, f.SATELLITES, f.FIX_TIME} | set(
-    f.LEVELS.values()
-)
+_CORE = {f.TIME, f.FLAGS, f.GSM, f.WIFI, f.LAT, f.LON, f.ALT, f.SPEED, f.COURSE, f.SATELLITES, f.FIX_TIME}
+_CORE |= {*f.LEVELS.values(), *f.TEMPERATURES.values()}
 _POSITION = (f.LAT, f.LON, f.SPEED, f.COURSE, f.SATELLITES, f.ALT)  # all or no position
 
 
@@ -114,6 +113,7 @@ def columns(layout: Layout, rows: Rows) -> Batch:
         if layout.position:
             lat_raw, lon_raw = raw[:, at[f.LAT]], raw[:, at[f.LON]]
             valid = (bits & 4 != 0) & (abs(lat_raw) <= LATITUDE_MAX) & (abs(lon_raw) <= LONGITUDE_MAX)
+            valid &= (lat_raw != 0) | (lon_raw != 0) | (raw[:, at[f.SATELLITES]] != 0)  # 0/0 by nobody is nowhere
             flags |= np.where(valid, VALID, 0)
             lat = np.where(valid, lat_raw / 1e7, np.nan)
             lon = np.where(valid, lon_raw / 1e7, np.nan)
@@ -173,6 +173,9 @@ def _measures(layout: Layout, rows: Rows) -> tuple[list[str], list[NDArray[Any]]
             level = raw[:, at[key]]
             good, _ = _judge(layout, raw, n, level)
             put(f"fuel.level.{n}", np.where(good, level, np.nan))
+            warmth = f.TEMPERATURES[n]
+            if warmth in at:  # a sensor without a level tells no temperature either, whatever stands there
+                put(f"fuel.temperature.{n}", np.where(good, raw[:, at[warmth]], np.nan))
     for key, name in ((f.GSM, "gsm.signal"), (f.WIFI, "wifi.signal")):
         if key in at:  # five steps, or percent already
             told = raw[:, at[key]]

@@ -7,6 +7,7 @@ left of the container does; so too from an empty message on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from struct import Struct
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import fastcrc
 import numpy as np
 
+from protocols.keys import key_text
 from protocols.omnicomm.columns import Layout, Rows, columns
 from protocols.omnicomm.fields import Scaled
 from protocols.omnicomm.odd import OddValues
@@ -67,6 +69,33 @@ def decode(frames: Sequence[Frame]) -> Decoded:
         batches, left = _alike(members)
     batches += _exactly(members, left, quarantined)
     return Decoded(Batch.concatenate(batches), quarantined)
+
+
+def parts(frame: Frame, most: int) -> list[Frame]:
+    """A container as several with its header and at most `most` of its messages each; what is damaged is in the last.
+
+    They have no checksum of their own: it is the decoder that reads them.
+    """
+    data = frame.data
+    end = len(data) - _CHECKSUM
+    cuts, count, at = [HEADER.size], 0, HEADER.size
+    while at < end:
+        stop = at + 2 + (data[at] | data[at + 1] << 8)
+        if stop > end or stop == at + 2:
+            break
+        at = stop
+        count += 1
+        if count % most == 0:
+            cuts.append(at)
+    if len(cuts) < 2:
+        return [frame]
+    head, checksum = data[: HEADER.size], bytes(_CHECKSUM)
+    if cuts[-1] < end:
+        cuts.append(end)
+    return [
+        Frame(head + data[begin:stop] + checksum, most, frame.offset, frame.variant)
+        for begin, stop in itertools.pairwise(cuts)
+    ]
 
 
 def _open(frames: Sequence[Frame], quarantined: list[Quarantined]) -> _Members:
@@ -174,7 +203,9 @@ def _columns(structure: Structure, members: _Members, at: Indices, values: Int64
         extra = {row: {"events": ",".join(map(str, numbers))} for row, numbers in enumerate(events.tolist())}
     if structure.key >= 0:
         for row, (i, start) in enumerate(zip(at.tolist(), blanks.tolist(), strict=True)):
-            extra.setdefault(row, {})["driver.key"] = members.data[i][start : start + KEY_SIZE].hex()
+            key = key_text(members.data[i][start : start + KEY_SIZE])
+            if key:
+                extra.setdefault(row, {})["driver.key"] = key
     rows = Rows(
         frame=members.frame[at],
         position=members.position[at],

@@ -38,7 +38,7 @@ class Scaled:
 @dataclass(frozen=True, eq=False, slots=True)
 class Odd:
     """Anything else. `kind`: number, float (both take the last value sent), numbers, floats (measure.1, .2 …),
-    text, texts, hex, hexes, group (its bytes as hex), special."""
+    text, texts, hex, hexes, key (of a driver), group (its bytes as hex), special."""
 
     measure: str
     kind: str
@@ -59,14 +59,14 @@ Entry: TypeAlias = Scaled | Odd | Group
 
 EVENTS = Odd("event", "special")
 
-DRIVER_KEY = Odd("driver.key", "hex")
+DRIVER_KEY = Odd("driver.key", "key")
 TIME, FLAGS, GSM, WIFI = Scaled(), Scaled(), Scaled(), Scaled()
 LAT, LON, ALT = Scaled(signed=True), Scaled(signed=True), Scaled(signed=True)
 SPEED, COURSE, SATELLITES, FIX_TIME = Scaled(), Scaled(), Scaled(), Scaled()
 SENSORS = range(1, 9)
 LEVELS = {n: Scaled() for n in SENSORS}
 STATUSES = {n: Scaled(f"fuel.status.{n}", signed=True) for n in SENSORS}
-TEMPERATURES = {n: Scaled(f"fuel.temperature.{n}", signed=True) for n in SENSORS}
+TEMPERATURES = {n: Scaled(signed=True) for n in SENSORS}
 SPN_IDS, SPN_VALUES = Odd("can.spn.ids", "special"), Odd("can.spn.values", "special")
 
 EPOCH = 1_230_768_000  # 2009-01-01 00:00:00 UTC, where the terminal's seconds begin
@@ -98,7 +98,7 @@ GENERAL = Group(
         14: Scaled("acceleration.z", signed=True, div=100),
         15: Odd("driver.card", "hex"),
         16: Scaled("acceleration.status"),
-        17: Scaled("engine.time"),
+        17: Scaled("engine.seconds"),
         18: GSM,
         19: WIFI,
     }
@@ -121,7 +121,7 @@ CAN = Group(
     {
         70: Scaled("can.parking_brake", top=TOP_BITS),
         91: Scaled("can.accelerator", mul=2, div=5, top=TOP_1),
-        96: Scaled("can.fuel.level", mul=2, div=5, top=251),  # the vendor's codes begin at 251, above 100 % anyway
+        96: Scaled("can.fuel.percent", mul=2, div=5, top=251),  # the vendor's codes begin at 251, above 100 % anyway
         100: Scaled("can.oil.pressure", mul=4, top=TOP_1),
         110: Scaled("can.coolant.temperature", add=-40, top=TOP_1),
         174: Scaled("can.fuel.temperature", add=-40, top=TOP_1),

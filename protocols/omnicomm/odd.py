@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from protocols.keys import key_text
 from protocols.omnicomm.fields import EVENTS, SPN_IDS, SPN_VALUES, Odd
 from protocols.omnicomm.parser import Value
 from protocols.records import EXACT_INTEGER
@@ -95,6 +96,8 @@ def _listed(values: list[Any]) -> str:
 def _string(kind: str, strings: list[bytes]) -> str:
     if kind == "hex":
         return strings[-1].hex()
+    if kind == "key":
+        return key_text(strings[-1])
     if kind == "hexes":
         return _listed([s.hex() for s in strings])
     if kind == "group":

@@ -105,6 +105,10 @@ class OmnicommSession:
         """The login has told the firmware already."""
         return b""
 
+    def encode_command(self, text: str) -> bytes:
+        """What remote configuration this channel has, if any, is not public."""
+        return b""
+
     def _events(self, events: list[Event], now: float) -> list[Event]:
         while self._state in (_State.WAIT_LOGIN, _State.RECEIVE):
             piece = self._splitter.next()

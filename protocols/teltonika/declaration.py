@@ -17,6 +17,7 @@ from construct import (
     Computed,
     Const,
     Construct,
+    ConstructError,
     GreedyBytes,
     Int8ub,
     Int16sb,
@@ -28,6 +29,7 @@ from construct import (
     Rebuild,
     Struct,
     Switch,
+    Terminated,
     len_,
     this,
 )
@@ -193,3 +195,11 @@ def avl_frame(codec: int, records: Sequence[dict[str, Any]]) -> bytes:
 def parse_avl(payload: bytes) -> Any:
     """Read a payload through the declaration: the oracle of the tests, not for hostile input."""
     return AVL.parse(payload)
+
+
+def parse_record(codec: int, data: bytes) -> Any:
+    """One record alone; None unless `codec` reads these bytes to their end."""
+    try:
+        return Struct("record" / _RECORDS[codec], Terminated).parse(data).record
+    except ConstructError:
+        return None

@@ -1,6 +1,6 @@
 """AVL frames to columns, by learned structures.
 
-A record's structure is its codec, the AVL ids of each group and the lengths of the variable values. `_walk` is
+A record's structure is its codec, the AVL ids of each group and the lengths of the variable values. `walk` is
 the exact parser: it checks every count against the frame's end and yields the structure; the columns themselves
 are always read through numpy, so that one code decides what bytes mean.
 """
@@ -8,7 +8,6 @@ are always read through numpy, so that one code decides what bytes mean.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -20,6 +19,7 @@ from protocols.records import (
     EXACT_INTEGER,
     IGNITION_KNOWN,
     IGNITION_ON,
+    MAX_NAMES,
     MOVING,
     VALID,
     Batch,
@@ -30,14 +30,13 @@ from protocols.records import (
     Quarantined,
 )
 from protocols.structures import MAX_RECORD, Rows, Template, record_dtype
-from protocols.teltonika.declaration import AVL_CODECS, CODEC_8, CODEC_8E, CODEC_16
-from protocols.teltonika.measures import DALLAS_CODES, MEANINGS, Meaning
+from protocols.teltonika.declaration import AVL_CODECS, CODEC_8, CODEC_16
+from protocols.teltonika.plain import LAST_MS, Plain, meanings, read_plainly, text_of
+from protocols.teltonika.walk import PREFIX, DamagedFrameError, Walked, items_of, payload_span, walk
 
-PREFIX = 24  # timestamp to speed
-_LAST_MS = 253_402_300_799_999  # the end of year 9999: later instants cannot be told apart from noise
 MAX_STRUCTURES = 4096  # a fleet has a few per configuration; a stranger may invent more, so the table is bounded
 MAX_WEIGHT = 131_072  # ids, columns and words over all structures: one record of 64 KiB can invent 20 000 ids
-_MEMORABLE = 2048  # weight above which a structure is used and forgotten: no terminal sends 900 ids, a stranger may
+_LESSONS = 256  # names of structures learned in one call, some 4 ms; what is more is read plainly, and may come again
 _CANDIDATES = 16  # structures of one length tried on whole blocks before each frame is walked
 
 
@@ -59,10 +58,6 @@ _index = itemgetter(0)
 _Refused: TypeAlias = tuple[int, int, Quarantined]  # frame, position in it
 
 
-class DamagedFrameError(ValueError):
-    """The frame's counts and its bytes disagree; `args[0]` is the reason."""
-
-
 class _Structure:
     """Where the bytes of one kind of record lie, compiled to numpy fields."""
 
@@ -71,8 +66,8 @@ class _Structure:
         "codec", "length", "names", "template", "weight",
     )  # fmt: skip
 
-    def __init__(self, codec: int, record: bytes, items: Sequence[tuple[int, int, int]]) -> None:
-        """`items` are (AVL id, offset of its value, size) in the wire's order."""
+    def __init__(self, codec: int, record: bytes, items: Sequence[tuple[int, int, int, int]]) -> None:
+        """`items` are (AVL id, offset of its value, its size, the size its meaning goes by) in the wire's order."""
         self.codec = codec
         self.length = len(record)
         wide = codec != CODEC_8
@@ -86,19 +81,16 @@ class _Structure:
             numbers.append("generation")
             divide.append(1.0)
             multiply.append(1.0)
-        self._split: list[tuple[int, int, str]] = []
+        self._split: list[tuple[int, int, tuple[int, ...]]] = []
         self._exact: list[tuple[int, str, str]] = []
         self._texts: list[tuple[str, int, int, str]] = []
         self._ignition = self._movement = -1
         free = [(0, PREFIX + (3 if codec == CODEC_16 else 2 if wide else 1))]
-        meanings = [_meaning(identifier, size) for identifier, _, size in items]
-        last = {meaning.name: number for number, meaning in enumerate(meanings)}
-        for number, (identifier, offset, size) in enumerate(items):
+        for (identifier, offset, size, _), meaning in zip(
+            items, meanings([(identifier, size) for identifier, _, _, size in items]), strict=True
+        ):
             free.append((offset, size))
-            meaning = meanings[number]
-            if last[meaning.name] != number:  # an id that comes twice: the last one counts
-                continue
-            if meaning.kind in ("hex", "text"):
+            if meaning.kind not in ("number", "coded"):
                 self._texts.append((meaning.name, offset, size, meaning.kind))
                 continue
             field = f"v{offset}"
@@ -108,19 +100,17 @@ class _Structure:
             numbers.append(field)
             divide.append(meaning.divisor)
             multiply.append(meaning.multiplier)
-            if meaning.kind in ("level", "dallas"):
-                self._split.append((column, len(names), meaning.kind))
+            if meaning.kind == "coded":
+                self._split.append((column, len(names), meaning.codes))
                 names.append(meaning.status)
                 numbers.append(field)
                 divide.append(1.0)
                 multiply.append(1.0)
             if size == 8 and meaning.divisor == meaning.multiplier == 1:
                 self._exact.append((column, field, meaning.name))
-                if meaning.kind == "level":
-                    self._exact.append((column + 1, field, meaning.status))
-            if identifier == 239:
+            if identifier == 239 and meaning.name == "ignition":
                 self._ignition = column
-            elif identifier == 240:
+            elif identifier == 240 and meaning.name == "movement":
                 self._movement = column
         self.names = tuple(names)
         self._divide = np.array(divide) if set(divide) != {1.0} else None
@@ -145,9 +135,9 @@ class _Structure:
             values *= self._multiply
         if self._divide is not None:
             values /= self._divide
-        for column, status, kind in self._split:
+        for column, status, codes in self._split:
             code = values[:, status]
-            bad = code < 0 if kind == "level" else np.isin(code, DALLAS_CODES)
+            bad = np.isin(code, codes) if codes else code < 0
             np.copyto(values[:, column], np.nan, where=bad)
             np.copyto(code, np.nan, where=~bad)
         extra: dict[int, dict[str, Any]] = {}
@@ -158,7 +148,9 @@ class _Structure:
             values[large, column] = np.nan
         for name, offset, size, kind in self._texts:
             for row in range(n):
-                extra.setdefault(row, {})[name] = _text(rows.bytes[row, offset : offset + size].tobytes(), kind)
+                text = text_of(rows.bytes[row, offset : offset + size].tobytes(), kind)
+                if text is not None:
+                    extra.setdefault(row, {})[name] = text
         satellites, milliseconds = told["satellites"], told["time"]
         place = whole[:, width : width + 2] / 1e7
         inside = np.abs(place) <= _LIMITS
@@ -191,29 +183,7 @@ class _Structure:
             extra=extra,
             time_digits=3,
         )
-        return batch, milliseconds > _LAST_MS
-
-
-@lru_cache(16_384)
-def _meaning(identifier: int, size: int) -> Meaning:
-    meaning = MEANINGS.get(identifier)
-    if meaning is not None:
-        if meaning.kind == "text" and size in (1, 2, 4, 8):
-            return Meaning(f"io.{identifier}")  # a number where a text is usual: another model's meaning of the id
-        if meaning.kind in ("hex", "text") or size in (1, 2, 4, 8):
-            return meaning
-        return Meaning(meaning.name, kind="hex")  # a variable value where a number is usual: kept as it came
-    return Meaning(f"io.{identifier}") if size in (1, 2, 4, 8) else Meaning(f"io.{identifier}", kind="hex")
-
-
-def _text(data: bytes, kind: str) -> str:
-    if kind == "text":
-        try:
-            text = data.decode("ascii")
-        except UnicodeDecodeError:
-            return data.hex()
-        return text if text.isprintable() else data.hex()
-    return data.hex()
+        return batch, milliseconds > LAST_MS
 
 
 def _complement(free: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
@@ -276,6 +246,7 @@ class Decoder:
         self._by_signature: dict[tuple[Any, ...], _Structure] = {}
         self._by_length: dict[tuple[int, int], list[_Structure]] = {}
         self._weight = 0
+        self._lessons = 0  # names that may still be learned in this call
 
     def decode(self, frames: Sequence[Frame]) -> Decoded:
         """Decode frames and runs as `TeltonikaSession` gives them; never raises on any bytes.
@@ -366,11 +337,14 @@ class Decoder:
     def _each(self, singles: list[tuple[int, Frame]], parts: list[Batch], quarantined: list[_Refused]) -> None:
         """The exact way: walk each record of each frame, then read records of one structure together."""
         found: dict[int, tuple[_Structure, list[bytes], list[int], list[int]]] = {}
+        plain: list[Plain] = []
+        self._lessons = _LESSONS
         for index, frame in singles:
             data = frame.data
             start, stop = payload_span(frame)
             codec, count = data[start], data[start + 1]
-            at, records = start + 2, []
+            at = start + 2
+            records: list[tuple[_Structure | Walked, bytes]] = []
             try:
                 for _ in range(count):
                     structure, end = self._structure(codec, data, at, stop - 1)
@@ -382,12 +356,17 @@ class Decoder:
                 quarantined.append((index, 0, Quarantined(index, error.args[0])))
                 continue
             for position, (structure, record) in enumerate(records):
+                if isinstance(structure, Walked):
+                    plain.append(Plain(index, position, record, codec, data, structure))
+                    continue
                 entry = found.setdefault(id(structure), (structure, [], [], []))
                 entry[1].append(record)
                 entry[2].append(index)
                 entry[3].append(position)
         for structure, records_, indexes, positions in found.values():
             self._append(structure, Rows.of(records_), np.array(indexes), np.array(positions), parts, quarantined)
+        if plain:
+            parts.append(read_plainly(plain, quarantined).build())
 
     @staticmethod
     def _append(
@@ -414,13 +393,20 @@ class Decoder:
             batch, _ = structure.columns(rows.take(good), frame[good], position[good])
         parts.append(batch)
 
-    def _structure(self, codec: int, data: bytes, at: int, limit: int) -> tuple[_Structure, int]:
-        signature, items, end = _walk(codec, data, at, limit)
+    def _structure(self, codec: int, data: bytes, at: int, limit: int) -> tuple[_Structure | Walked, int]:
+        """How to read a record, and where it ends: by its structure, or plainly if that is not to be learned now."""
+        signature, walked, end = walk(codec, data, at, limit)
         structure = self._by_signature.get(signature)
         if structure is None:
-            structure = _Structure(codec, data[at:end], [(i, offset - at, size) for i, offset, size in items()])
-            if structure.weight > _MEMORABLE:
-                return structure, end
+            names = walked.names + 3
+            if names > MAX_NAMES or self._lessons <= 0:
+                return walked, end
+            self._lessons -= names
+            structure = _Structure(
+                codec,
+                data[at:end],
+                [(i, offset - at, size, meant) for i, offset, size, meant in items_of(codec, data, walked)],
+            )
             while self._by_signature and (
                 len(self._by_signature) >= MAX_STRUCTURES or self._weight + structure.weight > MAX_WEIGHT
             ):
@@ -449,77 +435,6 @@ def _refusal(frame: Frame, start: int, stop: int) -> str:
     if frame.data[start] not in AVL_CODECS:
         return "codec"
     return "count" if frame.records == 0 or frame.data[stop - 1] != frame.records else ""
-
-
-def payload_span(frame: Frame) -> tuple[int, int]:
-    """Where codec to second count lie in `Frame.data`: TCP behind preamble and length, UDP behind the IMEI."""
-    data = frame.data
-    return (8, len(data) - 4) if frame.variant == 0 else (8 + int.from_bytes(data[6:8], "big"), len(data))
-
-
-def _walk(codec: int, data: bytes, at: int, limit: int) -> tuple[tuple[Any, ...], Any, int]:
-    """Walk one record: its signature, a function that lists its items, and where it ends.
-
-    Raises
-    ------
-    DamagedFrameError
-        If a count or a length runs past `limit`, or the groups do not add up to the total.
-    """
-    wide = codec != CODEC_8
-    id_size = 2 if wide else 1
-    count_size = 2 if codec == CODEC_8E else 1
-    p = at + PREFIX + id_size + (1 if codec == CODEC_16 else 0)
-    if p + count_size > limit:
-        raise DamagedFrameError("structure")
-    total = int.from_bytes(data[p : p + count_size], "big")
-    p += count_size
-    signature: list[Any] = [codec]
-    groups: list[tuple[int, int, int]] = []
-    counted = 0
-    for size in (1, 2, 4, 8):
-        if p + count_size > limit:
-            raise DamagedFrameError("structure")
-        count = int.from_bytes(data[p : p + count_size], "big")
-        p += count_size
-        step = id_size + size
-        end = p + count * step
-        if end > limit:
-            raise DamagedFrameError("structure")
-        groups.append((p, count, size))
-        signature.append(data[p:end:step])
-        if wide:
-            signature.append(data[p + 1 : end : step])
-        counted += count
-        p = end
-    variable: list[tuple[int, int, int]] = []
-    if codec == CODEC_8E:
-        if p + 2 > limit:
-            raise DamagedFrameError("structure")
-        count = int.from_bytes(data[p : p + 2], "big")
-        p += 2
-        for _ in range(count):
-            if p + 4 > limit:
-                raise DamagedFrameError("structure")
-            identifier, size = int.from_bytes(data[p : p + 2], "big"), int.from_bytes(data[p + 2 : p + 4], "big")
-            p += 4
-            if p + size > limit:
-                raise DamagedFrameError("structure")
-            variable.append((identifier, p, size))
-            signature.append((identifier, size))
-            p += size
-        counted += count
-    if counted != total:
-        raise DamagedFrameError("structure")
-
-    def items() -> list[tuple[int, int, int]]:
-        listed = [
-            (int.from_bytes(data[q : q + id_size], "big"), q + id_size, size)
-            for begin, count, size in groups
-            for q in range(begin, begin + count * (id_size + size), id_size + size)
-        ]
-        return listed + variable
-
-    return tuple(signature), items, p
 
 
 _shared = Decoder()

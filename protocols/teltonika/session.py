@@ -34,7 +34,7 @@ _OVERHEAD = 12  # preamble, length, CRC
 _MIN_DATA = 3  # codec and two counts
 _SHORTEST = _OVERHEAD + _MIN_DATA
 _HEAD = struct.Struct(">QBB").unpack_from  # preamble and length as one, codec, number of records
-_IMEI = re.compile(rb"[0-9]{14,17}")
+IMEI = re.compile(rb"[0-9]{14,17}")
 _VERSION = re.compile(r"(?:^|\s|Code )Ver:\s*(\S+)")
 _MODEL = re.compile(r"(?:^|\s)Hw:\s*(\S+)")
 _GETVER = command("getver")
@@ -141,7 +141,7 @@ class TeltonikaSession:
             events += self._end(Malformed("login", self._offset + at))
             return 0
         imei = buffer[at + 2 : at + 2 + size]
-        if not _IMEI.fullmatch(imei + b"0" * (size - len(imei))):
+        if not IMEI.fullmatch(imei + b"0" * (size - len(imei))):
             events += self._end(Malformed("login", self._offset + at))
             return 0
         if len(imei) < size:
@@ -223,6 +223,10 @@ class TeltonikaSession:
         """Codec 12 `getver`."""
         return b"" if self._closed or self._waiting or self._imei is None else _GETVER
 
+    def encode_command(self, text: str) -> bytes:
+        """Codec 12; the answer has no number, so one command is to be outstanding at a time."""
+        return b"" if self._closed or self._waiting or self._imei is None else command(text)
+
 
 def _text_event(payload: bytes, offset: int) -> list[Event]:
     """A Codec 12 or 13 frame; whatever it holds is kept."""
@@ -238,8 +242,9 @@ def _text_event(payload: bytes, offset: int) -> list[Event]:
         text = None
     if text is not None and any(ord(c) < 32 and c not in "\r\n\t" for c in text):
         text = None
-    events: list[Event] = [Message(body, text, f"codec {codec}", offset)]
-    if codec == CODEC_12 and kind == RESPONSE and text:
+    answer = codec == CODEC_12 and kind == RESPONSE
+    events: list[Event] = [Message(body, text, f"codec {codec}", offset, True if answer else None)]
+    if answer and text:
         version, model = _VERSION.search(text), _MODEL.search(text)
         if version or model:
             events.append(Identified(version and version[1][:64], model and model[1][:64]))
@@ -265,7 +270,7 @@ class TeltonikaDatagram:
             return (Malformed("length"),)
         size = int.from_bytes(data[6:8], "big")
         imei = data[8 : 8 + size]
-        if not _IMEI.fullmatch(imei):
+        if not IMEI.fullmatch(imei):
             return (Malformed("login"),)
         payload = data[8 + size :]
         if len(payload) < _MIN_DATA:
@@ -299,4 +304,8 @@ class TeltonikaDatagram:
 
     def ask_version(self) -> bytes:
         """Commands over UDP work on some models only: none."""
+        return b""
+
+    def encode_command(self, text: str) -> bytes:
+        """None, as above."""
         return b""

@@ -105,7 +105,7 @@ def _degrees(value: Floats, sign: Floats, most: float) -> tuple[Floats, Mask]:
     whole = np.floor(value / 100)
     minutes = value - whole * 100
     degrees = np.rint((whole + minutes / 60) * 1e12) / 1e12
-    ok = (minutes < 60) & (degrees <= most) & (sign != 0)
+    ok = (minutes <= 60) & (degrees <= most) & (sign != 0)
     return degrees * sign + 0.0, ok
 
 

@@ -23,7 +23,7 @@ def inflate(block: bytes, max_line: int) -> tuple[bytes, str]:
         return b"", "length"
     if not stream.eof or stream.unused_data:
         return b"", "structure"
-    line = line.removesuffix(b"\r\n")
+    line = line.removesuffix(b"\n").removesuffix(b"\r")
     if not line or b"\r\n" in line or line[0] == MARK:
         return b"", "structure"
     return (b"", "length") if len(line) > max_line else (line, "")

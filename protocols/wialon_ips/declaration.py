@@ -6,7 +6,8 @@ One message (the body of `SD`, `D`, or a member of `B`) is fields joined by ``;`
     7 speed km/h    8 course degrees     9 altitude m   10 satellites        <- SD ends here
     11 HDOP   12 inputs   13 outputs   14 ADC a,b,…   15 driver's key   16 parameters name:type:value,…
 
-``NA`` or nothing stands for "not told". Fields past the sixteenth are ignored. Time is UTC. Parameter types:
+``NA`` or nothing stands for "not told". Fields past the sixteenth are ignored. Time is UTC. Numbers before the inputs
+may have a decimal comma. Parameter types:
 1 integer (64 bit), 2 double, 3 text; a parameter whose value does not match its type is left out.
 
 Source: Gurtam, "Wialon IPS v.1.1" and "Wialon IPS v.2.0"; answer codes from the same tables.
@@ -109,13 +110,15 @@ def read_member(data: bytes, fields: int = 0) -> Reading:
     reading = Reading()
     reading.time, reading.time_digits = read_time(parts[0], parts[1])
     reading.lat, reading.lon = read_position(*parts[2:6])
-    reading.speed = read_number(parts[6], _UNSIGNED, MOTION, SANE)
-    reading.course = read_number(parts[7], _UNSIGNED, MOTION, 360)
-    reading.altitude = read_number(parts[8], _DECIMAL, MOTION, SANE)
+    reading.speed = read_number(decimal(parts[6]), _UNSIGNED, MOTION, SANE)
+    reading.course = read_number(decimal(parts[7]), _UNSIGNED, MOTION, 360)
+    reading.altitude = read_number(decimal(parts[8]), _DECIMAL, MOTION, SANE)
     if told(parts[9]):
         if not _COUNT.fullmatch(parts[9]) or float(parts[9]) > 32767:
             raise FieldError(SATELLITES)
         reading.satellites = int(float(parts[9]))
+    if reading.lat == reading.lon == reading.satellites == 0:  # 0/0 by no satellite is nowhere
+        reading.lat = reading.lon = math.nan
     if len(parts) >= 16:
         reading.measures = read_measures(*parts[10:16])
     return reading
@@ -153,8 +156,10 @@ def read_position(lat: str, north: str, lon: str, east: str) -> tuple[float, flo
 def read_degrees(text: str, most: float) -> float:
     """[D[D]]DMM.M… → degrees: the last two digits before the dot are minutes, leading zeros may be missing.
 
+    Minutes of exactly 60 are the next degree: formatters round 59.999996 up to that.
     Rounded to 1e-12 degrees (0.1 µm), which takes the binary noise away.
     """
+    text = decimal(text)
     if not _UNSIGNED.fullmatch(text):
         raise FieldError(COORDINATES)
     value = float(text)
@@ -163,9 +168,14 @@ def read_degrees(text: str, most: float) -> float:
     whole = math.floor(value / 100)
     minutes = value - whole * 100
     degrees = round((whole + minutes / 60) * 1e12) / 1e12
-    if minutes >= 60 or degrees > most:
+    if minutes > 60 or degrees > most:
         raise FieldError(COORDINATES)
     return degrees
+
+
+def decimal(text: str) -> str:
+    """A number as the manual writes it: some terminals send a decimal comma."""
+    return text.replace(",", ".", 1)
 
 
 def read_number(text: str, grammar: re.Pattern[str], wrong: tuple[str, str], most: float = math.inf) -> float:
@@ -184,7 +194,7 @@ def read_measures(hdop: str, inputs: str, outputs: str, adc: str, key: str, para
     """Fields 11 to 16 as measures, in the wire's order."""
     measures: dict[str, Value] = {}
     if told(hdop):
-        measures["hdop"] = read_number(hdop, _UNSIGNED, SATELLITES)
+        measures["hdop"] = read_number(decimal(hdop), _UNSIGNED, SATELLITES)
     for name, text in (("inputs", inputs), ("outputs", outputs)):
         if told(text):
             if not _MASK.fullmatch(text) or int(text) >= 1 << 64:
@@ -248,6 +258,12 @@ def tree(frame: Frame) -> dict[str, Any]:
         shown["checksum"] = text_of(split_checksum(frame.data, b"|" if kind == "B" else b";")[1])
     shown["messages"] = [_message_tree(body, {"SD": 10, "D": 16}.get(kind, 0)) for body in bodies[: MAX_MEMBERS + 1]]
     return shown
+
+
+def member_tree(data: bytes, variant: int) -> dict[str, Any] | None:
+    """One message out of a black box; None if this is a whole line."""
+    del variant
+    return None if data.startswith(b"#") else _message_tree(data, 0)
 
 
 def _message_tree(body: bytes, fields: int) -> dict[str, Any]:

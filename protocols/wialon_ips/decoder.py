@@ -48,6 +48,22 @@ def decode(frames: Sequence[Frame]) -> Decoded:
     return lines.decode()
 
 
+def parts(frame: Frame, most: int) -> list[Frame]:
+    """A black box as several of at most `most` messages each; any other line, or a box that is none, as it is.
+
+    They have no checksum of their own: it is the decoder that reads them.
+    """
+    if not frame.data.startswith(b"#B#"):
+        return [frame]
+    found = members(frame.data[3:], frame.variant)
+    if not most < len(found) <= MAX_MEMBERS:
+        return [frame]
+    return [
+        Frame(b"#B#" + b"|".join(found[at : at + most]) + b"|", min(most, len(found) - at), frame.offset, frame.variant)
+        for at in range(0, len(found), most)
+    ]
+
+
 class _Lines:
     """The messages of a batch of lines, and how they are read."""
 
@@ -158,6 +174,8 @@ def _decode_fast(
     taken &= ok
     satellites, ok = columns.counts(heads[9])
     taken &= ok
+    nowhere = (lat == 0) & (lon == 0) & (satellites == 0)
+    lat[nowhere] = lon[nowhere] = np.nan
 
     long = np.flatnonzero(taken & (widths == 11))
     groups, extra, failed = _tails.read([rows[row][10] for row in long.tolist()], long)

@@ -3,6 +3,9 @@
     TCP   login line -> accept -> lines, blocks of refused files, compressed containers, in any mixture
     UDP   one object per datagram: its prefix is the login, the rest is read as over TCP
 
+Lines end in CR LF by the manual; a terminal whose first line ends in LF alone ends all of them so. The first line is a
+login, in which no LF can stand; later ones may hold one in a text, so it is decided once.
+
 Answers name their packet one by one, so damage never blocks what comes behind it. What a line of each type
 means is a table in `_HANDLERS`. Bounds: a line `MAX_LINE`, a container 64 KiB packed and a line unpacked, file
 blocks are dropped as they come, three runs of unreadable bytes in a row close the connection.
@@ -10,11 +13,13 @@ blocks are dropped as they come, three runs of unreadable bytes in a row close t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 
 from protocols.records import (
     MAX_IDENTITY,
+    TIME_UNKNOWN,
     Close,
     Event,
     Frame,
@@ -24,10 +29,12 @@ from protocols.records import (
     Message,
     Quarantined,
     Reply,
-    is_identity,
+    identity_of,
 )
 from protocols.wialon_ips.blocks import Block, read_block
 from protocols.wialon_ips.containers import HEADER, MARK, inflate
+from protocols.wialon_ips.declaration import FieldError, read_time
+from protocols.wialon_ips.packets import driver_message
 from protocols.wialon_ips.wire import (
     MAX_LINE,
     STRUCTURE_CODE,
@@ -35,15 +42,17 @@ from protocols.wialon_ips.wire import (
     V2,
     checksum_holds,
     count_members,
+    members,
     split_checksum,
     split_line,
     text_of,
 )
 
+ANSWER = "answer"  # kind of a message that is the receipt of a command
 _MAX_RUNS = 3  # runs of unreadable bytes in a row
 _VERSION = re.compile(rb"[0-9]+\.[0-9]+")
 _SPOKEN = re.compile(rb"2\.[0-9]")
-_CRLF = b"\r\n"
+_CRLF, _LF = b"\r\n", b"\n"
 
 # The answer to a wrong checksum: the terminal sends again.
 _WRONG_CHECKSUM = {b"SD": b"#ASD#13", b"D": b"#AD#16", b"B": b"#AB#", b"M": b"#AM#01", b"IT": b"#AIT#01"}
@@ -59,13 +68,18 @@ class WialonSession:
     """See `protocols.records.Session`."""
 
     __slots__ = (
+        "_asked",
         "_at",
         "_block",
         "_buffer",
         "_closed",
+        "_ending",
         "_firmware",
+        "_firmware_at",
         "_limit",
         "_model",
+        "_model_at",
+        "_now",
         "_prefix",
         "_runs",
         "_scanned",
@@ -90,8 +104,12 @@ class WialonSession:
         self._variant = V1
         self._waiting = False  # for `accept` or `refuse`
         self._closed = False
+        self._ending = b""  # of this connection's lines; its first line tells
         self._firmware: str | None = None
         self._model: str | None = None
+        self._firmware_at = self._model_at = -math.inf  # µs: what time that was told of
+        self._now = 0
+        self._asked = 0  # commands that were not answered
 
     # -- the interface ------------------------------------------------------------------------------------------
 
@@ -101,7 +119,7 @@ class WialonSession:
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes. After a `Login` nothing more is parsed until `accept` or `refuse`."""
-        del now  # no reply carries the time
+        self._now = round(now * 1e6)
         if self._closed:
             return []
         if self._waiting and len(self._buffer) + len(data) > 2 * MAX_LINE:  # the reader should have paused
@@ -115,7 +133,7 @@ class WialonSession:
 
     def accept(self, now: float) -> Sequence[Event]:
         """The login is good: answer it, then read what waited behind it."""
-        del now
+        self._now = round(now * 1e6)
         self._waiting = False
         parsed = self._parse()
         return parsed if self._udp else [Reply(b"#AL#1\r\n"), *parsed]
@@ -130,9 +148,10 @@ class WialonSession:
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
         """Code 1 or the decoder's negative code for a lone message, the count for a black box."""
         if isinstance(item, Message):
-            return b"#AM#1\r\n"
+            return b"" if item.kind == ANSWER else b"#AM#1\r\n"
         if item.data.startswith(b"#B#"):
-            return b"#AB#%d\r\n" % item.records
+            refused_whole = any(bad.data is None for bad in quarantined)
+            return b"#AB#%d\r\n" % (0 if refused_whole else item.records)
         code = (quarantined[0].code or STRUCTURE_CODE) if quarantined else "1"
         return b"#A%s#%s\r\n" % (b"SD" if item.data.startswith(b"#SD#") else b"D", code.encode())
 
@@ -150,6 +169,13 @@ class WialonSession:
     def ask_version(self) -> bytes:
         """The protocol has no such request: terminals tell `fw` and `hw` in their parameters."""
         return b""
+
+    def encode_command(self, text: str) -> bytes:
+        """`#M#`: what a server can say in words. Taken by `#AM#`, or by what the driver says next; none over UDP."""
+        if self._udp or self._closed or self._waiting or not self._terminal:
+            return b""
+        self._asked += 1
+        return driver_message(text, self._variant)
 
     # -- the stream ---------------------------------------------------------------------------------------------
 
@@ -186,6 +212,8 @@ class WialonSession:
             return self._take_container(at, events)
         if first == 0x0D and (have < 2 or buffer[at + 1] == 0x0A):  # an empty line
             return at + 2 if have >= 2 else -1
+        if first == 0x0A and self._ending != _CRLF:
+            return at + 1
         if self._prefix and buffer.startswith(self._prefix + b"#", at):  # a further packet of the datagram
             return at + len(self._prefix)
         self._skipping = True
@@ -197,7 +225,8 @@ class WialonSession:
 
     def _skip(self, at: int) -> int:
         self._scanned = 0
-        end = self._buffer.find(_CRLF, at)
+        ending = self._ending or _LF
+        end = self._buffer.find(ending, at)
         if end < 0:  # a CR may be the first half of the line end
             half = self._buffer.endswith(b"\r")
             keep = len(self._buffer) - half
@@ -206,13 +235,18 @@ class WialonSession:
                 self._at += keep - at
             return -1
         self._skipping = False
-        return end + 2
+        return end + len(ending)
 
     def _take_line(self, at: int, events: list[Event]) -> int:
         buffer = self._buffer
-        end = buffer.find(_CRLF, max(at, self._scanned - 1))
+        ending = self._ending or _LF
+        end = buffer.find(ending, max(at, self._scanned - 1))
         if end < 0 and self._udp:
             end = len(buffer)  # a datagram ends its last line
+        elif end >= 0 and not self._ending:
+            self._ending = _CRLF if end > at and buffer[end - 1] == 0x0D else _LF
+            ending = self._ending
+            end -= len(ending) - 1
         if end < 0:
             self._scanned = len(buffer)
             if len(buffer) - at <= self._limit + 1:
@@ -223,8 +257,9 @@ class WialonSession:
         if end - at > self._limit:
             events.append(Malformed("length", self._at + at))
         else:
-            self._line(bytes(buffer[at:end]), self._at + at, events)
-        return min(end + 2, len(buffer))
+            line = bytes(buffer[at:end])
+            self._line(line.removesuffix(b"\r") if ending == _LF else line, self._at + at, events)
+        return min(end + len(ending), len(buffer))
 
     def _take_container(self, at: int, events: list[Event]) -> int:
         buffer = self._buffer
@@ -288,19 +323,33 @@ class WialonSession:
         records = count_members(body, self._variant) if kind == b"B" else 1
         events.append(Frame(line, records, offset, self._variant))
         if b"w:3:" in line:
-            self._identify(line, events)
+            for member in members(body, self._variant) if kind == b"B" else [body]:
+                self._identify(member, events)
 
-    def _identify(self, line: bytes, events: list[Event]) -> None:
-        firmware = _trait(line, b"fw:3:") or self._firmware
-        model = _trait(line, b"hw:3:") or self._model
-        if (firmware, model) != (self._firmware, self._model):
-            events.append(
-                Identified(
-                    firmware if firmware != self._firmware else None,
-                    model if model != self._model else None,
-                )
-            )
-            self._firmware, self._model = firmware, model
+    def _identify(self, member: bytes, events: list[Event]) -> None:
+        """What a record tells of its terminal, unless a newer one told otherwise: a black box may come at any time."""
+        firmware, model = _trait(member, b"fw:3:"), _trait(member, b"hw:3:")
+        if firmware is None and model is None:
+            return
+        at = self._time_of(member)
+        told = Identified(time=at)
+        if firmware is not None and at >= self._firmware_at:
+            told.firmware = firmware if firmware != self._firmware else None
+            self._firmware, self._firmware_at = firmware, at
+        if model is not None and at >= self._model_at:
+            told.model = model if model != self._model else None
+            self._model, self._model_at = model, at
+        if told.firmware is not None or told.model is not None:
+            events.append(told)
+
+    def _time_of(self, member: bytes) -> int:
+        """A record's time, µs; that of its arrival where it tells none, none that can be, or one to come."""
+        day, clock, *_ = [*member.split(b";", 2), b""]
+        try:
+            at, _ = read_time(text_of(day), text_of(clock))
+        except FieldError:
+            return self._now
+        return self._now if at == TIME_UNKNOWN else min(at, self._now)
 
     def _ping(self, _kind: bytes, _body: bytes, _line: bytes, _offset: int, events: list[Event]) -> None:
         events.append(Reply(b"#AP#\r\n"))
@@ -308,7 +357,17 @@ class WialonSession:
     def _message(self, _kind: bytes, body: bytes, line: bytes, offset: int, events: list[Event]) -> None:
         if self._variant != V1:
             body = split_checksum(body)[0][:-1]
-        events.append(Message(line, text_of(body), "driver", offset))
+        answer = self._asked > 0
+        self._asked -= answer
+        events.append(Message(line, text_of(body), "driver", offset, answer or None))
+
+    def _receipt(self, kind: bytes, body: bytes, line: bytes, offset: int, events: list[Event]) -> None:
+        """Of a command: code 1, or the terminal did not take it."""
+        if not self._asked:
+            events.append(Malformed("unsupported", offset, f"#{text_of(kind)}#"))
+            return
+        self._asked -= 1
+        events.append(Message(line, text_of(line), ANSWER, offset, body.partition(b";")[0] == b"1"))
 
     def _file_block(self, kind: bytes, body: bytes, _line: bytes, offset: int, events: list[Event]) -> None:
         found = read_block(kind, body, self._variant, offset)
@@ -333,7 +392,7 @@ class WialonSession:
             if len(fields) >= 4 and _SPOKEN.fullmatch(fields[0]) and not checksum_holds(body):
                 events += [Malformed("checksum", offset), Reply(b"#AL#10\r\n")]
                 return
-        terminal = _identity(fields[variant - 1]) if len(fields) == 2 * variant else ""
+        terminal = identity_of(text_of(fields[variant - 1])) if len(fields) == 2 * variant else ""
         if not terminal or (variant == V2 and not _SPOKEN.fullmatch(fields[0])):
             events += [Malformed("structure", offset, "login"), Reply(b"#AL#0\r\n")]
             self._close(events, "login")
@@ -360,7 +419,7 @@ class WialonSession:
         if at == 0:
             return self._lost("login")
         *version, name = bytes(buffer[: max(at, 0)]).split(b";")
-        terminal = _identity(name)
+        terminal = identity_of(text_of(name))
         if not terminal or len(version) > 1 or (version and not _SPOKEN.fullmatch(version[0])):
             return self._lost("structure")
         self._terminal, self._waiting = terminal, True
@@ -386,12 +445,6 @@ def _trait(line: bytes, name: bytes) -> str | None:
     return text if 0 < len(text) <= MAX_IDENTITY and text.isprintable() else None
 
 
-def _identity(name: bytes) -> str:
-    """A terminal's name, empty if it is no identity: 1 to 64 printable characters."""
-    text = text_of(name)
-    return text if is_identity(text) else ""
-
-
 _Handler = Callable[[WialonSession, bytes, bytes, bytes, int, list[Event]], None]
 
 _HANDLERS: dict[bytes, _Handler] = {
@@ -401,6 +454,7 @@ _HANDLERS: dict[bytes, _Handler] = {
     b"B": WialonSession._data,
     b"P": WialonSession._ping,
     b"M": WialonSession._message,
+    b"AM": WialonSession._receipt,
     b"I": WialonSession._file_block,
     b"T": WialonSession._file_block,
     b"IT": WialonSession._file_offer,

@@ -37,7 +37,7 @@ def bench(*arguments: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def result() -> dict[str, Any]:
+def result(mosquitto: Path) -> dict[str, Any]:
     return bench(*SHORT, "--reconnect", "0.5", "--fleet", "20000")
 
 
@@ -67,6 +67,9 @@ def test_the_object_is_the_contracts(result: dict[str, Any]) -> None:
     assert result["latency"]["frames_per_s"] > 0
     assert 0 < result["latency"]["bare_p50_ms"] <= result["latency"]["bare_p99_ms"]
     assert 0 <= result["latency"]["stolen"] < 1
+    told = result["mqtt"]
+    assert told["ratio"] == pytest.approx(told["messages_per_s"] / told["bare_messages_per_s"], rel=1e-2)
+    assert told["ratio"] >= 0.6
     assert result["memory"]["connections"] == 300
     assert result["memory"]["empty_bytes"] > result["memory"]["fresh_bytes"] > 0
     assert result["memory"]["bytes_per_connection"] > 0
@@ -75,7 +78,17 @@ def test_the_object_is_the_contracts(result: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_tables_plots_and_the_readme_show_it(result: dict[str, Any], tmp_path: Path) -> None:
     shown = report.text(result)
-    for word in ("teltonika", "omnicomm", "wialon-ips", "1000 × 1 × 1", "200 × 4 × 20", "p99", "idle", "a tick"):
+    for word in (
+        "teltonika",
+        "omnicomm",
+        "wialon-ips",
+        "1000 × 1 × 1",
+        "200 × 4 × 20",
+        "p99",
+        "idle",
+        "a tick",
+        "MQTT",
+    ):
         assert word in shown
     for name, svg in report.plots(result).items():
         bars = ET.fromstring(svg).findall("{http://www.w3.org/2000/svg}rect")

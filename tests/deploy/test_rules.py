@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.routing import Match
+
+from gateway.service.health import REASONS
+from gateway.watch.detecting import DETECTORS
+from tests.docs.test_links import anchors
+from ticketing.clock_history import Verdict
+from ticketing.desk.app import routes
+from ticketing.incidents.decisions import COMMON, STORM
+from ticketing.tickets import State
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -65,12 +74,65 @@ def test_the_scrape_configuration_is_valid(promtool: Path) -> None:
 def test_each_alert_is_tried_and_explained(alert: str) -> None:
     assert alert in (PROMETHEUS / "dozor.rules.test.yml").read_text(encoding="utf-8")
     assert f"### {alert}\n" in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    assert f"runbook: docs/operations.md#{alert.lower()}\n" in RULES.read_text(encoding="utf-8")
+
+
+def addresses(file: Path) -> dict[str, tuple[str, str]]:
+    """`runbook_url` and `dashboard_url` by alert."""
+    line = r"^ +- alert: (\w+)\n(?:(?! +- alert:).*\n)*? +runbook_url: (\S+)\n +dashboard_url: (\S+)$"
+    return {name: (runbook, board) for name, runbook, board in re.findall(line, file.read_text("utf-8"), re.M)}
+
+
+def test_each_alert_leads_to_its_runbook_and_to_the_dashboard() -> None:
+    """By absolute addresses: where an alert is read, there is nothing for a relative one to be relative to."""
+    sections = anchors(ROOT / "docs" / "operations.md")
+    assert list(addresses(RULES)) == alerts()
+    for alert, (runbook, dashboard) in addresses(RULES).items():
+        base, _, anchor = runbook.partition("#")
+        assert base == "https://dozor.example/docs/operations.md"
+        assert anchor == alert.lower()
+        assert anchor in sections
+        assert dashboard == f"https://grafana.example/d/{DASHBOARD['uid']}"
+
+
+def test_both_addresses_are_set_as_the_runbooks_say(promtool: Path, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```sh\n(sed -i .*?)```", (ROOT / "docs" / "operations.md").read_text("utf-8"), re.DOTALL)
+    own = tmp_path / "dozor.rules.yml"
+    own.write_text(RULES.read_text(encoding="utf-8"), encoding="utf-8")
+    subprocess.run(["sh", "-c", block.replace("/etc/prometheus/dozor.rules.yml", str(own))], check=True, timeout=10)
+    docs = "https://git.example.com/dozor/src/branch/main/docs/operations.md"
+    dashboard = "https://grafana.example.com/d/dozor"
+    assert addresses(own) == {alert: (f"{docs}#{alert.lower()}", dashboard) for alert in alerts()}
+    assert f"{len(alerts())} rules found" in run(promtool, "check", "rules", str(own))
+
+
+def test_the_runbook_knows_every_reason_why_it_is_not_ready() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = text.partition("### DozorNotReady\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (`.*`) \|", section, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(REASONS)
+
+
+def test_runbooks_lead_to_pages_that_there_are() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("## Alerts")[2]
+    pages = set(re.findall(r"`(/[a-z]+(?:\?[a-z]+=[a-z_-]+)?)`", text)) - {"/readyz", "/metrics", "/healthz"}
+    assert {"/fleet", "/quarantine", "/terminals", "/tickets?verdict=breached", "/tickets?kind=storm"} <= pages
+    for page in pages:
+        path, _, query = page.partition("?")
+        scope = {"type": "http", "path": path, "method": "GET"}
+        assert any(route.matches(scope)[0] is Match.FULL for route in routes()), page
+        name, _, value = query.partition("=")
+        known = {
+            "": {""},
+            "verdict": set(Verdict),
+            "state": set(State),
+            "kind": {STORM, *COMMON, *(detector.kind for detector in DETECTORS)},
+        }
+        assert value in known[name], page
 
 
 def test_only_documented_metrics_are_asked_for() -> None:
     expressions_of_rules = re.sub(
-        r"(?m)^\s*(#|runbook:|summary:|description:|- name:).*$", "", RULES.read_text("utf-8")
+        r"(?m)^\s*(#|runbook_url:|dashboard_url:|summary:|description:|- name:).*$", "", RULES.read_text("utf-8")
     )
     asked = set(METRIC.findall(expressions_of_rules)) | {
         name for expression in expressions(DASHBOARD) for name in METRIC.findall(expression)

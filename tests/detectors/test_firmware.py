@@ -2,8 +2,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from detectors.firmware import Catalogue, Mark, Release, judge_firmware
+from detectors.firmware import WANTED_MOST, Catalogue, Firmware, Mark, Release, Target, judge_firmware
 from detectors.verdicts import Verdict
+from tests.detectors.driving import Drive
 
 CATALOGUE = Catalogue(
     grace_days=30,
@@ -56,3 +57,63 @@ def test_grace_runs_from_the_first_later_release():
     assert said.verdict == Verdict.FAIL
     assert said.numbers["superseded_days"] == 20.0
     assert said.numbers["recommended"] == "3"
+
+
+TARGETS = Catalogue(
+    30,
+    CATALOGUE.models,
+    [
+        Target("FMB920", "1.2", date(2026, 2, 1)),
+        Target("FMB920", "1.0", date(2026, 3, 1), customer="North"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "customer", "own", "now", "verdict", "word"),
+    [
+        ("1.2", None, None, at(2027, 1, 1), Verdict.GOOD, "is the target of model FMB920"),
+        ("1.3", None, None, at(2026, 1, 31), Verdict.GOOD, "may stay until 2026-02-01"),
+        ("1.3", "South", None, at(2026, 3, 3), Verdict.SUSPECT, "in grace"),
+        ("1.3", None, None, at(2026, 3, 4), Verdict.FAIL, "update to 1.2, the target of model FMB920"),
+        (
+            "9.9",
+            None,
+            None,
+            at(2026, 3, 4),
+            Verdict.FAIL,
+            "not what is wanted since 2026-02-01",
+        ),  # no catalogue lists it
+        ("1.2", "North", None, at(2026, 4, 1), Verdict.FAIL, "the target of customer North"),
+        ("1.0", "North", None, at(2026, 4, 1), Verdict.GOOD, "customer North"),
+        ("1.0", "North", "1.3", at(2026, 4, 1), Verdict.FAIL, "the target of this terminal"),
+        ("1.0", "North", "7.7", at(2026, 4, 1), Verdict.FAIL, "7.7"),
+        ("1.1", "North", "1.1", at(2026, 4, 1), Verdict.FAIL, "marked broken"),
+        (None, "North", "1.1", at(2026, 4, 1), Verdict.UNKNOWN, "not told"),
+    ],
+)
+def test_targets(version, customer, own, now, verdict, word):
+    said = judge_firmware("FMB920", version, TARGETS, now, TARGETS.wanted("FMB920", customer, own))
+    assert said.verdict == verdict
+    assert word in said.reason
+
+
+def test_what_the_registry_says_of_targets_is_heeded_and_need_not_be_said():
+    drive = Drive(Firmware(TARGETS))
+    told = {"model": ["FMB920"] * 3, "firmware": ["1.0"] * 3}
+    drive.fleet.identify([1, 2, 3], told)
+    drive.fleet.judge()
+    assert {drive.verdict(row) for row in (1, 2, 3)} == {"fail"}
+    drive.fleet.identify([1, 2, 3], {**told, "customer": ["North", None, None], "firmware_target": [None, "1.0", None]})
+    drive.fleet.judge()
+    assert [drive.verdict(row) for row in (1, 2, 3)] == ["good", "good", "fail"]
+    assert "this terminal" in drive.explain(2).reason
+
+
+def test_invented_versions_stay_bounded():
+    drive = Drive(Firmware(TARGETS))
+    rows = list(range(1, 5001))
+    drive.fleet.identify(rows, {"model": ["FMB920"] * 5000, "firmware": [f"x{n}" for n in rows]})
+    drive.fleet.judge()
+    verdicts = drive.fleet.verdicts("firmware")[1:5001]
+    assert int((verdicts == Verdict.FAIL).sum()) == WANTED_MOST

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from detectors.silence import SilenceRule, explain_silence, judge_silence, spell
-from detectors.verdicts import Verdict, count_verdicts
+from detectors.silence import SilenceRule, explain_silence, judge_silence
+from detectors.verdicts import Verdict, count_verdicts, spell
 
 RULE = SilenceRule(after=3.0, floor=300.0, ceiling=86_400.0, learn=8)
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import KEYS, NOT_YET, load
-
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "configuration.md"
+from gateway.configuration.reading import KEYS, NOT_YET, load
+from tools.configuration_doc import PAGE, page
 
 
 def example() -> str:
@@ -28,13 +27,17 @@ def test_the_example_is_the_defaults(tmp_path: Path) -> None:
     assert documented.data_dir == Path("/var/lib/dozor")
 
 
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tools.configuration_doc"
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_is_in_the_tables(key: str) -> None:
-    assert f"| `{key}` |" in PAGE.read_text(encoding="utf-8")
+    assert f"| `{key}` | {KEYS[key].meaning}" in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_tables_invent_no_key() -> None:
-    named = set(re.findall(r"^\| `([a-z_.]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"^\| `([a-z0-9_.]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
     assert named == set(KEYS)
 
 

@@ -35,6 +35,7 @@ from tests.protocols.teltonika_vectors import (
     LOGIN,
     UDP_8E,
 )
+from tests.protocols.wialon_ips_vectors import W1, W2, W3, W4, W5
 
 MAIN = (
     "import argparse, sys; from gateway.commands.decode import add_arguments, run; "
@@ -81,10 +82,11 @@ def process(*args: str, stdin: bytes = b"", **environment: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def decode(*args: str, stdin: str | bytes = "") -> list[dict[str, Any]]:
+def decode(*args: str, stdin: str | bytes = "", told: str = "") -> list[dict[str, Any]]:
+    """The events; `told` is what stderr says besides, whole lines without the command's name."""
     done = run(*args, "--json", stdin=stdin)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == b""
+    assert done.stderr.decode() == "".join(f"dozor decode: {line}\n" for line in told.splitlines())
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -97,6 +99,7 @@ def reply(data: bytes | str, when: str = "after commit") -> dict[str, Any]:
 
 
 WELCOME = [login(), reply("01", "now")]
+ASSUMED = "no login at the start: one is assumed; --terminal ID says whose bytes these are"
 
 CODEC_8_RECORD = {
     "event": "record",
@@ -233,11 +236,11 @@ def test_what_passes_its_checksum_and_cannot_be_decoded_is_quarantined_in_its_pl
 
 
 def test_numbers_are_printed_without_noise_and_exactly() -> None:
-    items = [(11, b"\xff" * 8), (14, (2**53 - 1).to_bytes(8, "big")), (181, b"\0\x0e"), (78, b"\0" * 7 + b"\x0a")]
+    items = [(239, b"\xff" * 8), (240, (2**53 - 1).to_bytes(8, "big")), (181, b"\0\x0e"), (78, b"\0" * 7 + b"\x0a")]
     wire = d.avl_frame(d.CODEC_8E, [d.avl_record(timestamp=1, items=items)])
     line = run("teltonika", (LOGIN + wire).hex(), "--json").stdout.splitlines()[2].decode()
-    assert '"io.11":18446744073709551615' in line
-    assert '"io.14":9007199254740991' in line
+    assert '"io.239":18446744073709551615' in line
+    assert '"io.240":9007199254740991' in line
     assert '"pdop":1.4,' in line
     assert '"driver.key":"000000000000000a"' in line
 
@@ -254,6 +257,41 @@ E3 = (
 E7 = "c0930000edf5"
 E9 = "c095270012130100e20e8d1d001c000a01121308e29db4ec011483010a0b56657233313220525354318401bc5d"
 ASK = "c0850400000000003125"
+
+
+TWO_OF_ONE_ID = d.avl_frame(
+    d.CODEC_8E,
+    [d.avl_record(timestamp=1_790_000_000_000, satellites=9, items=[(385, b"\x11\2\3"), (385, b"\x1f\1\0")])],
+)
+
+
+@pytest.mark.parametrize(
+    ("wire", "measures"),
+    [
+        (
+            "000000000000002f8e01000001a0c4506c000011f0e5401debe9800064005a09002800000001000000000000000000010181000211"
+            "02010000f606",
+            {"io.385": "1102"},
+        ),
+        (
+            "00000000000000308e01000001a0c4506c000011f0e5401debe9800064005a09002800000001000000000000000000010181000311"
+            "0203010000628b",
+            {"io.385": "110203"},
+        ),
+        (TWO_OF_ONE_ID.hex(), {"io.385": "110203", "io.385.2": "1f0100"}),
+        (
+            "000000000000003f8e01000001a0c4506c000011f0e5401debe9800064005a09002800000004000000010049ff9700030048fffffffe"
+            "004a00000bb8004b0000035200000000010000f2f0",
+            {"temperature.1": -0.2, "temperature.2": -10.5, "temperature.status.3": 3000, "temperature.status.4": 850},
+        ),
+    ],
+    ids=["two bytes", "three bytes", "two of one id", "below zero"],
+)
+def test_teltonika_measures_have_one_type_and_none_is_lost(wire: str, measures: dict[str, Any]) -> None:
+    """As they stand in a log, behind their login."""
+    events = decode("teltonika", "000f333530303030303030303030303333" + wire)
+    (record,) = [event for event in events if event["event"] == "record"]
+    assert {name: record["measures"].get(name) for name in measures} == measures
 
 
 def test_omnicomm_identification_archive_time_and_live_data() -> None:
@@ -289,18 +327,7 @@ def test_omnicomm_is_not_spoken_over_udp() -> None:
     assert b"UDP" in done.stderr
 
 
-W3 = b"#SD#210325;081507;5139.69024;N;03912.01722;E;57;214;157;14\r\n"
-W4 = (
-    b"#D#210325;081537;5139.59226;N;03911.84652;E;61;219;158;15;0.9;5;1;12.48,0.03,4.95;0000A1B2C3D4;"
-    b"lls1:1:2317,lls1t:1:-4,fw:3:KIT-2.14.3,fuel:2:186.25,SOS:1:0;E4C1\r\n"
-)
-W5 = (
-    b"#B#210325;081600;3354.31302;S;01825.31424;W;0;0;12;0|"
-    b"210325;081630;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;;NA;lls1:1:65530|"
-    b"210325;081537;5139.59226;N;03911.84652;E;61;219;158;15;1.1;0;0;;NA;|8395\r\n"
-)
-LOGIN_1 = b"#L#862531045219738;NA\r\n"
-LOGIN_2 = b"#L#2.0;862531045219738;NA;B4EE\r\n"
+LOGIN_1, LOGIN_2 = W1, W2
 WIALON = login("862531045219738")
 
 
@@ -448,7 +475,9 @@ def test_options_stand_before_and_behind_the_bytes() -> None:
     ("args", "stdin", "told"),
     [
         (("teltonika", "-"), "000f\n00 0g", "line 2, column 5: 'g'"),
-        (("teltonika", "-"), "0x000f", "line 1, column 2: 'x'"),
+        (("teltonika", "-"), "x000f", "line 1, column 1: 'x'"),
+        (("teltonika", "-"), "0x000x0f", "line 1, column 6: 'x'"),
+        (("teltonika", "-"), "00 0x0 0x0f", "line 1, column 8: the byte before has only one digit"),
         (("teltonika", "-"), "000f\n\n 003 ", "line 3, column 4"),
         (("teltonika", "-"), b"00\xff", "line 1, column 3"),
         (("teltonika", "000f;"), "", "line 1, column 5"),
@@ -482,7 +511,8 @@ def test_a_configured_limit_holds_here_too(tmp_path: Path) -> None:
 )
 def test_garbage_is_damage_and_exit_0(wire: bytes) -> None:
     for protocol in ("teltonika", "omnicomm", "wialon-ips"):
-        events = decode(protocol, stdin=wire.hex())
+        assumed = ASSUMED if protocol == "teltonika" and not wire[0] else ""
+        events = decode(protocol, stdin=wire.hex(), told=assumed)
         assert events
         assert {e["event"] for e in events} <= {"malformed", "reply"}
 

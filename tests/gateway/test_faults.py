@@ -417,6 +417,7 @@ def pour(port: int, count: int) -> int:
         return count
 
 
+@pytest.mark.soak  # the short form has one of them: test_login, test_hostile
 def test_peers_that_never_read_or_are_gone() -> None:
     """Slow readers are read no more, and let go. Half-open connections, before login, within a frame or behind it, end
     by their timeouts. What came whole is kept, and nobody else waits for them."""
@@ -527,7 +528,7 @@ def test_the_whole_fleet_reconnects_at_once() -> None:
         await run.until(lambda: service.metric('dozor_connections{protocol="teltonika"}') == 0)
 
     p99: dict[str, float] = {}
-    with running_service() as service:
+    with running_service(DOZOR_LIMITS__REGISTRATIONS_PER_MINUTE_PER_ADDRESS="0") as service:
         run = Run(service, terminals=1)
         run.trackers = []
         fleet = [Member(n, service.ports["teltonika"]) for n in range(count)]

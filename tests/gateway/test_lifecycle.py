@@ -47,7 +47,7 @@ def _family(service: ServiceProcess) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[ServiceProcess]:
-    with running_service(DOZOR_WATCH__FIRMWARE__ASK="false") as running:
+    with running_service(fresh=True, DOZOR_WATCH__FIRMWARE__ASK="false") as running:
         yield running
         no_exception(running)
 

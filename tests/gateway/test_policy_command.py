@@ -38,6 +38,25 @@ def test_show(capsys, name):
     assert json.loads(out)["working_time"]["hours"] == "09:00-18:00"
 
 
+@pytest.mark.parametrize("name", policies.PRESETS)
+def test_show_toml_is_a_template_that_loads_back_identically(capsys, tmp_path, name):
+    code, out, _ = run(capsys, "show", name, "--toml")
+    assert code == 0
+    own = tmp_path / "own.toml"
+    assert out == (resources.files("ticketing.policies") / f"{name}.toml").read_text(encoding="utf-8")
+    own.write_text(out)
+    assert policies.load(own).file == policies.get(name).file
+    assert run(capsys, "show", f"{name}@1", "--toml")[1] == out
+    own.write_text(out.replace(f'name = "{name}"', 'name = "mine"', 1))
+    assert run(capsys, "check", str(own)) == (0, f"{own}: good. mine@1, {len(policies.get(name).clocks)} clocks\n", "")
+
+
+def test_a_template_of_an_unknown_policy(capsys):
+    code, out, err = run(capsys, "show", "gold", "--toml")
+    assert (code, out) == (2, "")
+    assert "unknown policy 'gold'" in err
+
+
 def test_show_of_an_unknown_policy(capsys):
     code, out, err = run(capsys, "show", "gold")
     assert (code, out) == (2, "")

@@ -17,30 +17,12 @@ from tests.gateway.wire import Link, ask_udp, damage, malformed, no_exception, t
 from tests.harness import ServiceProcess, running_service
 from tests.protocols import omnicomm_vectors as omnicomm
 from tests.protocols import teltonika_vectors as vectors
+from tests.protocols.wialon_ips_vectors import H1, W1, W2, W3, W4, W5, W8, W10, W11, W12
 
 STEPS = [0, 1, 7]  # whole, byte by byte, in small pieces
 UNIT = "862531045219738"
 
-DATA_4 = (
-    "210325;081537;5139.59226;N;03911.84652;E;61;219;158;15;0.9;5;1;12.48,0.03,4.95;0000A1B2C3D4;"
-    "lls1:1:2317,lls1t:1:-4,fw:3:KIT-2.14.3,fuel:2:186.25,SOS:1:0;"
-)
-W1 = b"#L#862531045219738;NA\r\n"
-W2 = b"#L#2.0;862531045219738;NA;B4EE\r\n"
-W3 = b"#SD#210325;081507;5139.69024;N;03912.01722;E;57;214;157;14\r\n"
-W4 = f"#D#{DATA_4}E4C1\r\n".encode()
-W5 = (
-    b"#B#210325;081600;3354.31302;S;01825.31424;W;0;0;12;0|"
-    b"210325;081630;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;;NA;lls1:1:65530|"
-    b"210325;081537;5139.59226;N;03911.84652;E;61;219;158;15;1.1;0;0;;NA;|8395\r\n"
-)
-BLOCK = bytes.fromhex("b8581a8d464256116c26ec5c512ece65b49150ebe0959059")
-W8 = b"#I#24;0;0;210325;081700;cab.jpg;3FBA\r\n" + BLOCK
-W10 = b"#M#Refuel stop 12 min;8397\r\n"
-W11 = b"2.0;862531045219738#SD#210325;081507;5139.69024;N;03912.01722;E;57;214;157;14;DC9B\r\n"
-W12 = b"#SD#210325;081507;5139.69024;N;03912.01722;E;57;214;157;14;DC90\r\n"
-H1 = bytes.fromhex("ff2600789c53f65136d233b0b630333235363430313532b43437b6b0f673b47632717505005ed40673")
-
+DATA_4 = W4[3:-6].decode()
 T0815 = 1_742_544_907_000_000  # 2025-03-21T08:15:07Z
 
 

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from protocols.teltonika.declaration import login
 from tests.gateway.receive.outside import Terminal, wait_for
 from tests.gateway.wire import Link, telemetry
-from tests.harness import ServiceProcess, Tracker, check_store, data_directory, free_port
+from tests.harness import ServiceProcess, Tracker, alive, check_store, data_directory, free_port, give_store
 
 START_WITHIN = 60.0  # s: three processes load their code, on a machine that tests other things too
 
@@ -28,6 +29,7 @@ START_WITHIN = 60.0  # s: three processes load their code, on a machine that tes
 def workers(count: int = 2, **environment: str) -> Iterator[ServiceProcess]:
     """A ready service with `count` workers on a fresh directory."""
     with data_directory() as folder:
+        give_store(folder)
         service = ServiceProcess(folder, **environment)
         try:
             start(service, count)
@@ -47,17 +49,19 @@ def start(service: ServiceProcess, count: int) -> None:
 def processes(service: ServiceProcess) -> list[psutil.Process]:
     """The workers, in the order of their start."""
     assert service.process is not None
-    found = psutil.Process(service.process.pid).children()
+    found = alive(psutil.Process(service.process.pid).children())
     return sorted((p for p in found if "gateway.workers.child" in p.cmdline()), key=lambda p: p.pid)
 
 
 def worker_of(service: ServiceProcess, port: int) -> int:
-    """The pid of the worker that holds the connection from this local port."""
-    for process in processes(service):
-        for link in process.net_connections("tcp"):
-            if link.raddr and link.raddr.port == port:
-                return process.pid
-    raise AssertionError("nobody has it")
+    """The pid of the worker that holds the connection from this local port, once one has accepted it."""
+
+    def holders() -> list[int]:
+        held = ((process.pid, link) for process in processes(service) for link in process.net_connections("tcp"))
+        return [pid for pid, link in held if link.raddr and link.raddr.port == port]
+
+    wait_for(lambda: bool(holders()))
+    return holders()[0]
 
 
 def at_both(service: ServiceProcess, imei: Callable[[], str]) -> tuple[Terminal, Terminal]:
@@ -103,7 +107,12 @@ def gone(pids: list[int], within: float) -> bool:
 def test_one_service_of_two_workers() -> None:
     quick = {"FLOOR": "2s", "CEILING": "4s"}
     environment = {f"DOZOR_WATCH__SILENCE__{key}": value for key, value in quick.items()}
-    with workers(**environment, DOZOR_WATCH__INCIDENTS__HOLD="1s", DOZOR_WATCH__FIRMWARE__ASK="false") as service:
+    with workers(
+        **environment,
+        DOZOR_WATCH__INCIDENTS__HOLD="1s",
+        DOZOR_WATCH__FIRMWARE__ASK="false",
+        DOZOR_WATCH__MASS_SILENCE__ENABLED="false",
+    ) as service:
         pids = [process.pid for process in processes(service)]
         assert len(pids) == 2
         counts: list[float] = []
@@ -183,8 +192,11 @@ def test_killed_alone_and_with_the_service() -> None:
             time.sleep(0.3)
             assert service.get("/readyz")[0] == 200, "the other one serves"
             wait_for(lambda: service.log.read_text().count('"worker ready"') == 3, START_WITHIN)
+            ended.extend(service.query("SELECT DISTINCT worker FROM connection WHERE reason = 'gateway stopped'"))
 
+        ended: list[tuple[object, ...]] = []
         trackers = asyncio.run(load(service, 60, 0.03, kill_one))
+        assert len(ended) == 1, "the one that was started again ends its own connections, and no other's"
         assert check_store(service, trackers) > 500
         after = [process.pid for process in processes(service)]
         assert len(after) == 2
@@ -259,6 +271,16 @@ def test_registered_while_connected_to_either_worker() -> None:
                 assert terminal.ack() == 1
                 wait_for(partial(_rows, service, terminal.imei, 2), 20)
             assert service.query("SELECT count(*) FROM quarantine") == [(0,)]
+            # The desk is another process than either: each tells the counters of its own open connections.
+            service.command("user", "add", "olga", "--role", "admin", "--password-stdin", text="a good password\n")
+            token = service.command("user", "token", "olga").stdout.strip()
+            for terminal in (first, second):
+                answer = httpx.get(
+                    f"http://127.0.0.1:{service.ports['desk']}/api/connections",
+                    params={"terminal": terminal.imei},
+                    headers={"Authorization": f"Bearer {token}"},
+                )
+                assert [(c["frames"], c["closed_at"]) for c in answer.json()["items"]] == [(2, None)]
         assert service.stop() == 0
 
 
@@ -302,6 +324,44 @@ address = "127.0.0.1:{first}"
                     assert link.send(b"#L#1234;NA\r\n").read(7) == b"#AL#1\r\n"
                 terminal.send()
                 assert terminal.ack() == 1
+            assert service.stop() == 0
+        finally:
+            service.end()
+
+
+@pytest.mark.slow
+def test_a_worker_that_starts_during_a_reload_serves_by_the_new_settings() -> None:
+    """It was given the old ones, and was not ready when the others took the new ones over."""
+    text = '[login]\npolicy = "{policy}"\n[[listen]]\nprotocol = "teltonika"\naddress = "127.0.0.1:{port}"\n'
+    second = '[[listen]]\nprotocol = "wialon-ips"\naddress = "127.0.0.1:{port}"\n'
+    with data_directory() as folder:
+        file = folder.parent / "dozor.toml"
+        service = ServiceProcess(folder, DOZOR_CONFIG=str(file))
+        del service.environment["DOZOR_LISTEN"]
+        port, other = service.ports["teltonika"], service.ports["wialon-ips"]
+        file.write_text(text.format(policy="accept", port=port))
+        try:
+            start(service, 2)
+            assert service.process is not None
+            before = {process.pid for process in processes(service)}
+            os.kill(min(before), signal.SIGKILL)
+            wait_for(lambda: {process.pid for process in processes(service)} - before)
+            new = {process.pid for process in processes(service)} - before
+            file.write_text(text.format(policy="known", port=port) + second.format(port=other))
+            service.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: '"configuration reloaded"' in service.log.read_text())
+            assert service.log.read_text().count('"worker ready"') == 2, "the new one was ready too soon: no race"
+            wait_for(lambda: "serves by older settings" in service.log.read_text(), START_WITHIN)
+            wait_for(lambda: service.log.read_text().count(f"127.0.0.1:{other}") == 2)
+            assert {process.pid for process in processes(service)} > new, "told, not killed"
+            met = set()
+            for number in range(60):
+                with Link(service, "teltonika") as link:
+                    met.add(worker_of(service, link.socket.getsockname()[1]))
+                    assert link.send(login(f"3569380356{number:05}")).read(1) == b"\x00"
+                if len(met) == 2:
+                    break
+            assert len(met) == 2
             assert service.stop() == 0
         finally:
             service.end()

@@ -58,17 +58,6 @@ class Link:
             return told
         return told
 
-    def quiet(self, seconds: float = 0.3) -> bytes:
-        """What comes within `seconds`: b"" is silence."""
-        self.socket.settimeout(seconds)
-        told = b""
-        try:
-            while piece := self.socket.recv(65536):
-                told += piece
-        except (TimeoutError, ConnectionResetError):
-            return told
-        return told
-
     def finish(self) -> bytes:
         """Send no more, and read what is still owed."""
         self.socket.shutdown(socket.SHUT_WR)

@@ -27,6 +27,7 @@ from protocols.records import (
     Frame,
     Login,
 )
+from tests.protocols.vectors import Vector
 
 NOW = EPOCH + 495_783_642  # 2024-09-17T05:40:42Z
 
@@ -44,6 +45,16 @@ E6 = bytes.fromhex("c08600004566")
 E7 = bytes.fromhex("c0930000edf5")
 E8 = bytes.fromhex("c0940400da0e8d1ddadf")
 E9 = bytes.fromhex("c095270012130100e20e8d1d001c000a01121308e29db4ec011483010a0b56657233313220525354318401bc5d")
+DESCRIPTION = "pikhovkin/omnicomm, description and .proto files"
+LIBRARY = "pikhovkin/omnicomm"
+VECTORS = [
+    Vector("identification", source=DESCRIPTION, wire=E1, checked_with=LIBRARY),
+    Vector("archive of two messages", source=DESCRIPTION, wire=E3, checked_with=LIBRARY),
+    Vector("delete confirmation", source=DESCRIPTION, wire=E5, checked_with=LIBRARY),
+    Vector("archive exhausted", source="traccar/traccar, recorded frame", wire=E6, checked_with=LIBRARY),
+    Vector("time request", source=DESCRIPTION, wire=E7, checked_with=LIBRARY),
+    Vector("live message with a log line", source=DESCRIPTION, wire=E9, checked_with=LIBRARY),
+]
 ASK = bytes.fromhex("c0850400000000003125")
 LOGIN = Login("499178311", firmware="312")
 
@@ -125,7 +136,6 @@ E3_RECORDS: list[dict[str, Any]] = [
             "universal.4": 27660,
             "universal.5": 0,
             "universal.6": 0,
-            "fuel.temperature.1": -7,
             "fuel.status.1": 3,
             "fuel.temperature.2": -6,
             "fuel.level.2": 1733,

@@ -6,12 +6,12 @@ from typing import Any
 
 from construct import ConstructError
 
+from protocols.keys import key_text
 from protocols.records import EVENT, EXACT_INTEGER, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID
 from protocols.teltonika.declaration import AVL, AVL_CODECS
-from protocols.teltonika.measures import DALLAS_CODES, MEANINGS
+from protocols.teltonika.measures import VARIABLE, Meaning, meaning_of
 
 LAST_MS = 253_402_300_799_999
-NUMBER_SIZES = (1, 2, 4, 8)
 
 
 class UnreadableError(ValueError):
@@ -58,17 +58,27 @@ def _record(record: Any, frame: int, position: int) -> dict[str, Any]:
     measures: dict[str, Any] = {"event": record.io.event, "priority": record.priority}
     if record.io.generation is not None:
         measures["event.generation"] = record.io.generation
+    called: set[str] = set()
     movement = ignition = None
-    last: dict[str, tuple[int, bytes]] = {}
+    seen: list[int] = []
     for group in ("n1", "n2", "n4", "n8", "nx"):
         for item in _items(record.io, group):
-            last[_name(item.id, item.value)] = (item.id, bytes(item.value))
-    for name, (identifier, value) in last.items():
-        measures.update(_measure(name, identifier, value))
-        if len(value) in NUMBER_SIZES and identifier == 239:
-            ignition = any(value)
-        if len(value) in NUMBER_SIZES and identifier == 240:
-            movement = any(value)
+            value, size = bytes(item.value), VARIABLE if group == "nx" else len(item.value)
+            meaning = meaning_of(item.id, size)
+            seen.append(item.id)
+            names = {meaning.name, meaning.status} - {""}
+            if seen.count(item.id) > 1:
+                measures.update(_raw(f"io.{item.id}.{seen.count(item.id)}", value, size))
+                continue
+            if names & called:
+                measures.update(_raw(f"io.{item.id}", value, size))
+                continue
+            called |= names
+            measures.update(_measure(meaning, value, size))
+            if meaning.name == "ignition":
+                ignition = any(value)
+            if meaning.name == "movement":
+                movement = any(value)
     lat, lon = record.latitude / 1e7, record.longitude / 1e7
     valid = record.satellites != 0 and abs(lat) <= 90 and abs(lon) <= 180
     flags = VALID * valid | EVENT * (record.io.event != 0)
@@ -90,28 +100,30 @@ def _record(record: Any, frame: int, position: int) -> dict[str, Any]:
     }
 
 
-def _name(identifier: int, value: bytes) -> str:
-    meaning = MEANINGS.get(identifier)
-    if meaning is None or (meaning.kind == "text" and len(value) in NUMBER_SIZES):
-        return f"io.{identifier}"
-    return meaning.name
-
-
-def _measure(name: str, identifier: int, value: bytes) -> dict[str, Any]:
-    meaning = MEANINGS.get(identifier)
-    numeric = len(value) in NUMBER_SIZES
-    if meaning is not None and meaning.kind == "text" and not numeric:
-        text = value.decode("ascii", errors="replace")
-        return {name: text if value.isascii() and text.isprintable() else value.hex()}
-    if not numeric or (meaning is not None and meaning.kind == "hex"):
+def _raw(name: str, value: bytes, size: int) -> dict[str, Any]:
+    if size == VARIABLE:
         return {name: value.hex()}
-    number = int.from_bytes(value, "big", signed=bool(meaning and meaning.signed))
-    if meaning is None or meaning.kind == "text":
-        return {name: number if number >= EXACT_INTEGER else float(number)}
-    if meaning.kind == "level":
-        exact = number if abs(number) >= EXACT_INTEGER else float(number)
-        return {meaning.status if number < 0 else name: exact}
-    if meaning.kind == "dallas" and number in DALLAS_CODES:
+    number = int.from_bytes(value, "big")
+    return {name: number if number >= EXACT_INTEGER else float(number)}
+
+
+def _measure(meaning: Meaning, value: bytes, size: int) -> dict[str, Any]:
+    name = meaning.name
+    if meaning.kind == "bytes":
+        return {name: value.hex()}
+    if meaning.kind in ("text", "hex", "decimal", "key"):
+        if not value.strip(b"\0"):
+            return {}
+        if meaning.kind == "text":
+            text = value.rstrip(b"\0").decode("ascii", errors="replace")
+            return {name: text if value.isascii() and text.isprintable() else value.hex()}
+        if meaning.kind == "decimal":
+            return {name: f"{int.from_bytes(value, 'big')}"}
+        return {name: key_text(value) if meaning.kind == "key" else value.hex()}
+    if name.startswith("io."):
+        return _raw(name, value, size)
+    number = int.from_bytes(value, "big", signed=meaning.signed)
+    if meaning.kind == "coded" and (number in meaning.codes if meaning.codes else number < 0):
         return {meaning.status: float(number)}
     if meaning.divisor == meaning.multiplier == 1 and abs(number) >= EXACT_INTEGER:
         return {name: number}

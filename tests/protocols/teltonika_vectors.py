@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocols.records import EVENT, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID
+from tests.protocols.vectors import Vector
 
 IMEI = "356938035643809"
 LOGIN = bytes.fromhex("000F333536393338303335363433383039")
@@ -92,13 +93,13 @@ CODEC_8E = AvlVector(
             event=239,
             priority=1,
             ignition=0,
-            io__69=2,
+            gnss__status=2,
             fuel__temperature__1=-128,
             fuel__status__1=-1,  # a sensor error is never a level
             pdop=0,
             hdop=0,
-            io__11=893701021,
-            io__14=1605504321,
+            sim__iccid__1="893701021",
+            sim__iccid__2="1605504321",
             vin="WDB9634031L738291",
         ),
         _record(
@@ -109,13 +110,13 @@ CODEC_8E = AvlVector(
             event=0,
             priority=0,
             ignition=1,
-            io__69=1,
+            gnss__status=1,
             fuel__temperature__1=21,
             fuel__level__1=4095,
-            io__270=2711,
+            ble__lls__level__1=2711,
             pdop=1.4,
             hdop=0.8,
-            io__10800=0xF8C6,  # unsigned as sent: its meaning depends on the model
+            eye__temperature__1=-18.5,
         ),
     ],
 )
@@ -139,7 +140,7 @@ CODEC_16 = AvlVector(
             event__generation=5,
             input__1=1,
             power__external=14.112,
-            io__12=57321,
+            fuel__used__gps=57.321,
         )
     ],
 )
@@ -168,6 +169,7 @@ UDP_8E = AvlVector(
     ],
 )
 
+READER = "alim-zanibekov/teltonika"
 GETVER = bytes.fromhex("000000000000000E0C010500000006676574766572010000A4C2")
 GETVER_TEXT = (
     "Ver:03.29.00_05 GPS:AXN_5.1.9 Hw:FMC130 Mod:11 IMEI:356938035643809 Init: 2026-3-14 8:1 Uptime: 5213 BL:1.11"
@@ -181,3 +183,12 @@ CODEC_13 = bytes.fromhex("000000000000001B0D01060000001369B52AD44C564C3D31383933
 CODEC_14_COMMAND = bytes.fromhex("00000000000000170E01050000000F0356938035643809676574696E666F01000051FE")
 CODEC_14_REFUSAL = bytes.fromhex("00000000000000100E0111000000080356938035643809010000D92D")
 CODEC_15 = bytes.fromhex("00000000000000170F010B0000000F69B52B10035693803564380948690A010000F762")
+
+VECTORS = [
+    Vector("login", source=f"{WIKI}, communication with server", wire=LOGIN, checked_with=READER),
+    *(Vector(v.name, source=v.source, wire=v.wire, checked_with=READER) for v in (*AVL, UDP_8E)),
+    Vector("answer to getver", source=f"{WIKI}, Codec 12", wire=GETVER_REPLY, checked_with=READER),
+    Vector("bytes of a serial line", source=f"{WIKI}, Codec 13", wire=CODEC_13, checked_with=READER),
+    Vector("command not carried out", source=f"{WIKI}, Codec 14", wire=CODEC_14_REFUSAL, checked_with=READER),
+    Vector("message with its time", source=f"{WIKI}, Codec 15", wire=CODEC_15, checked_with=READER),
+]

@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocols.measures import MEASURES, SHARED, describe
-from protocols.omnicomm.measures import MEASURES as OMNICOMM
-from protocols.registry import PROTOCOLS
+from protocols.registry import every, protocol
 from protocols.teltonika.measures import MEANINGS
-from protocols.teltonika.measures import MEASURES as TELTONIKA
-from protocols.wialon_ips.measures import MEASURES as WIALON_IPS
 from tools.measures_doc import PAGE, page
 
 
@@ -18,11 +15,23 @@ def test_the_page_is_current() -> None:
 
 
 def test_every_name_has_one_entry_with_a_meaning() -> None:
-    assert set(SHARED) | set(OMNICOMM) | set(TELTONIKA) | set(WIALON_IPS) == set(MEASURES)
+    assert set(SHARED).union(*(protocol(name).measures for name in every())) == set(MEASURES)
     for name, measure in MEASURES.items():
         assert measure.name == name
         assert measure.meaning
-        assert set(measure.protocols) <= set(PROTOCOLS)
+        assert set(measure.protocols) <= set(every())
+
+
+def test_a_name_has_one_unit_whichever_protocol_tells_it() -> None:
+    units: dict[str, set[str]] = {}
+    for own in (SHARED, *(protocol(name).measures for name in every())):
+        for name, (unit, _) in own.items():
+            units.setdefault(name, set()).add(_SAME.get(unit, unit))
+    assert {name: found for name, found in units.items() if len(found) > 1} == {}
+
+
+# words for "no unit" and for sets of bits, as the protocols' own lists have them
+_SAME = {"text": "", "bit set": "bits", "code": "", "number": ""}
 
 
 @pytest.mark.parametrize("meaning", MEANINGS.values(), ids=lambda m: m.name)
@@ -41,6 +50,7 @@ def test_every_avl_id_s_name_is_known(meaning) -> None:
         ("fuel.level.12", "fuel.level.N"),
         ("input.3", "input.N"),
         ("io.69", "io.<id>"),
+        ("io.385.2", "io.<id>.N"),
         ("param.lls1t", "param.<name>"),
         ("param.a.b c\n", "param.<name>"),
         ("can.spn.4096", "can.spn.SPN"),

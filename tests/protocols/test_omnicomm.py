@@ -23,7 +23,7 @@ from protocols.records import (
     Reply,
     fingerprint,
 )
-from protocols.registry import protocol
+from protocols.registry import PROTOCOLS, protocol
 from tests.protocols.omnicomm_vectors import (
     ASK,
     E1,
@@ -59,6 +59,7 @@ def test_worked_session_does_not_depend_on_how_the_stream_was_cut(step: int) -> 
     assert told.session.acknowledge(archive) == E4
     assert declaration.ServerFrames().feed(told.session.acknowledge(live)) == [(0x87, 70418)]
     assert told.session.ask_version() == b""
+    assert told.session.encode_command("getver") == b""
 
 
 def test_archive_vector_value_by_value() -> None:
@@ -116,7 +117,7 @@ def test_tree_shows_everything_and_never_raises() -> None:
 
 def test_registered() -> None:
     assert protocol("omnicomm") is PROTOCOL
-    assert (PROTOCOL.port, PROTOCOL.transports, PROTOCOL.closes_on_damage) == (9977, ("tcp",), True)
+    assert (PROTOCOLS["omnicomm"].port, PROTOCOL.transports, PROTOCOL.closes_on_damage) == (9977, ("tcp",), True)
     with pytest.raises(ValueError, match="TCP"):
         PROTOCOL.new_session(transport="udp", max_frame=None)
 

@@ -9,11 +9,12 @@ import math
 import struct
 from typing import Any
 
+import numpy as np
 import pytest
 
 from protocols.omnicomm import declaration
 from protocols.omnicomm.columns import FLAG_BITS, NEW_FLAG_BITS
-from protocols.omnicomm.decoder import decode
+from protocols.omnicomm.decoder import decode, parts
 from protocols.omnicomm.fields import EPOCH, MESSAGE, Group, Odd
 from protocols.omnicomm.measures import MEASURES
 from protocols.records import (
@@ -22,6 +23,7 @@ from protocols.records import (
     IGNITION_KNOWN,
     IGNITION_ON,
     VALID,
+    Batch,
     Quarantined,
 )
 from tests.protocols.omnicomm_vectors import (
@@ -107,6 +109,9 @@ NAV = {"LAT": 546034435, "LON": 558210224, "GPSVel": 615, "GPSDir": 247, "GPSNSa
         ({"FLG": 4}, NAV | {"LAT": 900_000_001}, False),
         ({"FLG": 4}, NAV | {"LON": -1_800_000_001}, False),
         ({"FLG": 4}, NAV | {"LAT": -900_000_000, "LON": 1_800_000_000}, True),
+        ({"FLG": 4}, NAV | {"LAT": 0, "LON": 0, "GPSNSat": 0}, False),  # a flag alone makes no fix of nothing
+        ({"FLG": 4}, NAV | {"LAT": 0, "LON": 0}, True),
+        ({"FLG": 4}, NAV | {"LAT": 0, "GPSNSat": 0}, True),
     ],
 )
 def test_position_only_with_a_valid_fix(general: Any, nav: Any, valid: bool) -> None:
@@ -171,7 +176,7 @@ SCALES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (
         "newer firmware",
         {"general": {"AccelStatus": 2, "HoursKoef": 3605, "WifiSignalQuality": 3}},
-        {"acceleration.status": 2, "engine.time": 3605, "wifi.signal": 60},
+        {"acceleration.status": 2, "engine.seconds": 3605, "wifi.signal": 60},
     ),
     ("signal in steps", {"general": {"GsmSignalQuality": 4}}, {"gsm.signal": 80}),
     ("signal in percent", {"general": {"GsmSignalQuality": 100}}, {"gsm.signal": 100}),
@@ -294,7 +299,7 @@ def test_generator_block_is_kept_as_bytes() -> None:
 CAN = [
     (70, 1, "can.parking_brake", 1, [2, 3]),
     (91, 36, "can.accelerator", 14.4, [254, 255]),
-    (96, 250, "can.fuel.level", 100, [251, 252, 254, 255]),
+    (96, 250, "can.fuel.percent", 100, [251, 252, 254, 255]),
     (100, 100, "can.oil.pressure", 400, [254, 255]),
     (110, 0, "can.coolant.temperature", -40, [254, 255]),
     (174, 65, "can.fuel.temperature", 25, [254, 255]),
@@ -355,14 +360,21 @@ def test_fuel_level_stands_only_where_its_status_allows(
     sensor: int, status: int | None, level: int, good: bool, assumed: bool
 ) -> None:
     part = {f"TLLS{sensor}": -7, f"CLLS{sensor}": level} | ({} if status is None else {f"FLLS{sensor}": status})
-    expected = {f"fuel.temperature.{sensor}": -7}
+    expected = {}
     if status is not None:
         expected[f"fuel.status.{sensor}"] = status
     if good:
         expected[f"fuel.level.{sensor}"] = level
+        expected[f"fuel.temperature.{sensor}"] = -7  # a sensor without a level tells no temperature
     if assumed:
         expected[f"fuel.assumed.{sensor}"] = 1
     assert measures_of({"llsdt": part}) == expected
+
+
+def test_a_temperature_without_its_level_is_none() -> None:
+    assert measures_of({"llsdt": {"TLLS1": -7, "FLLS1": 2}}) == {"fuel.status.1": 2}
+    messages = [{"llsdt": {"TLLS1": n, "CLLS1": 100, "FLLS1": 2 + n % 2}} for n in range(30)]
+    assert [measures_of(m) for m in messages] == [r["measures"] for r in records(decoded_of(*messages))]
 
 
 @pytest.mark.parametrize("bit", range(12))
@@ -404,3 +416,26 @@ def test_every_measure_is_in_the_dictionary() -> None:
         last = ".".join([*name.split(".")[:-1], "N"])
         assert known & {name, pattern, last}, name
     assert all(len(entry) == 2 and entry[1] for entry in MEASURES.values())
+
+
+def test_a_container_in_parts_is_the_same_messages() -> None:
+    good = [{"mID": [1], "general": {"Time": 1000 + n, "FLG": n % 3}} for n in range(40)]
+    wire = declaration.container(
+        7, 1000, [*good[:20], b"\x00", *good[20:], b""]
+    )  # one is broken, and the end is damaged
+    told = Told().feed(E1 + wire)
+    (frame,) = told.frames()
+    whole = decode([frame])
+    assert len(whole.batch) == 40
+    for most in (1, 7, 41, 42, 43):
+        pieces = parts(frame, most)
+        assert len(pieces) == -(-41 // most) + (41 % most == 0 and most < 42)
+        decoded = [decode([piece]) for piece in pieces]
+        fingerprints = [number for part in decoded for number in _in_order(part.batch)]
+        assert fingerprints == _in_order(whole.batch)
+        assert {bad.data for part in decoded for bad in part.quarantined} == {bad.data for bad in whole.quarantined}
+
+
+def _in_order(batch: Batch) -> list[int]:
+    order = np.argsort(batch.position)
+    return [int(number) for number in batch.fingerprint[order]]

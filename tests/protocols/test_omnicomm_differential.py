@@ -6,6 +6,7 @@ import random
 import struct
 from typing import Any
 
+import fastcrc
 import numpy as np
 import pytest
 from google.protobuf.message import Message
@@ -60,7 +61,7 @@ def by_decoder(data: bytes) -> dict[tuple[int, ...], Any] | None:
             values = [(int(v) >> 1) ^ -(int(v) & 1) for v in values]
         if odd.kind == "group":
             found[PATHS[odd]] = b"".join(bytes(v) for v in values)
-        elif odd.kind in ("hex", "text", "number", "float"):
+        elif odd.kind in ("hex", "key", "text", "number", "float"):
             found[PATHS[odd]] = values[-1]
         elif values:
             found[PATHS[odd]] = list(values)
@@ -203,6 +204,17 @@ def test_drivers_keys_in_every_record() -> None:
     got = records(decoded_of(*messages))
     assert [r["measures"]["driver.key"] for r in got] == [key.hex() for key in keys]
     assert [r["measures"] for r in got] == [measures_of(m) for m in messages]
+
+
+def test_a_drivers_key_has_the_same_text_either_way_round_and_zeros_are_none() -> None:
+    family_first = bytes.fromhex("01a2b3c4d5e6f7")
+    family_first += bytes([fastcrc.crc8.maxim_dow(family_first)])
+    told = {family_first: family_first[::-1].hex(), family_first[::-1]: family_first[::-1].hex(), bytes(8): None}
+    for key, text in told.items():
+        message = {"mID": [1], "general": {"Time": 1000, "IDDrv": key, "FLG": 1}}
+        assert measures_of(message).get("driver.key") == text  # read alone
+        many = records(decoded_of(*[message] * 30))  # and by columns
+        assert [r["measures"].get("driver.key") for r in many] == [text] * 30
 
 
 @pytest.mark.parametrize(

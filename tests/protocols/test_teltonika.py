@@ -88,6 +88,24 @@ def test_an_answer_to_getver_identifies_the_terminal(step: int) -> None:
 
 
 @pytest.mark.parametrize("step", CUTS)
+def test_a_command_is_codec_12_and_its_response_the_answer(step: int) -> None:
+    session = TeltonikaSession()
+    assert session.encode_command("getver") == b"", "nobody is there yet"
+    session.receive_data(LOGIN, 0)
+    assert session.encode_command("getver") == b"", "not accepted yet"
+    session.accept(0)
+    assert session.encode_command("getver") == GETVER
+    assert d.TEXT.parse(session.encode_command("setdigout 1? ?")[8:-4]).body == b"setdigout 1? ?"
+    other = d.tcp_frame(d.TEXT.build({"codec": d.CODEC_12, "type": 0x0D, "body": b"camera"}))
+    told = feed(session, GETVER_REPLY + other + CODEC_13 + d.command("", kind=d.RESPONSE), step)
+    assert [event.answer for event in told if isinstance(event, Message)] == [True, None, None, True]
+    assert session.encode_command("getver") != b""
+    session.receive_data(b"\xff" * 3 + b"\x01" * 8, 0)  # damage: it is to be closed
+    assert session.encode_command("getver") == b""
+    assert TeltonikaDatagram().encode_command("getver") == b""
+
+
+@pytest.mark.parametrize("step", CUTS)
 def test_codec_13_carries_the_line_s_own_bytes(step: int) -> None:
     assert feed(logged_in(), CODEC_13, step) == [
         Message(b"LVL=1893;T=-7\r\n", "LVL=1893;T=-7\r\n", "codec 13", len(LOGIN))

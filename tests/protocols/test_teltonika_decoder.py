@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import fastcrc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.records import EXACT_INTEGER, IGNITION_KNOWN, IGNITION_ON, MOVING, Frame
 from protocols.teltonika import declaration as d
-from protocols.teltonika import decoder
+from protocols.teltonika import decoder, plain, walk
 from protocols.teltonika.decoder import Decoder
 from protocols.teltonika.measures import MEANINGS
 from tests.protocols.helpers import rows
 from tests.protocols.teltonika_oracle import UnreadableError, read
 
 CODECS = (d.CODEC_8, d.CODEC_8E, d.CODEC_16)
-IDS = [i for i in MEANINGS if i < 256] + [4, 5, 11, 69, 100]
-WIDE_IDS = [*MEANINGS, 270, 281, 385, 10800, 65535]
+WIDE_IDS = [*dict.fromkeys(i for i, _ in MEANINGS), 6, 385, 10828, 65535]
+IDS = [i for i in WIDE_IDS if i < 256]
 
 
 def io_groups(codec: int) -> st.SearchStrategy[dict[str, Any]]:
@@ -117,6 +119,55 @@ def test_the_decoder_equals_the_declaration(many: list[bytes], data: st.DataObje
     check(fresh, many, variants)  # everything is walked
     check(fresh, many, variants)  # everything is known
     check(fresh, many[::-1] * 2, variants[::-1] * 2)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(payloads(), min_size=1, max_size=5), st.sampled_from([0, 8, 30]), st.sampled_from([3, 512]))
+def test_what_is_read_plainly_equals_the_declaration(many: list[bytes], lessons: int, names: int) -> None:
+    """`lessons`: names that may be learned; beyond `names` a record's measures are no columns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder, "_LESSONS", lessons)
+        patch.setattr(plain, "MAX_NAMES", names)
+        fresh = Decoder()
+        check(fresh, many, [0] * len(many))
+        check(fresh, many, [1] * len(many))
+        if not lessons:
+            assert not fresh._by_signature
+
+
+def test_a_frame_of_invented_ids_is_read_in_little_time() -> None:
+    """Compiling a structure for each of these took most of a second a frame."""
+    record = d.avl_record(timestamp=1, items=[(n, b"\1") for n in range(1000, 21_000)])
+    few = [d.avl_record(timestamp=1, items=[(n * 70 + i, b"\1") for i in range(70)]) for n in range(200)]
+    frames = [Frame(d.avl_frame(d.CODEC_8E, records), len(records)) for records in ([record], few)]
+    learned = Decoder()
+    learned.decode(frames)  # names are made once
+    took = []
+    for _ in range(5):
+        begun = time.process_time()
+        decoded = Decoder().decode(frames)
+        took.append(time.process_time() - begun)
+    assert len(decoded.batch) == 201
+    assert min(took) < 0.2  # of CPU time, which a busy machine's caches stretch
+
+
+def test_a_frame_in_parts_is_the_same_records() -> None:
+    records = [d.avl_record(timestamp=n, items=[(n % 5 + 1, b"\1")]) for n in range(23)]
+    payload = d.avl_payload(d.CODEC_8, records)
+    for frame in (
+        Frame(d.tcp_frame(payload), 23, 0, 0),
+        Frame(d.udp_datagram(payload, "356938035643809"), 23, 0, 1),
+    ):
+        whole = rows(Decoder().decode([frame]).batch)
+        for most in (1, 4, 23, 24):
+            pieces = walk.parts(frame, most)
+            assert [piece.records for piece in pieces] == [most] * (23 // most) + [23 % most] * (23 % most > 0)
+            told = [rows(Decoder().decode([piece]).batch) for piece in pieces]
+            assert [{**row, "frame": 0, "position": 0} for part in told for row in part] == [
+                {**row, "position": 0} for row in whole
+            ]
+        for damaged in (Frame(frame.data[:-9], 23, 0, frame.variant), Frame(frame.data, 22, 0, frame.variant)):
+            assert walk.parts(damaged, 4) == [damaged]
 
 
 _long_lived = Decoder()
@@ -237,10 +288,10 @@ def test_a_structure_in_use_is_not_kept_behind_inventions_of_its_length() -> Non
     [(EXACT_INTEGER - 1, float(EXACT_INTEGER - 1)), (EXACT_INTEGER, EXACT_INTEGER), (2**64 - 1, 2**64 - 1)],
 )
 def test_large_integers_stay_exact(number: int, stored: float) -> None:
-    payload = d.avl_payload(d.CODEC_8E, [d.avl_record(timestamp=1, items=[(11, number.to_bytes(8, "big"))])])
+    payload = d.avl_payload(d.CODEC_8E, [d.avl_record(timestamp=1, items=[(239, number.to_bytes(8, "big"))])])
     (row,) = rows(Decoder().decode([Frame(d.tcp_frame(payload), 1)]).batch)
-    assert row["measures"]["io.11"] == stored
-    assert type(row["measures"]["io.11"]) is type(stored)
+    assert row["measures"]["io.239"] == stored
+    assert type(row["measures"]["io.239"]) is type(stored)
 
 
 def flags_of(*items: tuple[int, bytes], speed: int = 0) -> int:
@@ -254,9 +305,10 @@ def test_ignition_and_movement_in_every_form() -> None:
     assert not flags_of() & (known | IGNITION_ON | MOVING)
     assert flags_of((239, b"\0")) & (known | IGNITION_ON) == known
     assert flags_of((239, b"\1")) & (known | IGNITION_ON) == known | IGNITION_ON
-    assert flags_of((239, b"\0"), (239, b"\1")) & IGNITION_ON  # twice: the last one counts
-    assert not flags_of((239, b"\1"), (239, b"\0")) & IGNITION_ON
-    assert flags_of((239, b"\xff" * 8)) & IGNITION_ON
+    assert not flags_of((239, b"\0"), (239, b"\1")) & IGNITION_ON  # twice: the first one counts
+    assert flags_of((239, b"\1"), (239, b"\0")) & IGNITION_ON
+    assert flags_of((239, b"\0\1")) & IGNITION_ON  # a wider number is the same number
+    assert not flags_of((239, b"\xff" * 8)) & known  # eight bytes are another thing
     assert not flags_of((239, b"abc")) & known  # bytes are kept and say nothing
     assert flags_of((240, b"\1")) & MOVING
     assert not flags_of((240, b"\0"), speed=50) & MOVING  # the terminal knows better than its speed
@@ -280,24 +332,137 @@ def test_dallas_codes_are_no_temperatures() -> None:
     }
 
 
-def test_a_key_and_a_card_are_hex_and_a_vin_that_is_no_text_too() -> None:
-    items = [
-        (78, bytes.fromhex("01a2b3c4d5e6f708")),
-        (207, bytes(8)),
-        (256, bytes(17)),
-        (325, b"\1"),
-        (999, b"\xab\xcd\xef"),
-    ]
-    payload = d.avl_payload(d.CODEC_8E, [d.avl_record(timestamp=1, items=items)])
-    (row,) = rows(Decoder().decode([Frame(d.tcp_frame(payload), 1)]).batch)
-    assert row["measures"] == {
-        "event": 0,
-        "priority": 0,
-        "driver.key": "01a2b3c4d5e6f708",
-        "rfid": "00" * 8,
-        "vin": "00" * 17,
-        "io.325": 1,
-        "io.999": "abcdef",
+def measures_of(*items: tuple[int, bytes], variable: tuple[tuple[int, bytes], ...] = ()) -> dict[str, Any]:
+    """Measures of a Codec 8E record with these elements, but for event and priority; `variable` go to the NX group."""
+    record = d.avl_record(timestamp=1, items=items)
+    record["io"]["nx"]["items"] += [d.io_item(*item) for item in variable]
+    (row,) = rows(Decoder().decode([Frame(d.avl_frame(d.CODEC_8E, [record]), 1)]).batch)
+    return {name: value for name, value in row["measures"].items() if name not in ("event", "priority")}
+
+
+@pytest.mark.parametrize("size", range(20))
+@pytest.mark.parametrize("identifier", [385, 239, 66, 78])
+def test_a_variable_length_element_is_hex_whatever_its_length(identifier: int, size: int) -> None:
+    value = bytes(range(1, size + 1))
+    assert measures_of(variable=((identifier, value),)) == {f"io.{identifier}": value.hex()}
+
+
+def test_elements_of_one_id_are_all_kept() -> None:
+    assert measures_of(variable=((385, b"\1"), (385, b"\2\3"), (385, b""))) == {
+        "io.385": "01",
+        "io.385.2": "0203",
+        "io.385.3": "",
+    }
+    assert measures_of((239, b"\1"), (239, b"\0"), (66, b"\x2e\xe0"), (66, b"\0\0\x30\x39"), (201, b"\xff\xfe")) == {
+        "ignition": 1,
+        "io.239.2": 0,
+        "power.external": 12.0,
+        "io.66.2": 12345,
+        "fuel.status.1": -2,
+    }
+    assert measures_of((239, b"\1"), variable=((239, b"\2"),)) == {"ignition": 1, "io.239.2": "02"}
+
+
+def test_two_ids_of_one_name_are_both_kept() -> None:
+    vins = ((256, b"WDB9634031L738291"), (325, b"WDB9634031L738292"))
+    assert measures_of(variable=vins) == {"vin": "WDB9634031L738291", "io.325": b"WDB9634031L738292".hex()}
+    assert measures_of((66, b"\x2e\xe0"), (800, b"\0\0\x30\x39")) == {"power.external": 12.0, "io.800": 12345}
+
+
+def test_zeros_behind_a_text_are_no_part_of_it_and_zeros_alone_are_absent() -> None:
+    assert measures_of(variable=((256, b"VIN7" + bytes(13)), (281, b"P0100,P0200\0"))) == {
+        "vin": "VIN7",
+        "dtc": "P0100,P0200",
+    }
+    assert measures_of(variable=((256, bytes(17)), (281, b""))) == {}
+    assert measures_of(*((i, bytes(8)) for i in (78, 207, 11, 14, 76, 238, 195))) == {}
+    assert measures_of(variable=((256, b"\0VIN"),)) == {"vin": b"\0VIN".hex()}  # no text
+    assert measures_of(variable=((256, b"VI\xd0"),)) == {"vin": b"VI\xd0".hex()}
+
+
+KEY = bytes.fromhex("01a2b3c4d5e6f7")  # family, serial number; its checksum follows
+
+
+def test_a_driver_s_key_is_the_same_text_from_every_family() -> None:
+    forwards = KEY + bytes([fastcrc.crc8.maxim_dow(KEY)])
+    backwards = forwards[::-1]
+    assert measures_of((78, forwards)) == measures_of((78, backwards)) == {"driver.key": backwards.hex()}
+    other = forwards[:-1] + bytes([forwards[-1] ^ 1])  # no 1-Wire number: as sent
+    assert measures_of((78, other)) == {"driver.key": other.hex()}
+    stranger = b"\xee" + KEY[1:]  # a right checksum behind no key's family
+    stranger += bytes([fastcrc.crc8.maxim_dow(stranger)])
+    assert measures_of((78, stranger)) == {"driver.key": stranger.hex()}
+
+
+# Each row of the sheet's table of ids once: id, bytes as sent, name, value.
+SHEET = [
+    (800, "00003039", "power.external", 12.345), (113, "63", "battery.level", 99), (10, "0003", "adc.2", 0.003),
+    (11, "0003", "adc.3", 0.003), (245, "0fa0", "adc.4", 4.0), (10, "01", "sd.status", 1),
+    (11, "000000003544cb9d", "sim.iccid.1", "893701021"), (14, "000000005fb20d41", "sim.iccid.2", "1605504321"),
+    (4, "00000007", "pulses.1", 7), (5, "00000007", "pulses.2", 7), (12, "0000dfe9", "fuel.used.gps", 57.321),
+    (13, "03e9", "fuel.rate.gps", 10.01), (15, "00ff", "eco.score", 2.55), (17, "fc18", "acceleration.x", -1.0),
+    (19, "fc18", "acceleration.z", -1.0), (17, "0000000f", "can.fuel.counted", 1.5),
+    (14, "0000000f", "engine.time.total", 15), (15, "0000000f", "engine.time", 15), (19, "0f", "adblue.percent", 15),
+    (20, "000f", "adblue", 1.5), (20, "0f", "ble.battery.2", 15), (29, "0f", "ble.battery.1", 15),
+    (32, "f6", "obd.coolant", -10), (36, "0258", "obd.engine.rpm", 600), (43, "0258", "obd.distance.mil", 600),
+    (49, "0258", "obd.distance.cleared", 600), (53, "f6", "obd.ambient", -10),
+    (70, "fff6", "board.temperature", -1.0), (76, "28ff000000000001", "sensor.rom.1", "28ff000000000001"),
+    (79, "28ff000000000001", "sensor.rom.3", "28ff000000000001"),
+    (71, "28ff000000000001", "sensor.rom.4", "28ff000000000001"),
+    (7, "28ff000000000001", "sensor.rom.6", "28ff000000000001"),
+    (75, "28ff000000000001", "io.75", "28ff000000000001"), (83, "0000000f", "can.fuel.used", 1.5),
+    (84, "000f", "can.fuel.level", 1.5), (85, "0258", "can.engine.rpm", 600), (89, "0f", "can.fuel.percent", 15),
+    (114, "0f", "can.engine.load", 15), (86, "01c9", "ble.humidity.1", 45.7), (108, "01c9", "ble.humidity.4", 45.7),
+    (86, "7fdd", "ble.humidity.status.1", 32733), (100, "00000065", "can.program", 101),
+    (102, "0000000f", "can.engine.time", 15), (103, "0000000f", "can.engine.time.counted", 15),
+    (105, "0000000f", "can.mileage.counted", 15), (107, "0000000f", "can.fuel.counted", 1.5),
+    (110, "000f", "can.fuel.rate", 1.5), (112, "000f", "can.adblue", 1.5),
+    (115, "fff6", "can.engine.temperature", -1.0), (118, "1388", "can.axle.1", 5000),
+    (121, "1388", "can.axle.4", 5000), (175, "01", "geofence.auto", 1), (236, "01", "alarm.button", 1),
+    (237, "02", "network.type", 2), (238, "00000000000000ff", "user.id", "00000000000000ff"),
+    (243, "0258", "driving.duration", 600), (263, "01", "bt.status", 1), (303, "01", "movement.instant", 1),
+    (269, "f6", "ble.lls.temperature.1", -10), (278, "f6", "ble.lls.temperature.4", -10),
+    (270, "0a97", "ble.lls.level.1", 2711), (279, "0a97", "ble.lls.level.4", 2711),
+    (327, "fff6", "ultrasonic.level", -1.0), (389, "0000000f", "obd.odometer", 15),
+    (390, "0000000f", "obd.fuel", 1.5), (449, "0000000f", "ignition.counter", 15), (622, "000f", "frequency.1", 1.5),
+    (636, "0000000f", "lte.cell", 15), (637, "0f", "wake.reason", 15), (10800, "f8c6", "eye.temperature.1", -18.5),
+    (10803, "f8c6", "eye.temperature.4", -18.5), (10804, "2d", "eye.humidity.1", 45),
+    (10811, "01", "eye.magnet.4", 1), (10820, "01", "eye.battery.low.1", 1), (216, "0000000f", "can.odometer", 15),
+    (218, "0000e3b5a8f2b9c7", "sim.imsi", 0xE3B5A8F2B9C7), (195, "3132333435363738", "tacho.driver.1", "12345678"),
+    (69, "01", "gnss.status", 1), (80, "05", "data.mode", 5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("identifier", "wire", "name", "value"), SHEET, ids=lambda v: str(v))
+def test_an_id_of_its_size_has_its_name(identifier: int, wire: str, name: str, value: Any) -> None:
+    assert measures_of((identifier, bytes.fromhex(wire))) == {name: value}
+
+
+AMBIGUOUS = [
+    (6, 2), (18, 2), (22, 1), (23, 1), (25, 2), (28, 2), (30, 1), (31, 1), (37, 1), (48, 1), (81, 1), (82, 1), (87, 4),
+    (90, 2), (116, 1), (141, 2), (248, 1), (251, 1), (252, 1), (317, 1), (318, 1), (380, 1), (381, 1), (4, 1), (70, 1),
+    (155, 1), (358, 1), (641, 1), (12, 2), (69, 2), (71, 1), (80, 4), (113, 4), (76, 4),
+    (11, 4), (17, 1), (239, 8), (66, 8), (256, 1), (999, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("identifier", "size"), AMBIGUOUS)
+def test_what_models_mean_differently_stays_raw_and_unsigned(identifier: int, size: int) -> None:
+    assert measures_of((identifier, b"\xff" * size)) == {f"io.{identifier}": 2 ** (8 * size) - 1}
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_narrower_or_wider_number_is_the_same_number(size: int) -> None:
+    assert measures_of((66, (120).to_bytes(size, "big"))) == {"power.external": 0.12}
+    assert measures_of((202, (-7).to_bytes(size, "big", signed=True))) == {"fuel.temperature.1": -7}
+
+
+def test_temperatures_below_zero_and_their_codes() -> None:
+    assert measures_of((72, b"\xff\xff\xff\x97"), (73, b"\xff\xfe"), (74, b"\x0b\xb8"), (75, b"\3\x52")) == {
+        "temperature.1": -10.5,
+        "temperature.2": -0.2,
+        "temperature.status.3": 3000,
+        "temperature.status.4": 850,
     }
 
 

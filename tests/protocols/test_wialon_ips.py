@@ -1,11 +1,8 @@
-"""Wialon IPS on the wire: worked packets, cuts, damage, limits, datagrams.
-
-W1 to W12 and H1 were generated from the tables of Gurtam's "Wialon IPS v.1.1" and "v.2.0"; their checksums were
-checked with an independent implementation.
-"""
+"""Wialon IPS on the wire: worked packets, cuts, damage, limits, datagrams."""
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,32 +11,14 @@ from datetime import UTC, datetime
 import pytest
 
 from protocols.records import ARCHIVE, VALID, Close, Frame, Identified, Login, Malformed, Message, Reply
-from protocols.registry import protocol
+from protocols.registry import PROTOCOLS, protocol
 from protocols.wialon_ips import PROTOCOL, packets
+from protocols.wialon_ips.containers import inflate
 from protocols.wialon_ips.declaration import build_long_message, build_message
 from protocols.wialon_ips.wire import MAX_MEMBERS, crc16
 from tests.protocols.rows import rows_of
+from tests.protocols.wialon_ips_vectors import BLOCK, H1, W1, W2, W3, W4, W5, W6, W8, W10, W11, W12
 
-W1 = b"#L#862531045219738;NA\r\n"
-W2 = b"#L#2.0;862531045219738;NA;B4EE\r\n"
-W3 = b"#SD#210325;081507;5139.69024;N;03912.01722;E;57;214;157;14\r\n"
-W4 = (
-    b"#D#210325;081537;5139.59226;N;03911.84652;E;61;219;158;15;0.9;5;1;12.48,0.03,4.95;0000A1B2C3D4;"
-    b"lls1:1:2317,lls1t:1:-4,fw:3:KIT-2.14.3,fuel:2:186.25,SOS:1:0;E4C1\r\n"
-)
-W5 = (
-    b"#B#210325;081600;3354.31302;S;01825.31424;W;0;0;12;0|"
-    b"210325;081630;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;;NA;lls1:1:65530|"
-    b"210325;081537;5139.59226;N;03911.84652;E;61;219;158;15;1.1;0;0;;NA;|8395\r\n"
-)
-W6 = b"#P#\r\n"
-BLOCK = bytes.fromhex("b8581a8d464256116c26ec5c512ece65b49150ebe0959059")
-W8 = b"#I#24;0;0;210325;081700;cab.jpg;3FBA\r\n" + BLOCK
-W9 = b"#US#24;3FBA\r\n" + BLOCK
-W10 = b"#M#Refuel stop 12 min;8397\r\n"
-W11 = b"2.0;862531045219738#SD#210325;081507;5139.69024;N;03912.01722;E;57;214;157;14;DC9B\r\n"
-W12 = b"#SD#210325;081507;5139.69024;N;03912.01722;E;57;214;157;14;DC90\r\n"
-H1 = bytes.fromhex("ff2600789c53f65136d233b0b630333235363430313532b43437b6b0f673b47632717505005ed40673")
 GOOD = W12.replace(b"DC90", b"DC9B")
 TERMINAL = "862531045219738"
 
@@ -60,6 +39,9 @@ class Talk:
         return [event.reason for event in self.events if isinstance(event, Malformed)]
 
 
+NOW = 1.8e9  # s: every vector's time is past
+
+
 def talk(
     *pieces: bytes, transport: str = "tcp", step: int = 0, accept: bool = True, max_frame: int | None = None
 ) -> Talk:
@@ -71,7 +53,7 @@ def talk(
         for event in events:
             heard.events.append(event)
             if isinstance(event, Login):
-                take(session.accept(0.0) if accept else session.refuse())
+                take(session.accept(NOW) if accept else session.refuse())
             elif isinstance(event, Reply):
                 heard.said += event.data
             elif isinstance(event, Message):
@@ -84,7 +66,7 @@ def talk(
 
     for piece in pieces:
         for at in range(0, len(piece), step or max(len(piece), 1)):
-            take(session.receive_data(piece[at : at + (step or len(piece))], 0.0))
+            take(session.receive_data(piece[at : at + (step or len(piece))], NOW))
     take(session.end_of_stream())
     return heard
 
@@ -203,7 +185,8 @@ def test_worked_packets_however_the_stream_is_cut(vector: Vector, step: int) -> 
 
 def test_the_protocol_is_registered() -> None:
     assert protocol("wialon-ips") is PROTOCOL
-    assert (PROTOCOL.port, PROTOCOL.transports, PROTOCOL.closes_on_damage) == (20332, ("tcp", "udp"), False)
+    assert PROTOCOLS["wialon-ips"].port == 20332
+    assert (PROTOCOL.transports, PROTOCOL.closes_on_damage) == (("tcp", "udp"), False)
 
 
 def test_frames_carry_line_version_count_and_offset() -> None:
@@ -366,7 +349,7 @@ def sd(**fields: str) -> bytes:
         (sd(date="2103255"), "time", "0"),
         (sd(time="246060"), "time", "0"),
         (sd(time="081507."), "time", "0"),
-        (sd(lat="5160.00"), "coordinates", "10"),
+        (sd(lat="5160.01"), "coordinates", "10"),
         (sd(lat="9000.01"), "coordinates", "10"),
         (sd(lat="-5139.6"), "coordinates", "10"),
         (sd(lon="18000.01"), "coordinates", "10"),
@@ -421,7 +404,55 @@ def test_black_boxes_with_too_many_or_no_messages_go_to_quarantine_whole() -> No
     many = b"#B#" + b"|".join([b"x"] * (MAX_MEMBERS + 1)) + b"\r\n"
     heard = talk(W1 + many + b"#B#\r\n")
     assert heard.quarantined == [("structure", "-1", None)] * 2
-    assert heard.said == b"#AL#1\r\n#AB#%d\r\n#AB#0\r\n" % (MAX_MEMBERS + 1)
+    assert heard.said == b"#AL#1\r\n#AB#0\r\n#AB#0\r\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "50%25", "..", "../../etc", "<b>x</b>", "' OR 1=1", "Ü 1", "{{7*7}}", "a|b", "a\\b"]
+)
+def test_an_identity_of_odd_characters_is_one_as_any(name: str) -> None:
+    heard = talk(packets.login(name, version="2.0") + GOOD)
+    assert heard.said == b"#AL#1\r\n#ASD#1\r\n"
+    (login,) = [event for event in heard.events if isinstance(event, Login)]
+    assert login.terminal == name
+    assert talk(packets.datagram(name, W3), transport="udp").said == b"#ASD#1\r\n"
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_lines_that_end_in_lf_alone_are_answered_as_any(step: int) -> None:
+    wire = W1 + W3 + W6 + W4[:-7] + b"\r\n" + b"garbage\r\n" + b"\r\n" + W3
+    usual, alone = talk(wire, step=step), talk(wire.replace(b"\r\n", b"\n"), step=step)
+    assert alone.said == usual.said == b"#AL#1\r\n#ASD#1\r\n#AP#\r\n#AD#1\r\n#ASD#1\r\n"
+    assert alone.records == usual.records
+    assert len(alone.records) == 3
+    assert alone.reasons() == usual.reasons() == ["structure"]
+
+
+def test_lf_alone_in_version_2_with_black_box_message_picture_and_a_stray_cr() -> None:
+    wire = (W2 + W5 + W10 + W8 + W6 + GOOD).replace(b"\r\n", b"\n") + W12
+    heard = talk(wire)
+    assert heard.said == b"#AL#1\r\n#AB#3\r\n#AM#1\r\n#AI#0;0\r\n#AP#\r\n#ASD#1\r\n#ASD#13\r\n"
+    assert len(heard.records) == 4
+
+
+def test_how_lines_end_is_decided_by_the_first_so_that_a_text_may_hold_a_line_feed() -> None:
+    heard = talk(W1 + b"#M#two\nlines\r\n" + W6)
+    (message,) = [event for event in heard.events if isinstance(event, Message)]
+    assert message.text == "two\nlines"
+    assert heard.said == b"#AL#1\r\n#AM#1\r\n#AP#\r\n"
+
+
+def test_a_wrong_first_line_with_lf_alone_is_refused_at_once() -> None:
+    assert talk(b"#P#\n").said == b"#AL#0\r\n"
+    assert talk(b"#L#one\n").said == b"#AL#0\r\n"
+    assert talk(b"hello\n" * 3).reasons() == ["structure"] * 3
+
+
+def test_datagrams_that_end_in_lf_alone() -> None:
+    two = W11.replace(b"\r\n", b"\n") * 2
+    heard = talk(two, transport="udp")
+    assert heard.said == b"#ASD#1\r\n" * 2
+    assert [r["lat"] for r in heard.records] == [51.661504] * 2
 
 
 def test_firmware_and_model_are_told_once_per_change() -> None:
@@ -438,11 +469,30 @@ def test_firmware_and_model_are_told_once_per_change() -> None:
         line("fw:3:" + "9" * 65),
         b"#B#" + line("fw:3:1.2")[3:-2] + b"|" + line("fw:3:1.3")[3:-2] + b"\r\n",
     )
-    assert [e for e in heard.events if isinstance(e, Identified)] == [
-        Identified("1.0", "T"),
-        Identified("1.1", None),
-        Identified("1.3", None),
+    assert [(e.firmware, e.model) for e in heard.events if isinstance(e, Identified)] == [
+        ("1.0", "T"),
+        ("1.1", None),
+        ("1.2", None),
+        ("1.3", None),
     ]
+
+
+def test_an_old_record_tells_nothing_against_a_newer_one() -> None:
+    """Out of the black box, whatever the order of its messages; each event says what time it is of."""
+
+    def line(clock: str, text: str) -> bytes:
+        return f"210325;{clock};NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;;NA;{text}".encode()
+
+    heard = talk(
+        W1,
+        b"#B#" + line("080000", "fw:3:1.0,hw:3:A") + b"|" + line("070000", "fw:3:0.9") + b"\r\n",
+        b"#D#" + line("120000", "fw:3:2.0") + b"\r\n",
+        b"#B#" + line("110000", "fw:3:1.0,hw:3:B") + b"|" + line("100000", "hw:3:A") + b"\r\n",
+    )
+    noon = 1_742_558_400_000_000  # 21 March 2025
+    told = [((e.time or 0) - noon, e.firmware, e.model) for e in heard.events if isinstance(e, Identified)]
+    hour = 3_600_000_000
+    assert told == [(-4 * hour, "1.0", "A"), (0, "2.0", None), (-hour, None, "B")]
 
 
 def test_messages_are_kept_as_text() -> None:
@@ -451,6 +501,46 @@ def test_messages_are_kept_as_text() -> None:
     assert isinstance(utf8, Message)
     assert isinstance(cyrillic, Message)
     assert utf8.text == cyrillic.text == "Стою"
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("answer", "taken", "kind"),
+    [
+        (b"#AM#1\r\n", True, "answer"),
+        (b"#AM#1;8397\r\n", True, "answer"),
+        (b"#AM#0\r\n", False, "answer"),
+        (b"#AM#01\r\n", False, "answer"),
+        (b"#AM#\r\n", False, "answer"),
+        (W10, True, "driver"),
+    ],
+)
+def test_a_command_is_a_message_and_what_answers_it(answer: bytes, taken: bool, kind: str, step: int) -> None:
+    session = PROTOCOL.new_session()
+    assert session.encode_command("hi") == b"", "nobody is there yet"
+    session.receive_data(W2, NOW)
+    assert session.encode_command("hi") == b""
+    session.accept(NOW)
+    assert session.encode_command("Где; вы?") == packets.driver_message("Где; вы?", 2)
+    found = []
+    for at in range(0, len(answer), step or len(answer)):
+        found += session.receive_data(answer[at : at + (step or len(answer))], NOW)
+    (message,) = found
+    assert isinstance(message, Message)
+    assert (message.answer, message.kind) == (taken, kind)
+    assert session.acknowledge(message) == (b"" if kind == "answer" else b"#AM#1\r\n")
+    # Of a command that was never sent there is no receipt, and the driver's words answer nothing.
+    again = [*session.receive_data(b"#AM#1\r\n" + W10, NOW)]
+    assert [type(event).__name__ for event in again] == ["Malformed", "Message"]
+    assert again[0].reason == "unsupported"
+    assert again[1].answer is None
+
+
+def test_no_commands_over_udp() -> None:
+    session = PROTOCOL.new_session(transport="udp")
+    session.receive_data(W11, NOW)
+    session.accept(NOW)
+    assert session.encode_command("hi") == b""
 
 
 # -- limits ---------------------------------------------------------------------------------------------------------
@@ -554,6 +644,18 @@ def test_containers_that_hold_no_packet(inside: bytes, reason: str) -> None:
     heard = talk(W1 + container(inside) + container(zlib.compress(W6)))
     assert heard.reasons() == [reason]
     assert heard.said == b"#AL#1\r\n#AP#\r\n"
+
+
+@pytest.mark.parametrize("limit", [1000, 1 << 20])
+def test_a_bomb_is_unpacked_no_further_than_the_longest_line(limit: int) -> None:
+    bomb = zlib.compress(bytes(40 << 20), 9)
+    tracemalloc.start()
+    try:
+        assert inflate(bomb, limit) == (b"", "length")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * limit + 200_000
 
 
 # -- datagrams ------------------------------------------------------------------------------------------------------

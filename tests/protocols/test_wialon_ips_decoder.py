@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.records import Batch, BatchBuilder, Frame, Quarantined
+from protocols.records import VALID, Batch, BatchBuilder, Frame, Quarantined
 from protocols.wialon_ips import PROTOCOL, packets
 from protocols.wialon_ips.declaration import FieldError, build_long_message, build_message, read_member, split_frame
-from protocols.wialon_ips.decoder import add_reading, decode
+from protocols.wialon_ips.decoder import add_reading, decode, parts
 from protocols.wialon_ips.tails import TailReader, learn
 from protocols.wialon_ips.wire import MAX_MEMBERS, crc16
 from tests.protocols.rows import rows_of
@@ -183,6 +183,10 @@ def test_no_more_than_200_parameters_are_kept() -> None:
         ("0;S", "0;W", (0.0, 0.0)),
         ("NA;NA", "NA;NA", (None, None)),
         (";", ";", (None, None)),
+        ("5139,69024;N", "03912,01722;E", (51.661504, 39.200287)),  # a decimal comma
+        ("5560.0000;N", "03759.5;E", (56.0, 37 + 59.5 / 60)),  # 59.999996 rounded up by a formatter
+        ("8960.0000;S", "17960;W", (-90.0, -180.0)),
+        ("553.498;N", "9;E", (5 + 53.498 / 60, 9 / 60)),
     ],
 )
 def test_coordinates(lat: str, lon: str, expected: tuple[float | None, float | None]) -> None:
@@ -193,6 +197,36 @@ def test_coordinates(lat: str, lon: str, expected: tuple[float | None, float | N
                 pytest.approx(expected[0], abs=1e-9),
                 pytest.approx(expected[1], abs=1e-9),
             )
+
+
+@pytest.mark.parametrize("lat", ["5560.0001;N", "5561;N", "9060;N", "51,39.5;N", "1,2,3;N"])
+def test_minutes_beyond_60_and_odd_commas_are_refused(lat: str) -> None:
+    text = f"210325;081537;{lat};03912.01722;E;61;219;158;15"
+    (bad,) = decode([box(HEAD, text, HEAD)]).quarantined
+    assert (bad.reason, bad.code) == ("coordinates", "10")
+    assert_same([box(HEAD, text, HEAD)])
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_decimal_comma_stands_in_numbers_and_separates_in_the_adc_list(count: int) -> None:
+    text = "210325;081537;5139,5;N;03911,5;E;1,6;21,5;-15,25;15;0,9;5;1;12,48;NA;a:2:1,b:3:x"
+    for row in rows_of(assert_same([box(*[text] * count)])):
+        assert (row["speed"], row["course"], row["altitude"]) == (pytest.approx(1.6), 21.5, -15.25)
+        assert row["measures"] == {
+            "hdop": 0.9, "inputs": 5, "outputs": 1, "adc.1": 12.0, "adc.2": 48.0, "param.a": 1.0, "param.b": "x",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "satellites", "valid"),
+    [("0000.0;N;00000.0;E", "0", False), ("0;S;0;W", "0", False), ("0;N;0;E", "4", True), ("0;N;0;E", "NA", True),
+     ("0;N;00001.0;E", "0", True), ("5139.5;N;03911.5;E", "0", True)],
+)  # fmt: skip
+def test_0_0_with_0_satellites_is_no_position(place: str, satellites: str, valid: bool) -> None:
+    text = f"210325;081537;{place};61;219;158;{satellites}"
+    for row in rows_of(assert_same([box(*[text] * 3)])):
+        assert (row["lat"] is not None, bool(row["flags"] & VALID)) == (valid, valid)
+        assert row["speed"] == 61
 
 
 @pytest.mark.parametrize(
@@ -288,7 +322,7 @@ any_message = st.builds(
     st.tuples(
         st.one_of(st.just("210325"), st.integers(0, 999_999).map("{:06d}".format), number),
         st.one_of(st.just("081537"), st.integers(0, 240_000).map("{:06d}".format), number),
-        st.one_of(st.just("5139.59226"), number),
+        st.one_of(st.sampled_from(["5139.59226", "5139,5", "5560.0", "0"]), number),
         st.sampled_from(["N", "S", "NA", "X", ""]),
         st.one_of(st.just("03911.8"), number),
         st.sampled_from(["E", "W", "NA", "X", ""]),
@@ -357,3 +391,23 @@ def test_sessions_never_raise(pieces: list[bytes], transport: str) -> None:
         for event in [*session.receive_data(piece, 0.0), *session.accept(0.0)]:
             assert 0 <= getattr(event, "offset", 0) <= total
     assert len(session.end_of_stream()) <= 1
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+def test_a_black_box_in_parts_is_the_same_messages(variant: int) -> None:
+    rnd = random.Random(4)
+    told = [message(rnd, 1_742_544_937 + n) for n in range(30)]
+    told[11] = "no message"
+    frame = box(*told, variant=variant)
+    whole = decode([frame])
+    for most in (1, 7, 30, 31):
+        pieces = parts(frame, most)
+        assert [piece.records for piece in pieces] == [most] * (30 // most) + [30 % most] * (30 % most > 0)
+        decoded = [decode([piece]) for piece in pieces]
+        prints = [number for part in decoded for number in _in_order(part.batch)]
+        assert prints == _in_order(whole.batch)
+        assert [bad.data for part in decoded for bad in part.quarantined] == [b"no message"]
+
+
+def _in_order(batch: Batch) -> list[int]:
+    return [int(number) for number in batch.fingerprint[np.argsort(batch.position)]]

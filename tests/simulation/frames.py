@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import fastcrc
 
+from gateway.receive.batch import MAX_REFUSED
 from protocols.omnicomm.framing import checksum, stuff
 from protocols.omnicomm.omnicomm_pb2 import RecReg
 from protocols.wialon_ips.wire import crc16
@@ -30,6 +31,7 @@ class Told:
     lon: int
     serial: int
     poison: bool = False  # the store will refuse its row
+    dear: float = 0.0  # s that the store takes for it
 
 
 @dataclass(slots=True)
@@ -86,8 +88,8 @@ def omnicomm_frame(command: int, payload: bytes = b"") -> tuple[bytes, bytes]:
     return body, stuff(body)
 
 
-def omnicomm(number: int, records: Sequence[Told], *, odd: bool = False, archive: bool = False) -> Sent:
-    """A container; odd: one message more, which is no protobuf."""
+def omnicomm(number: int, records: Sequence[Told], *, odd: int = 0, archive: bool = False) -> Sent:
+    """A container; odd: so many messages more, which are no protobuf."""
     messages = []
     for r in records:
         one = RecReg()
@@ -98,17 +100,16 @@ def omnicomm(number: int, records: Sequence[Told], *, odd: bool = False, archive
         one.nav.LAT, one.nav.LON = r.lat * 100, r.lon * 100
         one.nav.GPSVel, one.nav.GPSDir, one.nav.GPSNSat, one.nav.GPSAlt = 500, 90, 9, 1000
         messages.append(one.SerializeToString(deterministic=True))
-    if odd:
-        messages.append(b"\xff\xff\xff")
+    messages += [b"\xff\xff\xff"] * odd
     payload = struct.pack("<IIB", number, records[0].time - _OMNICOMM_EPOCH, 0)
     payload += b"".join(len(m).to_bytes(2, "little") + m for m in messages)
-    sent = Sent("data", b"", records, number=number, odd=odd)
+    sent = Sent("data", b"", records, number=number, odd=odd > 0)
     for command in (0x86, 0x95):  # acknowledged or not, live data comes again as archive: the same records
         body, wire = omnicomm_frame(command, payload)
         sent.forms.append(body)
         if archive == (command == 0x86):
             sent.wire = wire
-    if odd:
+    if 0 < odd <= MAX_REFUSED:  # of more, the container is kept
         sent.forms.append(b"\xff\xff\xff")
     return sent
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.receive.connection import TerminalConnection
+    from gateway.receive.conversation import Conversation
     from tests.simulation.terminals import Terminal
     from tests.simulation.world import Life, World
 
@@ -36,6 +37,10 @@ class Link(asyncio.Transport):
         self.lost = False
         self._delivery: asyncio.Handle | None = None
         self._flush: asyncio.Handle | None = None
+
+    @property
+    def conversation(self) -> Conversation | None:
+        return self.protocol.conversation if self.protocol is not None else None
 
     # -- the terminal's end -------------------------------------------------------------------------------------
 

@@ -10,15 +10,17 @@ TERMINAL_FAULTS = ("reset", "close", "vanish", "deaf", "damage", "garbage", "sta
 
 # Limits of the product, lowered so that a few dozen frames reach them: (module, name) -> choices.
 LIMITS: dict[tuple[str, str], tuple[int, ...]] = {
-    ("pipeline", "BATCH_RECORDS"): (3, 12, 60, 4000),
-    ("pipeline", "OVERLAP_RECORDS"): (1, 6, 200),
+    ("pipeline", "BATCH_COST"): (3, 12, 60, 4000),
+    ("pipeline", "OVERLAP_COST"): (1, 6, 200),
     ("pipeline", "ACKS_AT_ONCE"): (1, 3, 50),
     ("pipeline", "QUEUE_FRAMES"): (6, 20, 200),
     ("pipeline", "QUEUE_BYTES"): (1500, 8000, 64 << 20),
-    ("connection", "WINDOW_FRAMES"): (1, 4, 1000),
+    ("conversation", "WINDOW_FRAMES"): (1, 4, 1000),
+    ("conversation", "WINDOW_COST"): (3, 40, 8000),
     ("connection", "FAIR"): (50, 300, 32 << 10),
     ("connection", "WRITE_BUFFER"): (16, 200, 64 << 10),
     ("keeper", "DRAIN_FRAMES"): (1, 5, 1000),
+    ("keeper", "DRAIN_COST"): (1, 20, 4000),
     ("spool", "SEGMENT_BYTES"): (400, 2000, 16 << 20),
 }
 
@@ -103,6 +105,8 @@ class TerminalPlan:
     members: int  # records in a frame, at most
     odd: float  # share of frames that cannot be decoded
     poison: float  # share of records that the store refuses
+    dear: float  # share of records for which the store takes seconds
+    endless: int  # the record, by its serial, for which it takes more than anybody waits; 0: none
     pings: float  # share of requests that promise nothing
     messages: float
     cut: float  # share of reads that end inside a frame
@@ -117,6 +121,8 @@ def draw(seed: int) -> Schedule:
     calm = uniform(4, 30)
     policy = pick(("accept",) * 8 + ("known", "quarantine"))
     small = random_() < 0.5  # low limits
+    spool_size = pick((1500, 6000, 4 << 30, 4 << 30))
+    dear = spool_size > 6000  # what the store takes too long for needs the spool
     plans = [
         TerminalPlan(
             number=number,
@@ -126,8 +132,10 @@ def draw(seed: int) -> Schedule:
             interval=pick((0.0, 0.05, uniform(0.1, 1.5))),
             window=pick((1, 1, 2, 4, 12, 30)),
             members=pick((1, 1, 3, 8)),
-            odd=pick((0.0, 0.0, 0.1)),
+            odd=pick((0.0, 0.0, 0.1, 0.9 if random_() < 0.3 else 0.1)),
             poison=pick((0.0, 0.0, 0.0, 0.05)),
+            dear=0.05 if dear and random_() < 0.1 else 0.0,
+            endless=chance.randint(1, 3) if dear and random_() < 0.08 else 0,
             pings=pick((0.0, 0.15)),
             messages=pick((0.0, 0.1)),
             cut=pick((0.0, 0.05, 0.5)),
@@ -147,7 +155,7 @@ def draw(seed: int) -> Schedule:
         policy=policy,
         terminals=plans,
         limits=limits,
-        spool_size=pick((1500, 6000, 4 << 30, 4 << 30)),
+        spool_size=spool_size,
         login_timeout=pick((5.0, 30.0)),
         idle_timeout=pick((12.0, 1800.0)),
         store=_phases(chance, calm, ("down", "down", "hang", "slow", "flaky", "flaky", "lost"), pick((0, 1, 1, 2, 3))),

@@ -37,6 +37,7 @@ class Tables:
         self.messages: dict[str, set[bytes]] = {}
         self.rows: dict[str, int] = {}
         self.names: dict[int, str] = {}
+        self.asked: set[int] = set()  # for their firmware
         self.late: list[tuple[float, Callable[[], Any]]] = []
 
     def settle(self) -> None:
@@ -80,6 +81,11 @@ class Tables:
             self.messages.setdefault(kept.terminal, set()).add(kept.data)
         return outcome
 
+    def takes(self, job: Job) -> float:
+        """Seconds that the server needs for what a job holds."""
+        sent = self._world.sent
+        return sum(sent[record].dear for _, record, _, _ in self._read(job) if record in sent)
+
     def _keep(self, kept: Kept) -> None:
         self.quarantine.setdefault(kept.terminal, set()).add(kept.data)
 
@@ -96,7 +102,8 @@ class Tables:
         found = []
         columns = (rows.terminal, rows.time, batch.fingerprint, batch.lat, batch.lon)
         for terminal, time, fingerprint, lat, lon, number in zip(*(c.tolist() for c in columns), serial, strict=True):
-            identity = self.names.get(terminal, "")
+            identity = job.identities[terminal][0]
+            self.register(identity)
             record = (identity, time // 1_000_000, number)
             sent = self._world.sent.get(record)
             if sent is None:
@@ -105,7 +112,7 @@ class Tables:
                 problem = f"altered: {record} {lat} {lon}"
             else:
                 problem = ""
-            found.append(((terminal, time, fingerprint), record, sent is not None and sent.poison, problem))
+            found.append(((self.rows[identity], time, fingerprint), record, sent is not None and sent.poison, problem))
         return found
 
 
@@ -118,8 +125,9 @@ class SimulatedLink:
         self.closed = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def execute(self, query: str, arguments: Sequence[Any] = (), *, binary: bool = False) -> Cursor:
+    async def execute(self, query: str | bytes, arguments: Sequence[Any] = (), *, binary: bool = False) -> Cursor:
         """The registry's and history's statements, by their first words."""
+        query = query.decode() if isinstance(query, bytes) else query
         return Cursor(await self._server.operate(self, query[:24], lambda _: self._server.answer(query, arguments)))
 
     @asynccontextmanager
@@ -132,6 +140,9 @@ class SimulatedLink:
 
     async def executemany(self, query: str, arguments: Sequence[Any]) -> None:
         await self.execute(query)
+
+    async def cancel_safe(self, *, timeout: float) -> None:
+        """Whoever gives up closes the connection besides, which says as much here."""
 
     async def close(self) -> None:
         self.closed = True
@@ -187,10 +198,16 @@ class Server:
 
     async def write(self, link: SimulatedLink, job: Job, now: int) -> Outcome:
         """`Writer.write`."""
-        outcome: Outcome = await self.operate(link, f"write {len(job.rows)}", lambda part: self._commit(job, part))
+        outcome: Outcome = await self.operate(
+            link, f"write {len(job.rows)}", lambda part: self._commit(job, part), self._tables.takes(job)
+        )
         return outcome
 
     rewrite = write
+
+    async def answers(self, link: SimulatedLink) -> None:
+        """`Writer.answers`."""
+        await self.operate(link, "answers", lambda _: None)
 
     def _commit(self, job: Job, partly: float) -> Outcome:
         return self._tables.commit(job, partly)
@@ -219,21 +236,31 @@ class Server:
     def answer(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         tables = self._tables
         words = query.split()
+        if "version_ask" in words:
+            return self._asked(words, arguments[0])
         if words[:3] == ["INSERT", "INTO", "terminal"]:
-            return [(tables.register(name), name, None, None, None) for name in arguments[0]]
+            return [(tables.register(name), name, None) for name in arguments[0]]
         if words[0] == "SELECT" and "terminal" in words:
-            return [
-                (row, name, None, None, None)
-                for name, row in tables.rows.items()
-                if not arguments or arguments[0] == name
-            ]
+            return [(row, name, None) for name, row in tables.rows.items() if not arguments or name in arguments[0]]
         if query == "SELECT 1" or words[:2] in (["INSERT", "INTO"], ["UPDATE", "connection"], ["UPDATE", "terminal"]):
             return []
         raise AssertionError(f"the store's double does not know: {query}")
 
+    def _asked(self, words: list[str], rows: Sequence[int]) -> list[tuple[Any, ...]]:
+        """Each terminal is asked for its firmware once."""
+        asked = self._tables.asked
+        if words[0] == "SELECT":
+            return [(row, None, None, None, None, row if row in asked else None, 1, 0.0) for row in rows]
+        if "RETURNING" not in words:  # it answered
+            asked.update(rows)
+            return []
+        claimed = [row for row in rows if row not in asked]
+        asked.update(claimed)
+        return [(row,) for row in claimed]
+
     # -- what may happen to any of them -------------------------------------------------------------------------
 
-    async def operate(self, link: SimulatedLink, what: str, effect: Callable[[float], Any]) -> Any:
+    async def operate(self, link: SimulatedLink, what: str, effect: Callable[[float], Any], takes: float = 0.0) -> Any:
         """Run `effect` on the server, or not, and answer, or not. Its argument: how much of it happens."""
         life, world, chance, tables = self._life, self._world, self._chance, self._tables
         life.check()
@@ -249,6 +276,8 @@ class Server:
             raise psycopg.OperationalError("the connection broke")
         life.step("before")
         await asyncio.sleep(chance.uniform(0.3, 4.0) if mode == "slow" else chance.choice((0.001, 0.004, 0.03)))
+        if takes:
+            await asyncio.sleep(takes)
         life.check()
         if link.closed or link.broken:  # the other side is gone; what it had asked for may have happened
             effect(1.0)

@@ -79,14 +79,20 @@ class Terminal:
             self._serial += 1
             self._time += chance.choice((0, 1, 30))  # two records of one second are two records
             lat, lon = chance.randint(0, 8_999_999), chance.randint(0, 17_999_999)
-            records.append(Told(self._time, lat, lon, self._serial, chance.random() < plan.poison))
+            records.append(Told(self._time, lat, lon, self._serial, chance.random() < plan.poison, self._dear()))
         odd = chance.random() < plan.odd
         if self.protocol == "teltonika":
             return wire.teltonika(records, odd=odd)
         if self.protocol == "omnicomm":
             self._number += 1
-            return wire.omnicomm(self._number, records, odd=odd)
+            return wire.omnicomm(self._number, records, odd=odd * chance.choice((1, 40)))
         return wire.wialon(records, odd=odd)
+
+    def _dear(self) -> float:
+        """How long the store takes for this record: for most no time, for one of them no end."""
+        if self.plan.endless == self._serial:
+            return 60.0
+        return 3.0 if self.plan.dear and self.chance.random() < self.plan.dear else 0.0
 
     def _ping(self) -> Sent:
         if self.protocol == "teltonika":
@@ -335,7 +341,8 @@ class Terminal:
                 self._queue.append(sent)
                 return True
         elif kind == b"B":
-            good, wanted = line == b"#AB#%d" % n, f"#AB#{n}"
+            refused = sent.poison and line == b"#AB#0"  # by the store, and kept whole
+            good, wanted = line == b"#AB#%d" % n or refused, f"#AB#{n}"
         elif (sent.odd and self.read) or (sent.poison and line != b"#AD#1"):
             good, wanted = line.startswith(b"#AD#") and line != b"#AD#1", "a negative code"
         else:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.receive.batch import Items
-from gateway.receive.connection import TerminalConnection
+from gateway.receive.conversation import Conversation, Pause
+from gateway.receive.journal import nothing
 from gateway.receive.keeper import Keeper
 from gateway.receive.pipeline import Pipeline
 from gateway.receive.spool import Spool
@@ -21,7 +22,7 @@ from tests.simulation.__main__ import judge
 from tests.simulation.store import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 20_000 if os.environ.get("DOZOR_SOAK") else 2_000
+SEEDS = 20_000 if os.environ.get("DOZOR_SOAK") else 800
 FEW = 60  # here, under the eyes of coverage and of whoever breaks something
 
 
@@ -81,9 +82,9 @@ def _caught(most: int = 150) -> str:
 def test_acknowledging_what_was_not_kept_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     keep = Keeper.keep
 
-    async def careless(self: Keeper, work: Any, slot: int) -> Outcome | None:
-        kept = await keep(self, work, slot)
-        return self._nothing() if kept is None else kept
+    async def careless(self: Keeper, work: Any, let_go: Any) -> Outcome | None:
+        kept = await keep(self, work, let_go)
+        return nothing(3) if kept is None else kept
 
     monkeypatch.setattr(Keeper, "keep", careless)
     assert "acknowledged and lost" in _caught()
@@ -103,10 +104,12 @@ def test_acknowledging_before_the_fsync_is_caught(monkeypatch: pytest.MonkeyPatc
 def test_acknowledging_before_the_commit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     commit = Pipeline._commit
 
-    async def hasty(self: Pipeline, work: Any, slot: int, previous: Any) -> None:
-        await self._release(work, self.keeper._nothing())
-        work.items = Items([])
-        await commit(self, work, slot, previous)
+    async def hasty(self: Pipeline, taken: Any) -> None:
+        taken.works = taken.works or await self._prepare(taken.items, taken.arrived)
+        for work in taken.works:
+            await self._release(work, nothing(3))
+            work.items = Items([])
+        await commit(self, taken)
 
     monkeypatch.setattr(Pipeline, "_commit", hasty)
     assert "acknowledged and lost" in _caught()
@@ -115,8 +118,9 @@ def test_acknowledging_before_the_commit_is_caught(monkeypatch: pytest.MonkeyPat
 def test_acks_out_of_order_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     commit = Pipeline._commit
 
-    async def eager(self: Pipeline, work: Any, slot: int, previous: Any) -> None:
-        await commit(self, work, slot, None)
+    async def eager(self: Pipeline, taken: Any) -> None:
+        taken.previous = None
+        await commit(self, taken)
 
     monkeypatch.setattr(Pipeline, "_commit", eager)
     assert _caught(400)
@@ -139,7 +143,7 @@ def test_reading_on_without_room_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_window_that_opens_too_early_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TerminalConnection, "resume_reading", TerminalConnection._resume)
+    monkeypatch.setattr(Conversation, "resume_reading", lambda self: self._resume(Pause.QUEUE))
     assert "window" in _caught(600)
 
 
@@ -172,3 +176,11 @@ def test_a_drain_that_forgets_is_caught(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(Spool, "oldest", lossy)
     assert "acknowledged and not in the store" in _caught()
+
+
+def test_a_drain_that_repeats_itself_for_ever_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stubborn(self: Keeper, entries: Any, error: Exception) -> bool:
+        return False
+
+    monkeypatch.setattr(Keeper, "_stumbled", stubborn)
+    assert "not settled" in _caught(400)

@@ -12,6 +12,7 @@ import asyncio
 import gc
 import hashlib
 import importlib
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,18 +23,18 @@ import msgspec
 import psycopg
 import structlog
 
-from gateway.config import load
-from gateway.health import Readiness
+from gateway.configuration.reading import load
+from gateway.configuration.settings import Settings
 from gateway.metrics import ReceiveMetrics
 from gateway.receive.connection import TerminalConnection
 from gateway.receive.history import History
-from gateway.receive.keeper import GREETING
+from gateway.receive.journal import GREETING
 from gateway.receive.pipeline import Pipeline
 from gateway.receive.receiver import Receiver
+from gateway.receive.reception import Receiving
 from gateway.receive.spool import Spool
 from gateway.receive.terminals import Terminals
-from gateway.receiving import Receiving
-from gateway.settings import Settings
+from gateway.service.health import Readiness
 from protocols.registry import protocol
 from tests.simulation.disk import Platter, SimulatedDisk
 from tests.simulation.frames import BEGIN, Sent, Told
@@ -47,7 +48,8 @@ UPTIME = 5000.0  # what the loop's clock shows at the beginning
 ANSWER = 6.0  # s until a frame is answered, or its connection closed, while store or spool is well
 LOGIN = 11.0  # s, the same for a login, whose first registration may have to be given up
 STARVED = 10.0  # s without progress meanwhile, whatever was tried, beside the terminal's own patience
-SETTLE = 120.0  # s after the last fault until everything is acknowledged and drained
+SETTLE = 120.0  # s after the last fault until everything is acknowledged and drained, and then
+DEAR = 5.0  # s for each record that takes the store seconds: alone in a transaction, and a drain's rest after it
 STOP = 15.0  # s from SIGTERM to the end
 READ = 40  # frames that one read may bring here: what a terminal has in flight, and a little
 
@@ -100,14 +102,14 @@ class Life:
         metrics = ReceiveMetrics([p.name for p in protocols])
         self.terminals = Terminals(server, settings.login.policy)  # type: ignore[arg-type]  # as far as it is used
         await self.terminals.load()
-        history = History(server, self.terminals)  # type: ignore[arg-type]
+        history = History(server, self.terminals, "simulated", clock=world.clock)  # type: ignore[arg-type]
         await history.end_open()
         spool = Spool(SimulatedDisk(world, self, world.platter), settings.spool.max_size)
         await spool.open()
         self.found = spool.bytes  # a crash may bring back what was deleted
         self.pipeline = Pipeline(
             server.open, server, spool, protocols, metrics, self.terminals.rows, self.terminals.resolve,  # type: ignore[arg-type]
-            clock=world.clock,
+            clock=world.clock, cpu=world.processor(f"processor {self.number}"),
         )  # fmt: skip
         self.readiness.reception = self  # type: ignore[assignment]  # as far as it is asked
         self._background(history.run())
@@ -115,7 +117,8 @@ class Life:
             settings, protocols, self.pipeline, self.terminals, history, metrics, "", clock=world.clock
         )
         self._background(self.pipeline.watch_store())
-        self._background(self.receiver.sweep())
+        self._background(self.receiver.connections.sweep())
+        self._background(self.receiver.conversations.asking.run())
         self.readiness.starting = False
         self.up, self.since = True, world.now
 
@@ -137,7 +140,7 @@ class Life:
         assert self.receiver is not None
         assert self.pipeline is not None
         self.readiness.stopping = True
-        for task in (self.tasks[2], None, self.tasks[1], self.tasks[0]):
+        for task in (self.tasks[3], self.tasks[2], None, self.tasks[1], self.tasks[0]):
             if task is None:
                 await self.receiver.stop()
                 continue
@@ -184,6 +187,12 @@ class World:
 
     def chance(self, name: str) -> random.Random:
         return random.Random(f"{name} {self.schedule.seed}")
+
+    def processor(self, name: str) -> Callable[[], float]:
+        """What decoding takes: mostly nothing, now and then long."""
+        chance = self.chance(name)
+        spent = itertools.accumulate(chance.choice((0.0, 0.0, 0.0005, 0.02)) for _ in itertools.count())
+        return lambda: next(spent)
 
     @property
     def elapsed(self) -> float:
@@ -232,7 +241,7 @@ class World:
         self._connections += 1
         link = Link(self, life, terminal, self.chance(f"link {self._connections}"), self._connections)
         number = PROTOCOLS.index(terminal.protocol)
-        connection = TerminalConnection(life.receiver, number, life.receiver.new_session(number, "tcp"))
+        connection = TerminalConnection(life.receiver.connections, number)
         self.links[link.number] = link
         self.note("connect", link.number, terminal.identity)
 
@@ -278,9 +287,12 @@ class World:
 
     def before_read(self, link: Link) -> None:
         """Nobody is read whose window of unanswered frames is full."""
-        connection, window = link.protocol, self.schedule.limits["connection", "WINDOW_FRAMES"]
-        if connection is not None and not connection._closing and connection._outstanding > window:
-            self.fail(f"link {link.number}: window of {window}, {connection._outstanding} unanswered, and read on")
+        conversation, limits = link.conversation, self.schedule.limits
+        if conversation is None or conversation.closing:
+            return
+        for name, held in (("WINDOW_FRAMES", conversation._outstanding), ("WINDOW_COST", conversation._dear)):
+            if held > limits["conversation", name]:
+                self.fail(f"link {link.number}: window of {limits['conversation', name]}, {held} held, and read on")
 
     def after_read(self, link: Link) -> None:
         """Bounds on what is held in memory, each time that something was taken."""
@@ -288,15 +300,16 @@ class World:
         if life is None or life.pipeline is None or life.dead:
             return
         pipeline, limits = life.pipeline, self.schedule.limits
-        connection = link.protocol
-        if connection is None or connection._closing or not connection._outstanding:
+        conversation = link.conversation
+        if conversation is None or conversation.closing or not conversation._outstanding:
             return
         frames, size = held(pipeline)
         if link.is_reading() and (
             pipeline.keeper.refusing
             or frames >= limits["pipeline", "QUEUE_FRAMES"]
             or size >= limits["pipeline", "QUEUE_BYTES"]
-            or connection._outstanding > limits["connection", "WINDOW_FRAMES"]
+            or conversation._outstanding > limits["conversation", "WINDOW_FRAMES"]
+            or conversation._dear > limits["conversation", "WINDOW_COST"]
         ):
             self.fail(f"link {link.number} is read on, held are {frames} frames of {size} bytes")
 
@@ -320,10 +333,11 @@ class World:
         self.most("disk", self.platter.size(), 2 * self.schedule.spool_size + 40_000)
         for link in self.links.values():
             connection = link.protocol
-            if connection is None or link.is_closing() or connection._closing:
+            if connection is None or link.is_closing() or connection.conversation.closing:
                 continue
-            if link.is_reading() == bool(connection._paused):
-                self.fail(f"link {link.number}: paused {connection._paused}, reading {link.is_reading()}")
+            if link.is_reading() != connection.reading:
+                pauses = connection.conversation.pauses
+                self.fail(f"link {link.number}: paused {pauses}, reading {link.is_reading()}")
         self._look_for_starvation(life, pipeline)
 
     def _look_for_starvation(self, life: Life, pipeline: Pipeline) -> None:
@@ -442,10 +456,11 @@ class World:
                 if self.settled():
                     await self._stop(life)
                     return False
-                if self.now > end:
+                if self.now > end + DEAR * sum(record.dear > 0 for record in self.sent.values()):
                     left = [t.identity for t in self.terminals if not t.finished and self.admits(t)]
                     spool = life.pipeline.keeper.spool.frames if life.pipeline else 0
-                    self.fail(f"not settled {SETTLE:.0f} s after the last fault: {left}, {spool} frames spooled")
+                    waited = self.now - end + SETTLE
+                    self.fail(f"not settled {waited:.0f} s after the last fault: {left}, {spool} frames spooled")
                     return False
                 wait = self._due[0][0] - self.now if self._due else 0.5
                 await asyncio.sleep(min(0.5, max(wait, 0.0)))
@@ -520,7 +535,7 @@ def held(pipeline: Pipeline) -> tuple[int, int]:
     """Frames and bytes that wait for their commit or their turn."""
     frames = sum(item.count for _, item, _ in pipeline._pending)
     size = sum(len(item.data) for _, item, _ in pipeline._pending)
-    return frames + pipeline._frames_in_flight, size + pipeline._bytes_in_flight
+    return frames + pipeline._flying.frames, size + pipeline._flying.size
 
 
 @cache

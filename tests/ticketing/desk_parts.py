@@ -58,7 +58,8 @@ async def raise_one(
 
 
 async def recover_one(pool, terminal, at, *, current=lambda: True, kind="silence"):
-    return await Incidents(pool).recover(kind, terminal, at, at - 300, "good for 5 min", current)
+    recovered = await Incidents(pool).recover(kind, terminal, at, at - 300, "good for 5 min", current)
+    return None if recovered is None else recovered.number
 
 
 async def fetch(pool, statement, *values):

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ticketing import calendars, worktime
-from ticketing.calendars import Calendar, CalendarBook, DayKind, SpecialDay, shipped
+from ticketing.calendars import Calendar, DayKind, SpecialDay, shipped
 from ticketing.clock_errors import ClockInputError
 from ticketing.zones import DAY, HOUR, MINUTE, instant, zone
 
@@ -111,9 +111,7 @@ def test_own_days_make_a_new_version():
             date(2025, 11, 4): None,
         }
     )
-    book = CalendarBook([calendar, edited])
-    assert book.get("RU") is edited
-    assert book.get("RU", calendar.version) is calendar
+    assert edited.version != calendar.version
     assert Calendar.from_json(edited.as_json()).version == edited.version
     assert edited.judge(date(2025, 10, 15), WORKWEEK).why == "Wednesday 15 October, closed: stocktaking"
     assert edited.judge(date(2025, 11, 4), WORKWEEK).working
@@ -122,18 +120,6 @@ def test_own_days_make_a_new_version():
     day = (date(2025, 10, 18) - date(1970, 1, 1)).days
     begin = day * DAY - 3 * HOUR
     assert work.plan(day).work == ((begin + 600 * MINUTE, begin + 720 * MINUTE),)
-
-
-def test_the_book_falls_back_to_the_release():
-    book = CalendarBook()
-    assert book.get("BY") is shipped("BY")
-    assert book.get("BY", shipped("BY").version) is shipped("BY")
-    for name, version in (("BY", "BY-0"), ("XX", None)):
-        with pytest.raises(ClockInputError, match="calendar"):
-            book.get(name, version)
-    book.add(shipped("BY"))
-    with pytest.raises(ClockInputError, match="no version"):
-        book.get("BY", "BY-0")
 
 
 def test_a_calendar_without_working_time_is_refused():

@@ -6,12 +6,10 @@ import re
 import shlex
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from gateway.commands import clock
 from ticketing.calendars import COUNTRIES
-from ticketing.policies import format as policy_format
 
 DOCS = Path(__file__).parents[2] / "docs"
 CLOCKS = (DOCS / "clocks.md").read_text(encoding="utf-8")
@@ -34,27 +32,6 @@ def test_the_first_example_is_printed_as_shown(capsys):
     block = re.search(r"    dozor clock (--policy .*)\n\n((?:    .*\n|\n)+)", CLOCKS)
     shown = "\n".join(line[4:] for line in block[2].rstrip("\n").split("\n"))
     assert ask(capsys, shlex.split(block[1])).rstrip("\n") == shown
-
-
-def test_every_key_of_the_policy_file_is_listed():
-    tables = {
-        "exception": policy_format.ExceptionTable,
-        "clock": policy_format.ClockTable,
-        "priority": policy_format.PriorityTable,
-        "plan": policy_format.PlanTable,
-        "channel": policy_format.ChannelTable,
-        "tier": policy_format.TierTable,
-        "ladder": policy_format.LadderTable,
-        "letter": policy_format.LetterTable,
-        "deferral": policy_format.DeferralTable,
-        "working_time": policy_format.WorkingTimeTable,
-        "priority_rule": policy_format.PriorityRule,
-        "queue": policy_format.QueueTable,
-        "consent": policy_format.ConsentTable,
-    }
-    for name, table in tables.items():
-        row = next(line for line in CLOCKS.splitlines() if re.match(rf"\| .*\[{name}\]", line))
-        assert [key.name for key in msgspec.structs.fields(table) if f"`{key.name}`" not in row] == []
 
 
 def test_decreed_years_are_those_of_the_code():

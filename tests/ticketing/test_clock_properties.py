@@ -1,9 +1,12 @@
 """Properties that hold for every clock, searched by hypothesis."""
 
+from dataclasses import replace
+
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ticketing import clocks, policies
+from ticketing.budgets import Budget
 from ticketing.clock_errors import ClockInputError
 
 MINUTE = 60_000_000
@@ -39,7 +42,7 @@ def pauses_after(draw, start):
 
 
 def with_budget(rule, amount):
-    return clocks.replace(rule, budget=clocks.Budget(rule.budget.kind, amount))
+    return replace(rule, budget=Budget(rule.budget.kind, amount))
 
 
 BUDGETS = st.integers(1, 2400 * 60).map(lambda second: second * 1_000_000)

@@ -1,10 +1,13 @@
 import asyncio
 import json
+import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.parts import Supervisor
 from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, execute, fetch, pool_of, raise_one
 from ticketing.errors import DeliveryError, UndeliverableError
 from ticketing.outbox import CLAIM, GIVE_UP_AFTER, LEASE, Outbox
@@ -149,7 +152,7 @@ def test_a_dead_target_delays_no_other(postgres_dsn):
         dead, alive = Hanging("dead"), Probe("alive")
         async with pool_of(postgres_dsn) as pool:
             outbox = Outbox(pool, [dead, alive])
-            running = asyncio.create_task(outbox.run())
+            running = asyncio.create_task(outbox.run(Supervisor().keep))
             await raise_one(pool, await add_terminal(pool, "t"), targets=outbox.targets)
             outbox.wake()
             async with asyncio.timeout(10):
@@ -169,8 +172,11 @@ def test_a_store_that_is_away_is_waited_for(postgres_dsn):
         async with pool_of(postgres_dsn) as pool:
             outbox = Outbox(pool, [probe])
             await execute(pool, "ALTER TABLE outbox RENAME TO outbox_away")
-            running = asyncio.create_task(outbox.run())
-            await asyncio.sleep(0.2)
+            with capture_logs() as logs:
+                running = asyncio.create_task(outbox.run(Supervisor().keep))
+                async with asyncio.timeout(10):
+                    while not any(line["event"] == "outbox waits for the store" for line in logs):  # noqa: ASYNC110 - only the log tells
+                        await asyncio.sleep(0.01)
             assert not running.done()
             await execute(pool, "ALTER TABLE outbox_away RENAME TO outbox")
             await raise_one(pool, await add_terminal(pool, "t"), targets=outbox.targets)
@@ -194,3 +200,138 @@ def test_what_is_owed_to_a_removed_target_is_given_up_after_a_day(postgres_dsn):
             return early, await outbox.expire(), await fetch(pool, "SELECT target, state FROM outbox ORDER BY target")
 
     assert asyncio.run(scenario()) == (0, 1, [("kept", "pending"), ("removed", "failed")])
+
+
+@asynccontextmanager
+async def delivering(outbox):
+    """It runs as in the service; parts that fail are counted."""
+    supervisor = Supervisor((0.01, 0.05))
+    running = asyncio.create_task(outbox.run(supervisor.keep))
+    try:
+        yield supervisor
+    finally:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+class Picky(Probe):
+    """Raises what no channel is meant to raise for the tickets named; `hang` never answers for them."""
+
+    def __init__(self, bad, hang=False):
+        super().__init__("picky")
+        self.bad, self.hang, self.taken = set(bad), hang, []
+
+    async def send(self, message):
+        self.heard.set()
+        if message.number in self.bad:
+            if self.hang:
+                await asyncio.sleep(3600)
+            raise ValueError("a letter that cannot be composed\x00")
+        self.taken.append(message.number)
+        return "taken"
+
+
+@pytest.mark.parametrize("hang", [False, True])
+def test_a_message_that_cannot_be_composed_or_hangs_blocks_only_itself(postgres_dsn, hang):
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            channel = Picky([], hang)
+            outbox = Outbox(pool, [channel])
+            for i in range(3 * CLAIM):
+                await raise_one(pool, await add_terminal(pool, f"t{i}"), time.time(), targets=outbox.targets)
+            numbers = [number for (number,) in await fetch(pool, "SELECT number FROM ticket ORDER BY id")]
+            channel.bad = set(numbers[:2])
+            async with delivering(outbox) as supervisor, asyncio.timeout(10):
+                while len(channel.taken) < len(numbers) - 2 or outbox.unforeseen < (0 if hang else 2):
+                    channel.heard.clear()
+                    await channel.heard.wait()
+                    await asyncio.sleep(0.1)  # what came of it is recorded
+                rows = await fetch(
+                    pool,
+                    "SELECT o.state, attempts, not_before > created_at, last_error FROM outbox o"
+                    " JOIN ticket t ON t.id = o.ticket WHERE t.number = ANY(%s)",
+                    sorted(channel.bad),
+                )
+                return sorted(channel.taken), sorted(numbers[2:]), rows, supervisor.failures.total()
+
+    taken, wanted, rows, failures = asyncio.run(scenario())
+    assert taken == wanted
+    assert failures == 0
+    if not hang:
+        assert {row[:3] for row in rows} <= {("pending", 1, True), ("pending", 2, True)}
+        assert all("cannot be composed" in row[3] for row in rows)
+
+
+def test_a_courier_with_full_hands_goes_on_as_soon_as_one_is_free(postgres_dsn, monkeypatch):
+    monkeypatch.setattr("ticketing.outbox.POLL", 3600.0)
+
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            channel = Picky([])
+            outbox = Outbox(pool, [channel])
+            for i in range(3 * CLAIM):
+                await raise_one(pool, await add_terminal(pool, f"t{i}"), time.time(), targets=outbox.targets)
+            async with delivering(outbox), asyncio.timeout(10):
+                while len(channel.taken) < 3 * CLAIM:
+                    channel.heard.clear()
+                    await channel.heard.wait()
+
+    asyncio.run(scenario())
+
+
+def test_its_trace_is_told_once(postgres_dsn, capsys):
+    async def scenario():
+        async with owed(postgres_dsn, Picky([])) as (pool, clock, outbox):
+            [(number,)] = await fetch(pool, "SELECT number FROM ticket")
+            (channel,) = outbox._channels.values()
+            channel.bad = {number}
+            for _ in range(3):
+                await outbox.deliver(channel)
+                clock.now += 60
+            return outbox.unforeseen, outbox.failed
+
+    assert asyncio.run(scenario()) == (3, {"webhook": 3})
+    out = capsys.readouterr().out
+    assert (out.count("message cannot be sent"), out.count("message not delivered")) == (1, 3)
+
+
+def test_a_channel_that_does_not_even_close_hurts_nobody(postgres_dsn):
+    class Stuck(Probe):
+        async def close(self):
+            raise RuntimeError("close")
+
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            other = Probe("other")
+            outbox = Outbox(pool, [Stuck("stuck"), other])
+            async with delivering(outbox) as supervisor, asyncio.timeout(10):
+                await asyncio.sleep(0.1)
+                outbox.replace([other])
+                await raise_one(pool, await add_terminal(pool, "t"), targets=outbox.targets)
+                outbox.wake()
+                await other.heard.wait()
+                outbox.replace([other, Probe("stuck")])
+                return supervisor.failures.total()
+
+    assert asyncio.run(scenario()) == 0
+
+
+def test_a_target_that_comes_back_while_its_courier_ends_is_served(postgres_dsn):
+    class Slow(Probe):
+        async def close(self):
+            await asyncio.sleep(0.2)
+
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            outbox = Outbox(pool, [Slow("a")])
+            async with delivering(outbox), asyncio.timeout(10):
+                await asyncio.sleep(0.1)
+                outbox.replace([])
+                await asyncio.sleep(0.1)
+                again = Probe("a")
+                outbox.replace([again])
+                await raise_one(pool, await add_terminal(pool, "t"), targets=outbox.targets)
+                await again.heard.wait()
+
+    asyncio.run(scenario())

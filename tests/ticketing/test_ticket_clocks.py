@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
-from ticketing import calendars, clock_records, clocks, policies
+from ticketing import calendars, clock_records, clock_watch, clocks, policies
 from ticketing.calendars import DayKind, SpecialDay
 from ticketing.clock_watch import watch_clocks
+from ticketing.clock_words import explain
 from ticketing.incidents import Incidents
 from ticketing.store import TicketStore
 from ticketing.tickets import State
@@ -37,7 +38,7 @@ class Desk:
 
     async def act(self, action, at, text="words"):
         self.clock.now = self.opened + at
-        return await self.store.act(action, self.number, "anna", text)
+        return await self._listed_alike(await self.store.act(action, self.number, "anna", text))
 
     async def recover(self, at):
         assert await recover_one(self.pool, self.terminal, self.opened + at) == self.number
@@ -46,7 +47,16 @@ class Desk:
         """A round of the watch, then the ticket."""
         self.clock.now = self.opened + at
         await watch_clocks(self.pool, self.clock())
-        return await self.store.get(self.number)
+        return await self._listed_alike(await self.store.get(self.number))
+
+    async def _listed_alike(self, ticket):
+        """Lists tell the verdict that the clock has."""
+        listed = {summary.number: summary.verdict for summary in (await self.store.list()).items}
+        assert listed[self.number] == ticket.verdict
+        if ticket.clocks:
+            assert ticket.verdict == ticket.clocks[0]["verdict"]
+            assert self.number in {t.number for t in (await self.store.list(verdict=ticket.verdict)).items}
+        return ticket
 
 
 def run(dsn, scenario, policy="integrator-standard", opened=MONDAY, **kwargs):
@@ -106,7 +116,7 @@ def test_each_policy_has_its_first_clock(postgres_dsn, policy, clock, opened):
     extra = {"span", "text"}
     assert [{k: v for k, v in span.items() if k not in extra} for span in shown["intervals"]] == expected["intervals"]
     if opened % 1 == 0:
-        assert all(span["span"] in result.explain() and span["text"] in result.explain() for span in shown["intervals"])
+        assert all(span["span"] in explain(result) and span["text"] in explain(result) for span in shown["intervals"])
     else:
         assert all("." not in span["span"] and "." not in span["text"] for span in shown["intervals"])
     if clock == "reply":
@@ -351,9 +361,94 @@ def test_a_mass_outage_is_told_in_turns(postgres_dsn):
     assert run(postgres_dsn, scenario) == (61 * 4, 0)
 
 
+def test_a_ticket_that_cannot_be_judged_is_looked_at_later_and_delays_no_other(postgres_dsn, monkeypatch, capsys):
+    async def scenario(desk):
+        for i in range(60):
+            await raise_one(desk.pool, await add_terminal(desk.pool, f"m{i}"), MONDAY, incidents=desk.incidents)
+        [(bad,)] = await fetch(desk.pool, "SELECT id FROM ticket ORDER BY clock_check_at, id LIMIT 1")
+        judged = clock_watch.load_clock
+
+        async def load(connection, ticket, now):
+            if ticket == bad:
+                await connection.execute("SELECT 1 / 0")  # the transaction is spoilt as well
+            return await judged(connection, ticket, now)
+
+        monkeypatch.setattr(clock_watch, "load_clock", load)
+        failing = clock_watch.Failing()
+        rounds = []
+        for at in (4 * H + 1, 4 * H + 3, 4 * H + 70, 4 * H + 200, 20 * H):
+            told = await watch_clocks(desk.pool, after(at), failing)
+            [(again,)] = await fetch(desk.pool, "SELECT clock_check_at FROM ticket WHERE id = %s", bad)
+            rounds.append((told, failing.failed, (again - after(at)).total_seconds()))
+        monkeypatch.undo()
+        told = await watch_clocks(desk.pool, after(21 * H), failing)
+        return rounds, told, failing
+
+    rounds, told, failing = run(postgres_dsn, scenario)
+    assert rounds == [(60 * 4, 1, 60), (0, 1, 58), (0, 2, 120), (0, 3, 240), (0, 4, 480)]
+    assert told == 4
+    assert (failing.failed, failing.attempts) == (4, {})
+    assert capsys.readouterr().out.count("clock cannot be judged") == 1
+
+
 def test_the_answer_is_json(postgres_dsn):
     async def scenario(desk):
         return await desk.look(5 * H)
 
     found = msgspec.json.decode(msgspec.json.encode(run(postgres_dsn, scenario)))
     assert datetime.fromisoformat(found["clocks"][0]["due"]) - after(0) == timedelta(hours=4)
+
+
+def test_the_counts_tell_what_is_late_whose_and_in_which_state(postgres_dsn):
+    """Overdue is a promise broken and still to be kept: not before its due time, not on hold, not once it is kept."""
+
+    async def scenario(desk):
+        told = []
+
+        async def count(at):
+            desk.clock.now = desk.opened + at
+            found = await desk.store.counts()
+            told.append((found.overdue, found.unowned, found.breaches, found.clock_lateness > 0))
+            return found
+
+        await count(4 * H)
+        await count(4 * H + 60)  # due at 4 h; the watch has not looked yet
+        late = (await desk.store.counts()).clock_lateness
+        await desk.look(4 * H + 120)
+        await count(4 * H + 120)
+        taken = await desk.act("take", 5 * H)
+        await desk.look(5 * H)
+        last = await count(6 * H)
+        return told, late, taken.clocks[0]["verdict"], last
+
+    told, late, verdict, last = run(postgres_dsn, scenario)
+    broken = {"reaction-remote": 1}
+    assert told == [(0, 1, {}, True), (1, 1, {}, True), (1, 1, broken, False), (0, 0, broken, False)]
+    assert late == 2 * H + 60  # since half of the budget was used up
+    assert verdict == "breached"
+    assert last.tickets_by_state == {
+        "new": 0, "in_work": 1, "waiting_client": 0, "awaiting_consent": 0, "closed": 0,
+    }  # fmt: skip
+
+
+def test_a_ticket_on_hold_or_without_a_due_time_is_not_overdue(postgres_dsn):
+    async def scenario(desk):
+        await desk.act("ask", H)
+        desk.clock.now = desk.opened + 30 * DAY
+        await watch_clocks(desk.pool, desk.clock())
+        return await desk.store.counts()
+
+    counts = run(postgres_dsn, scenario)
+    assert (counts.overdue, counts.breaches, counts.clock_lateness) == (0, {}, 0.0)
+
+
+def test_a_store_of_before_learns_which_clocks_run_from_the_first_look(postgres_dsn):
+    """What the migration leaves: `clock_runs` false, and a look due."""
+
+    async def scenario(desk):
+        async with desk.pool.connection() as connection:
+            await connection.execute("UPDATE ticket SET clock_runs = false, clock_check_at = opened_at")
+        await desk.look(5 * H)
+        return await desk.store.counts()
+
+    assert run(postgres_dsn, scenario).overdue == 1

@@ -52,8 +52,8 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
 
 def test_without_apt_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOZOR_CACHE", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for find in (parts.promtool, parts.chromium, parts.timescaledb):
+    monkeypatch.setenv("PATH", str(tmp_path))  # nor is anything installed
+    for find in (parts.promtool, parts.nginx, parts.caddy, parts.chromium, parts.timescaledb):
         with pytest.raises(parts.PartMissingError, match="no apt-get and dpkg on this machine"):
             find()
     assert not list(tmp_path.glob("parts/*/.complete"))

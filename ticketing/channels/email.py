@@ -11,28 +11,27 @@ import hashlib
 import hmac
 import socket
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from datetime import UTC, datetime, tzinfo
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import aiosmtplib
 
+from ticketing.channels import letter as compose
 from ticketing.channels.secrets import read_secret
 from ticketing.errors import DeliveryError, UndeliverableError
 from ticketing.outbox import Outgoing
 
 TIMEOUT = 20.0  # s, for connecting and each command
-# With lines of 78 a long Message-ID in a header is written as an encoded word and threads break
-# (python/cpython#100991); 998 is the limit of RFC 5322.
-LETTER = SMTP.clone(max_line_length=998)
 
 
 @dataclass(frozen=True, slots=True)
 class MailSettings:
-    """How letters leave; attributes as the configuration's keys, `sender` being `from`. `desk_url` goes into links."""
+    """How letters leave; attributes as the configuration's keys, `sender` being `from`.
+
+    `desk_url` goes into links; times are in `zone`, without one in that of the ticket's first clock.
+    """
 
     host: str
     port: int = 25
@@ -42,10 +41,14 @@ class MailSettings:
     sender: str = ""
     to: tuple[str, ...] = ()
     desk_url: str = ""
+    zone: tzinfo | None = None
 
 
 class Mail:
-    """The mail channel: one letter to all configured addresses. `key` is the instance's secret."""
+    """The mail channel: one letter to all configured addresses, each with an outcome of its own.
+
+    `key` is the instance's secret.
+    """
 
     name = "email"
     target = "mail"
@@ -57,17 +60,25 @@ class Mail:
         self._sender = settings.sender or f"dozor@{socket.getfqdn()}"
 
     async def send(self, message: Outgoing) -> str:
-        """Send one letter; see `Channel.send`. Returns its Message-ID."""
+        """Send one letter to those who have not taken it yet; see `Channel.send`. Returns its Message-ID."""
         settings = self._settings
         if not settings.to:
             raise UndeliverableError("no addresses: mail.to is empty")
-        letter = self.letter(message)
+        identity = self.message_id(message)
+        try:
+            everybody = list(dict.fromkeys(compose.address_of(address) for address in settings.to))
+            content = self.letter(message)
+        except ValueError as error:
+            raise UndeliverableError(str(error)) from error
+        wanted = [address for address in everybody if address not in message.settled]
+        if not wanted:
+            return identity
         password = None if settings.password_file is None else (await read_secret(settings.password_file)).decode()
         try:
-            refused, _ = await aiosmtplib.send(
-                letter.as_bytes(policy=LETTER),
-                sender=parseaddr(self._sender)[1],
-                recipients=[parseaddr(address)[1] for address in settings.to],
+            answers, _ = await aiosmtplib.send(
+                content,
+                sender=compose.address_of(self._sender),
+                recipients=wanted,
                 hostname=settings.host,
                 port=settings.port,
                 username=settings.user or None,
@@ -76,64 +87,98 @@ class Mail:
                 start_tls=settings.tls == "starttls",
                 timeout=TIMEOUT,
             )
+            refused = {address: (answer.code, answer.message) for address, answer in answers.items()}
         except aiosmtplib.SMTPRecipientsRefused as error:
-            permanent = all(500 <= one.code < 600 for one in error.recipients)
-            raise (UndeliverableError if permanent else DeliveryError)(f"all addresses refused: {error}") from error
+            refused = {one.recipient: (one.code, one.message) for one in error.recipients}
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise DeliveryError(f"{type(error).__name__}: {error}") from error
-        identity = str(letter["Message-ID"])
-        # Those who took it must not get it twice: what was refused is recorded, not repeated.
-        return f"{identity} refused by {', '.join(sorted(refused))}" if refused else identity
+        if not refused:
+            return identity
+        # Those who took it must not get it twice; those who never will are not asked again.
+        settled = {address: "" for address in wanted if address not in refused}
+        settled |= {address: f"{code} {text}" for address, (code, text) in refused.items() if 500 <= code < 600}
+        told = "refused: " + ", ".join(f"{address} ({code} {text})" for address, (code, text) in refused.items())
+        hopeless = len(settled) == len(wanted)
+        raise (UndeliverableError if hopeless else DeliveryError)(told, settled)
 
     async def close(self) -> None:
         """Nothing is held: each letter has its own connection."""
 
-    def letter(self, message: Outgoing) -> EmailMessage:
-        """Compose the letter; the same message gives the same Message-ID."""
-        letter = EmailMessage(policy=LETTER)
+    def letter(self, message: Outgoing) -> bytes:
+        """Compose the letter; the same message gives the same Message-ID.
+
+        Raises
+        ------
+        ValueError
+            If an address cannot be.
+        """
         ticket = message.ticket
-        letter["From"] = self._sender
-        letter["To"] = ", ".join(self._settings.to)
-        letter["Date"] = format_datetime(datetime.now(UTC))
-        letter["Message-ID"] = self.message_id(message)
-        letter["Auto-Submitted"] = "auto-generated"
-        letter["X-Auto-Response-Suppress"] = "All"
-        letter["Precedence"] = "bulk"
-        letter["X-Dozor-Instance"] = hashlib.sha256(self._key).hexdigest()[:16]
         if ticket is None:
-            letter["Subject"] = "Dozor: test letter"
-            letter.set_content("This letter says only that the mail channel works.\n", cte="quoted-printable")
+            subject, text = "Dozor: test letter", "This letter says only that the mail channel works.\n"
         else:
-            letter["Subject"] = f"[#{message.number}] {_line(ticket['title'])}"
-            letter.set_content(_text(ticket, self._settings.desk_url), cte="quoted-printable")
-        return letter
+            subject = f"[#{message.number}] {ticket['title']}"
+            text = _text(ticket, self._settings.desk_url, self._settings.zone)
+        head = [
+            compose.mailboxes("From", [self._sender]),
+            compose.mailboxes("To", self._settings.to),
+            f"Date: {format_datetime(datetime.now(UTC))}\r\n",
+            f"Message-ID: {self.message_id(message)}\r\n",
+            "Auto-Submitted: auto-generated\r\n",
+            "X-Auto-Response-Suppress: All\r\n",
+            "Precedence: bulk\r\n",
+            f"X-Dozor-Instance: {hashlib.sha256(self._key).hexdigest()[:16]}\r\n",
+            compose.unstructured("Subject", subject),
+            "MIME-Version: 1.0\r\n",
+            'Content-Type: text/plain; charset="utf-8"\r\n',
+            "Content-Transfer-Encoding: quoted-printable\r\n",
+        ]
+        return "".join(head).encode("ascii") + b"\r\n" + compose.body(text)
 
     def message_id(self, message: Outgoing) -> str:
         """``<t.NUMBER.SEQ.HMAC8@domain>``; the sequence of a ticket's first letter is 1."""
         name = f"t.{message.number}.1" if message.number else f"test.{message.id}"
         digest = hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()[:8]
-        domain = parseaddr(self._sender)[1].rpartition("@")[2] or socket.getfqdn()
+        domain = compose.address_of(self._sender).rpartition("@")[2]
         return f"<{name}.{digest}@{domain}>"
 
 
-def _line(text: str) -> str:
-    """One line, no control characters: a name from a form must not write headers."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _text(ticket: dict[str, Any], desk_url: str) -> str:
+def _text(ticket: dict[str, Any], desk_url: str, zone: tzinfo | None) -> str:
+    line = compose.one_line
+    zone = zone or _zone(ticket)
     rows = [
         ("Ticket", ticket["number"]),
-        ("Terminal", ticket["terminal"]),
+        ("Terminal", ticket["terminal"] or "many, see the ticket"),
         ("Kind", ticket["kind"]),
         ("Zone", ticket["zone"]),
         ("Priority", ticket["priority"]),
-        ("Opened", ticket["opened_at"]),
-        ("Reaction due", ticket["due_at"] or "no clock"),
+        ("Opened", _when(ticket["opened_at"], zone)),
+        ("Reaction due", _when(ticket["due_at"], zone) if ticket["due_at"] else "no clock"),
     ]
-    lines = [_line(ticket["title"]), ""]
-    lines += [f"{name + ':':<14}{_line(str(value))}" for name, value in rows]
-    lines += ["", *(f"{entry['at']}  {entry['actor']}: {_line(entry['text'])}" for entry in ticket["journal"])]
+    lines = [line(ticket["title"]), ""]
+    lines += [f"{name + ':':<14}{line(str(value))}" for name, value in rows]
+    lines.append("")
+    lines += [
+        f"{_when(entry['at'], zone)}  {line(entry['actor'])}: {line(entry['text'])}" for entry in ticket["journal"]
+    ]
     if desk_url:
         lines += ["", f"{desk_url.rstrip('/')}/tickets/{ticket['number']}"]
     return "\n".join(lines) + "\n"
+
+
+def _zone(ticket: dict[str, Any]) -> tzinfo:
+    """That of the first clock's due time; without one UTC."""
+    for clock in ticket.get("clocks", ()):
+        due = clock.get("due")
+        if due:
+            return datetime.fromisoformat(due).tzinfo or UTC
+    return UTC
+
+
+def _when(instant: str, zone: tzinfo) -> str:
+    """An instant for people: local with its zone, and UTC beside it."""
+    utc = datetime.fromisoformat(instant).astimezone(UTC)
+    local = utc.astimezone(zone)
+    shown = f"{local:%Y-%m-%d %H:%M} {local.tzname()}"
+    if not local.utcoffset():
+        return shown
+    return f"{shown} ({utc:%H:%M} UTC)" if local.date() == utc.date() else f"{shown} ({utc:%Y-%m-%d %H:%M} UTC)"

@@ -7,6 +7,7 @@ right, and for a read-scope token on every POST; then 404 for what does not exis
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import quote, urlsplit
@@ -27,14 +28,18 @@ RIGHTS = {
     "terminals": EVERYBODY,
     "incidents": READERS,
     "quarantine": READERS,
+    "bytes": READERS,
     "fleet": READERS,
     "take": STAFF,
     "note": STAFF | {"crew", "client"},
     "ask": STAFF,
     "consent": STAFF | {"client"},
     "close": STAFF,
+    "command": frozenset({"admin", "engineer"}),
+    "close_common": frozenset({"admin", "manager"}),
 }
-ACTIONS = ("take", "note", "ask", "consent", "close")
+FORM = re.compile(r"/tickets/[^/]{1,40}/[a-z]{1,20}|/terminals/.{1,64}/commands")  # where the forms of pages go
+ACTIONS = ("take", "note", "ask", "consent", "close", "command")
 
 SESSION_COOKIE = "dozor_session"
 LOGIN_COOKIE = "dozor_login"  # what the login form's token is bound to, before there is a session
@@ -99,9 +104,11 @@ class Gate:
     its forms or as a JSON request of our own pages, which no other site can make a browser send.
     """
 
-    def __init__(self, app: ASGIApp, users: Users) -> None:
+    def __init__(self, app: ASGIApp, users: Users, ended: ASGIApp) -> None:
+        """`ended` answers a form of a page whose session is over."""
         self._app = app
         self._users = users
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_open(scope["path"]):
@@ -110,6 +117,11 @@ class Gate:
         request = Request(scope, receive)
         who = await self._visitor(request)
         if who is None:
+            if request.method == "POST" and comes_from_here(request) and FORM.fullmatch(scope["path"]):
+                # A session that ended while somebody typed: the login page carries the text, and nothing is done.
+                scope.setdefault("state", {})["visitor"] = None
+                await self._ended(scope, receive, send)
+                return
             await _stranger(request)(scope, receive, send)
             return
         if request.method not in ("GET", "HEAD", "OPTIONS"):
@@ -159,15 +171,23 @@ def _own_request(request: Request, who: Visitor) -> bool:
         return True
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return False
+    return "origin" not in request.headers or comes_from_here(request)
+
+
+def comes_from_here(request: Request) -> bool:
+    """Whether the browser says that one of our own pages sent it; programs say nothing."""
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # no address at all
+        return False
 
 
 def safe_next(target: str) -> str:
     """`target` if it is a path of this desk, else the queue: a login never leads to another site."""
-    parts = urlsplit(target) if _plain(target) else None
-    if parts is None or parts.scheme or parts.netloc or not target.startswith("/") or target.startswith("//"):
+    if not _plain(target) or not target.startswith("/") or target.startswith("//"):
         return "/tickets"
+    parts = urlsplit(target)
     if parts.path in ("/login", "/logout") or parts.path.startswith(("/api/", "/static/")):
         return "/tickets"
     return target

@@ -15,6 +15,7 @@ from ticketing.desk import asked, queries
 from ticketing.desk.access import require
 from ticketing.desk.ports import Point, Position, Record, Terminal
 from ticketing.desk.queries import desk
+from ticketing.paging import PAGE_LIMIT
 from ticketing.store import Counts
 from ticketing.tickets import Action
 
@@ -75,12 +76,22 @@ async def act(request: Request, action: Action) -> Response:
     require(request, str(action))
     await queries.ticket(request)  # 404 comes before what is wrong with the body
     body = await asked.action_body(request)
-    return answer(await queries.act(request, action, body.text))
+    return answer(await queries.act(request, action, body.text, body.cause))
 
 
 async def incidents(request: Request) -> Response:
     """Incidents, newest first."""
     return answer(await queries.incidents(request))
+
+
+async def incident(request: Request) -> Response:
+    """One incident with its members."""
+    return answer(await queries.incident(request))
+
+
+async def explained(request: Request) -> Response:
+    """The numbers that an incident was decided by."""
+    return answer(await queries.explained(request))
 
 
 async def terminals(request: Request) -> Response:
@@ -98,7 +109,7 @@ async def terminal(request: Request) -> Response:
 async def positions(request: Request) -> Response:
     """The track of a span."""
     found = await _named(request)
-    limit = asked.limit(request, asked.MAX_LIMIT)
+    limit = asked.limit(request, PAGE_LIMIT)
     since, until = asked.span(request, await _latest(request, found.terminal))
     track = await desk(request).reader.positions(found.terminal, since=since, until=until, limit=limit)
     return answer(Positions(found.terminal, since, until, track))
@@ -117,6 +128,13 @@ async def series(request: Request) -> Response:
     return answer(Series(found.terminal, measure, since, until, points, names))
 
 
+async def fuel_events(request: Request) -> Response:
+    """Refuellings and drains of a span."""
+    found = await queries.terminal(request, request.path_params["terminal"])
+    since, until = asked.span(request, await _latest(request, found.terminal), "from", "to")
+    return answer(await desk(request).reader.fuel_events(found.terminal, since=since, until=until))
+
+
 async def connections(request: Request) -> Response:
     """Connections of a terminal, newest first."""
     return answer(await queries.connections(request, (await _named(request)).terminal))
@@ -127,9 +145,45 @@ async def messages(request: Request) -> Response:
     return answer(await queries.messages(request, (await _named(request)).terminal))
 
 
+async def send(request: Request) -> Response:
+    """A command for a terminal: 201, or 200 where it was asked for before."""
+    require(request, "command")
+    await queries.terminal(request, request.path_params["terminal"])  # 404 comes before what is wrong with the body
+    command, new = await queries.send(request, await asked.wanted_command(request))
+    return answer(command, 201 if new else 200)
+
+
+async def commands(request: Request) -> Response:
+    """Commands of a terminal, newest first."""
+    return answer(await queries.commands(request))
+
+
+async def command(request: Request) -> Response:
+    """One command and what became of it."""
+    return answer(await queries.command(request))
+
+
 async def quarantine(request: Request) -> Response:
     """The quarantine, newest first."""
     return answer(await queries.quarantine(request))
+
+
+async def quarantined(request: Request) -> Response:
+    """One frame of the quarantine, decoded."""
+    return answer(await queries.quarantined(request))
+
+
+async def anatomy(request: Request) -> Response:
+    """Bytes by name."""
+    found = await queries.anatomy(request)
+    if found is None:
+        raise HTTPException(400, "bytes: hex, or lines of a text protocol; or frame: one of the quarantine by its id")
+    return answer(found)
+
+
+async def health(request: Request) -> Response:
+    """How well groups of terminals do."""
+    return answer(await queries.health(request))
 
 
 async def fleet(request: Request) -> Response:

@@ -12,18 +12,21 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.staticfiles import StaticFiles
 
+from ticketing.commands import Commands
 from ticketing.desk import api, login, openapi, pages
 from ticketing.desk.access import Gate, Visitor
-from ticketing.desk.ports import BadCursorError, Reader
-from ticketing.desk.queries import Desk, utc_now
+from ticketing.desk.kept import Kept
+from ticketing.desk.ports import Reader
+from ticketing.desk.queries import Desk
 from ticketing.desk.rendering import Rendering
 from ticketing.desk.settings import DeskSettings
 from ticketing.desk.shield import Shield
 from ticketing.desk.throttle import Throttle
 from ticketing.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.moments import utc_now
 from ticketing.store import TicketStore
 from ticketing.tickets import PEOPLE, Action
 from ticketing.users import Users
@@ -34,7 +37,7 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Not possible here",
-    409: "The ticket's state does not allow it",
+    409: "Not possible as things stand",
     503: "The store is away",
 }
 
@@ -44,6 +47,7 @@ def routes() -> list[BaseRoute]:
     acts: list[BaseRoute] = []
     for action in PEOPLE:
         acts.append(_action("/tickets/{number}/", action, pages.act))
+        acts.append(Route("/tickets/{number}/" + action, pages.back, methods=["GET"]))
         acts.append(_action("/api/tickets/{number}/", action, api.act))
     return [
         Route("/", pages.home),
@@ -53,22 +57,36 @@ def routes() -> list[BaseRoute]:
         Route("/tickets", pages.tickets),
         Route("/tickets/{number}", pages.ticket),
         Route("/terminals", pages.terminals),
+        Route("/terminals/{terminal:path}/commands", pages.send, methods=["POST"]),
         Route("/terminals/{terminal:path}", pages.terminal),
+        Route("/incidents", pages.incidents),
+        Route("/incidents/{id}", pages.incident),
         Route("/quarantine", pages.quarantine),
+        Route("/quarantine/{number}", pages.quarantined),
+        Route("/bytes", pages.anatomy),
         Route("/fleet", pages.fleet),
         Route("/search", pages.search),
         Route("/api/tickets", api.tickets),
         Route("/api/tickets/{number}", api.ticket),
         *acts,
         Route("/api/incidents", api.incidents),
+        Route("/api/incidents/{id}", api.incident),
+        Route("/api/incidents/{id}/explain", api.explained),
         Route("/api/terminals", api.terminals),
+        Route("/api/terminals/{terminal:path}/fuel-events", api.fuel_events),
+        Route("/api/terminals/{terminal:path}/commands", api.send, methods=["POST"]),
+        Route("/api/terminals/{terminal:path}/commands", api.commands, methods=["GET"]),
+        Route("/api/terminals/{terminal:path}/commands/{id}", api.command),
         Route("/api/terminals/{terminal:path}", api.terminal),
         Route("/api/positions", api.positions),
         Route("/api/series", api.series),
         Route("/api/connections", api.connections),
         Route("/api/messages", api.messages),
         Route("/api/quarantine", api.quarantine),
+        Route("/api/quarantine/{number}", api.quarantined),
+        Route("/api/bytes", api.anatomy),
         Route("/api/fleet", api.fleet),
+        Route("/api/fleet/health", api.health),
         Route("/api/counts", api.counts),
         Route("/api/search", api.search),
         Route("/openapi.json", openapi.show),
@@ -79,6 +97,7 @@ def routes() -> list[BaseRoute]:
 def create_app(
     *,
     tickets: TicketStore,
+    commands: Commands,
     reader: Reader,
     users: Users,
     settings: DeskSettings | None = None,
@@ -95,24 +114,25 @@ def create_app(
         routes=routes(),
         middleware=[
             Middleware(Shield, tiles=settings.tiles, https=settings.https),
-            Middleware(Gate, users=users),
+            Middleware(Gate, users=users, ended=request_response(login.ended)),
         ],
         exception_handlers={
             HTTPException: _refused,
             NotFoundError: _explained(404),
             ConflictError: _explained(409),
             InvalidTextError: _explained(400),
-            BadCursorError: _explained(400),
             OperationalError: _store_away,
         },
     )
     app.state.desk = Desk(
         tickets=tickets,
+        commands=commands,
         reader=reader,
         users=users,
         settings=settings,
         throttle=throttle or Throttle(),
-        rendering=Rendering(settings, now),
+        rendering=Rendering(settings, now, reader.kinds),
+        kept=Kept(),
         now=now,
     )
     return app

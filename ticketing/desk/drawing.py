@@ -38,7 +38,7 @@ class Track:
     height: int
     lines: Sequence[str]
     gaps: Sequence[str]
-    dots: Sequence[tuple[float, float, str]]
+    dots: Sequence[tuple[float, float, datetime]]
     start: tuple[float, float]
     end: tuple[float, float]
     bar: float
@@ -78,7 +78,7 @@ def track(positions: Sequence[Position], *, width: int = 640, height: int = 400,
         height=height,
         lines=[_points(line) for line in lines if len(line) > 1],
         gaps=[_points(gap) for gap in gaps],
-        dots=[(*place, p.time.isoformat()) for place, p in list(zip(places, positions, strict=True))[-60:]],
+        dots=[(*place, p.time) for place, p in list(zip(places, positions, strict=True))[-60:]],
         start=places[0],
         end=places[-1],
         bar=round(length / metres, 1),

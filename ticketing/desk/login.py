@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Mapping
+from urllib.parse import quote
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -18,10 +20,14 @@ from ticketing.desk.access import (
     safe_next,
     visitor,
 )
+from ticketing.desk.kept import Told
 from ticketing.desk.queries import desk
 from ticketing.passwords import BusyError
+from ticketing.tickets import TEXT_LIMIT
 
 FORM_FIELDS = 20
+ENDED = "Your session had ended, so nothing was done yet. Sign in, and what you typed is there again."
+NOT_DONE = "Nothing was done yet: the session had ended. Your text is below; please choose the action again."
 _log = structlog.get_logger()
 
 
@@ -29,6 +35,12 @@ async def form(request: Request) -> dict[str, str]:
     """The fields of a form, files refused; the last of equal names counts."""
     fields = await request.form(max_files=0, max_fields=FORM_FIELDS)
     return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+def vouched(request: Request, fields: Mapping[str, str]) -> bool:
+    """Whether the form carries the token of the session that sends it."""
+    session = visitor(request).session
+    return session is not None and csrf_matches(session, fields.get("csrf", ""))
 
 
 async def checked_form(request: Request) -> dict[str, str]:
@@ -40,8 +52,7 @@ async def checked_form(request: Request) -> dict[str, str]:
         403 without the form's token.
     """
     fields = await form(request)
-    session = visitor(request).session
-    if session is None or not csrf_matches(session, fields.get("csrf", "")):
+    if not vouched(request, fields):
         raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
     return fields
 
@@ -51,13 +62,26 @@ async def show(request: Request) -> Response:
     return _page(request, target=safe_next(request.query_params.get("next", "")))
 
 
+async def ended(request: Request) -> Response:
+    """A form whose session is over: to be signed in again, with the text and its page kept."""
+    _, kind, name = request.scope["path"].rpartition("/")[0].split("/", 2)
+    target = safe_next(f"/{kind}/{quote(name, safe='')}")
+    try:
+        fields = await form(request)
+    except HTTPException:  # none of our forms
+        return RedirectResponse("/login?next=" + quote(target, safe=""), 303)
+    return _page(request, target=target, kept=fields.get("text", ""), error=ENDED, status=401)
+
+
 async def sign_in(request: Request) -> Response:
     """Check name and password; all failures look the same and cost the same."""
     fields = await form(request)
-    target = safe_next(fields.get("next", ""))
+    target, kept = safe_next(fields.get("next", "")), fields.get("kept")
     name, password = fields.get("username", "").strip(), fields.get("password", "")
     if not csrf_matches(request.cookies.get(LOGIN_COOKIE, ""), fields.get("csrf", "")):
-        return _page(request, target=target, name=name, error="The form has expired. Please try again.", status=403)
+        return _page(
+            request, target=target, kept=kept, name=name, error="The form has expired. Please try again.", status=403
+        )
     here = desk(request)
     address = request.client.host if request.client else ""
     wait = here.throttle.begin(name, address)
@@ -65,6 +89,7 @@ async def sign_in(request: Request) -> Response:
         return _page(
             request,
             target=target,
+            kept=kept,
             name=name,
             error=f"Too many attempts. Try again in {math.ceil(wait)} s.",
             status=429,
@@ -76,6 +101,7 @@ async def sign_in(request: Request) -> Response:
         return _page(
             request,
             target=target,
+            kept=kept,
             name=name,
             error="Too many people sign in at this moment. Try again.",
             status=503,
@@ -83,12 +109,14 @@ async def sign_in(request: Request) -> Response:
         )
     if signed_in is None:
         _log.warning("sign-in refused", address=address)  # without the name: it may be a password in the wrong field
-        return _page(request, target=target, name=name, error="Wrong name or password.", status=401)
+        return _page(request, target=target, kept=kept, name=name, error="Wrong name or password.", status=401)
     here.throttle.succeeded(name, address)
     _log.info("signed in", user=signed_in[0].name, address=address)
     before = request.cookies.get(SESSION_COOKIE)
     if before:
         await here.users.sign_out(before)
+    if kept is not None:
+        target += "?told=" + here.kept.put(signed_in[0].name, Told(NOT_DONE, kept[:TEXT_LIMIT]))
     response = RedirectResponse(target, 303)
     response.set_cookie(
         SESSION_COOKIE,
@@ -113,7 +141,14 @@ async def sign_out(request: Request) -> Response:
 
 
 def _page(
-    request: Request, *, target: str, name: str = "", error: str = "", status: int = 200, retry: int = 0
+    request: Request,
+    *,
+    target: str,
+    kept: str | None = None,
+    name: str = "",
+    error: str = "",
+    status: int = 200,
+    retry: int = 0,
 ) -> Response:
     secret = request.cookies.get(LOGIN_COOKIE) or secrets.token_urlsafe(32)
     here = desk(request)
@@ -123,6 +158,7 @@ def _page(
         headers={"Retry-After": str(retry)} if retry else None,
         csrf=csrf_token(secret),
         target=target,
+        kept=kept if kept is None else kept[:TEXT_LIMIT],
         name=name,
         error=error,
         who=None,

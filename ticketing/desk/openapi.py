@@ -10,38 +10,81 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ticketing.commands import LONGEST, MAX_KEY, MAX_OPEN, Command
 from ticketing.desk import api, asked
 from ticketing.desk.openapi_clock import clock_schemas
-from ticketing.desk.ports import Connection, Fleet, Message, Page, Quarantined, Terminal
+from ticketing.desk.ports import (
+    SORTS,
+    Anatomy,
+    Connection,
+    Fleet,
+    FuelEvents,
+    Message,
+    Quarantined,
+    QuarantinedFrame,
+    Terminal,
+)
 from ticketing.desk.queries import Found, desk
-from ticketing.store import Counts, Incident
-from ticketing.store import Page as StorePage
-from ticketing.tickets import TEXT_LIMIT, TEXT_REQUIRED, Action, Ticket, TicketSummary
+from ticketing.fleet_health import BY, Health
+from ticketing.paging import PAGE_LIMIT, Page
+from ticketing.store import TICKET_SORTS, Counts, Explained, Incident, IncidentDetail
+from ticketing.tickets import CAUSES, TEXT_LIMIT, TEXT_REQUIRED, Action, Ticket, TicketSummary
 
 LISTED: dict[str, Any] = {
-    "TicketPage": StorePage[TicketSummary],
-    "IncidentPage": StorePage[Incident],
+    "TicketPage": Page[TicketSummary],
+    "IncidentPage": Page[Incident],
     "TerminalPage": Page[Terminal],
     "ConnectionPage": Page[Connection],
     "MessagePage": Page[Message],
+    "CommandPage": Page[Command],
     "QuarantinePage": Page[Quarantined],
 }
 SINGLE: dict[str, Any] = {
     "Ticket": Ticket,
+    "IncidentDetail": IncidentDetail,
     "TerminalDetail": api.TerminalDetail,
     "Positions": api.Positions,
     "Series": api.Series,
+    "FuelEvents": FuelEvents,
+    "QuarantinedFrame": QuarantinedFrame,
+    "Anatomy": Anatomy,
+    "Command": Command,
     "Fleet": Fleet,
+    "Explained": Explained,
+    "Health": Health,
     "Counts": Counts,
     "Found": Found,
     "Problem": api.Problem,
 }
 
-INSTANTS = {"time", "received", "last_seen", "last_contact", "since", "until"}
+INSTANTS = {"time", "received", "last_seen", "last_contact", "since", "until", "expected_next"}
+TIMED = {"FuelEvent": ("at",), "FuelEvents": ("from", "to")}  # whose instants have names that mean others elsewhere
 
 STATE = ("state", "tickets in this state")
-KIND = ("kind", "of this kind: silence, firmware …")
-TERMINAL = ("terminal", "of this terminal: its identity")
+KIND = ("kind", "of this kind: silence, firmware, mass-silence, platform, storm …")
+TERMINAL = ("terminal", "of this terminal: its identity; of tickets also those of groups that it is in")
+VERDICT = ("verdict", "whose clock's verdict is this: running, paused, met, breached, unknown")
+MEMBERS = ("members", "`no` leaves out members of groups; default `yes`")
+BUILD = (
+    ("protocol", "of this protocol"),
+    ("model", "of this model, as told by the terminal or else as registered"),
+    ("firmware", "whose terminal told this firmware"),
+)
+BELONGING = (
+    ("operator", "of this mobile operator"),
+    ("customer", "of this customer"),
+    ("site", "of this site"),
+    ("region", "of this region"),
+    ("stage", "in this stage: in_use, workshop, season, sold"),
+)
+STAND = (
+    ("verdict", "whose verdict is this: good, suspect, fail, unknown; without `kind` the worst of all detectors'"),
+    ("kind", "the detector whose verdict is meant, by filter and sort"),
+    ("connected", "`yes` or `no`"),
+    ("overdue", "`yes` or `no`: whether it should have been heard by now"),
+)
+SORT = ("sort", f"one of {', '.join(SORTS)}; with a minus before it downwards")
+TICKET_SORT = ("sort", f"one of {', '.join(TICKET_SORTS)}; with a minus before it downwards")
 PAGED: list[dict[str, Any]] = [
     {
         "name": "cursor",
@@ -53,18 +96,24 @@ PAGED: list[dict[str, Any]] = [
         "name": "limit",
         "in": "query",
         "description": "page size",
-        "schema": {"type": "integer", "minimum": 1, "maximum": asked.MAX_LIMIT, "default": asked.DEFAULT_LIMIT},
+        "schema": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": asked.DEFAULT_LIMIT},
     },
 ]
-SPAN = [
-    {
-        "name": name,
-        "in": "query",
-        "description": f"{what}, ISO 8601 with an offset; {asked.LONGEST_SPAN.days} days at most",
-        "schema": {"type": "string", "format": "date-time"},
-    }
-    for name, what in (("since", "beginning; default 24 h before `until`"), ("until", "end; default the last record"))
-]
+
+
+def _span(begins: str, ends: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": f"{what}, ISO 8601 with an offset; {asked.LONGEST_SPAN.days} days at most",
+            "schema": {"type": "string", "format": "date-time"},
+        }
+        for name, what in ((begins, f"beginning; default 24 h before `{ends}`"), (ends, "end; default the last record"))
+    ]
+
+
+SPAN = _span("since", "until")
 ACTS = {
     Action.TAKE: "Take a new ticket, or one that waits for the client, into work.",
     Action.NOTE: "Write a line into the journal.",
@@ -77,7 +126,7 @@ REFUSALS = {
     401: "Neither session nor token; told before anything is looked up or validated.",
     403: "The role has no right to it, or the token may only read.",
     404: "There is none, or it is not yours.",
-    409: "The ticket's state does not allow it.",
+    409: "Not possible as things stand: a ticket's state, a protocol without commands, a missing consent.",
     503: "The store does not answer in time.",
 }
 
@@ -117,12 +166,15 @@ def _paths() -> dict[str, Any]:
     terminal = _in_path("terminal", "identity of the terminal")
     named = {**_filter(TERMINAL), "required": True}
     measure = {**_filter(("measure", "its name, such as speed")), "required": True}
-    limit = {**PAGED[1], "schema": {**PAGED[1]["schema"], "default": asked.MAX_LIMIT}}
+    limit = {**PAGED[1], "schema": {**PAGED[1]["schema"], "default": PAGE_LIMIT}}
     words = _filter(("search", "part of a number, identity, name or title"))
     incident_state = ("state", "`open` or `closed`")
     paths = {
         "/api/tickets": _get(
-            "Tickets", "The queue", "TicketPage", [*map(_filter, (STATE, KIND, TERMINAL)), words, *PAGED]
+            "Tickets",
+            "The queue",
+            "TicketPage",
+            [*map(_filter, (STATE, KIND, TERMINAL, VERDICT, *BUILD, TICKET_SORT)), words, *PAGED],
         ),
         "/api/tickets/{number}": _get(
             "Tickets", "One ticket with evidence and journal", "Ticket", [number], missing=True
@@ -135,24 +187,85 @@ def _paths() -> dict[str, Any]:
             "Tickets",
             "Incidents, newest first",
             "IncidentPage",
-            [*map(_filter, (incident_state, KIND, TERMINAL)), *PAGED],
+            [*map(_filter, (incident_state, KIND, TERMINAL, MEMBERS)), *PAGED],
         ),
-        "/api/terminals": _get("Terminals", "Terminals by identity", "TerminalPage", [words, *PAGED]),
+        "/api/incidents/{id}": _get(
+            "Tickets",
+            "One incident with its members and its ticket's evidence",
+            "IncidentDetail",
+            [_in_path("id", "`id` of an incident")],
+            missing=True,
+        ),
+        "/api/incidents/{id}/explain": _get(
+            "Tickets",
+            "The numbers that an incident was decided by; of a member those of its group's",
+            "Explained",
+            [_in_path("id", "`id` of an incident")],
+            missing=True,
+        ),
+        "/api/terminals": _get(
+            "Terminals", "Terminals", "TerminalPage", [*map(_filter, (*STAND, *BUILD, *BELONGING, SORT)), words, *PAGED]
+        ),
         "/api/terminals/{terminal}": _get(
             "Terminals", "One terminal and its latest record", "TerminalDetail", [terminal], missing=True
         ),
         "/api/positions": _get("Terminals", "The track of a span", "Positions", [named, *SPAN, limit], missing=True),
         "/api/series": _get("Terminals", "A measure over a span", "Series", [named, measure, *SPAN], missing=True),
+        "/api/terminals/{terminal}/fuel-events": _get(
+            "Terminals",
+            "Refuellings and drains of a span, and what a sick sensor saw",
+            "FuelEvents",
+            [terminal, *_span("from", "to")],
+            missing=True,
+        ),
         "/api/connections": _get(
             "Terminals", "Connections of a terminal, newest first", "ConnectionPage", [named, *PAGED], missing=True
         ),
         "/api/messages": _get(
             "Terminals", "Messages of a terminal, newest first", "MessagePage", [named, *PAGED], missing=True
         ),
+        "/api/terminals/{terminal}/commands": {
+            **_get(
+                "Terminals", "Commands of a terminal, newest first", "CommandPage", [terminal, *PAGED], missing=True
+            ),
+            **_send(terminal),
+        },
+        "/api/terminals/{terminal}/commands/{id}": _get(
+            "Terminals",
+            "One command, and what became of it",
+            "Command",
+            [terminal, _in_path("id", "`id` of a command")],
+            missing=True,
+        ),
         "/api/quarantine": _get(
             "Terminals", "What could not become records, newest first", "QuarantinePage", [_filter(TERMINAL), *PAGED]
         ),
+        "/api/quarantine/{number}": _get(
+            "Terminals",
+            "One frame of the quarantine, decoded",
+            "QuarantinedFrame",
+            [_in_path("number", "its `id` in the list")],
+            missing=True,
+        ),
+        "/api/bytes": _get(
+            "Terminals",
+            "What each byte on the wire is: of bytes that are given, or of a quarantined frame",
+            "Anatomy",
+            [
+                {**_filter(("bytes", "hex, or lines of a text protocol")), "schema": {"type": "string"}},
+                _filter(("protocol", "whose bytes they are; without it the first ones tell")),
+                _filter(("udp", "`yes`: they are one datagram")),
+                _filter(("frame", "in place of all these: `id` of a quarantined frame")),
+            ],
+            missing=True,
+        ),
         "/api/fleet": _get("Fleet", "The fleet in numbers", "Fleet", []),
+        "/api/fleet/health": _get(
+            "Fleet",
+            "Groups of terminals in use: how many are silent, and incidents of silence by day",
+            "Health",
+            [_filter(("by", f"what they share: one of {', '.join(BY)}"))],
+        ),
         "/api/counts": _get("Fleet", "Incidents and tickets by kind", "Counts", []),
         "/api/search": _get(
             "Fleet", "Terminals, names and ticket numbers", "Found", [_filter(("q", "what to look for"))]
@@ -177,11 +290,13 @@ def _get(
 
 def _post(action: Action, summary: str, number: dict[str, Any]) -> dict[str, Any]:
     needed = action in TEXT_REQUIRED
-    body = {
+    body: dict[str, Any] = {
         "type": "object",
         "properties": {"text": {"type": "string", "maxLength": TEXT_LIMIT} | ({"minLength": 1} if needed else {})},
         "required": ["text"] if needed else [],
     }
+    if action == Action.CLOSE:
+        body["properties"]["cause"] = {"enum": list(CAUSES), "description": "a normal silence teaches the watch"}
     return {
         "post": {
             "tags": ["Tickets"],
@@ -189,6 +304,44 @@ def _post(action: Action, summary: str, number: dict[str, Any]) -> dict[str, Any
             "parameters": [number],
             "requestBody": {"required": needed, "content": {"application/json": {"schema": body}}},
             "responses": {"200": _content("The ticket", "Ticket"), **_refusals([400, 401, 403, 404, 409, 503])},
+        }
+    }
+
+
+def _send(terminal: dict[str, Any]) -> dict[str, Any]:
+    body = {
+        "type": "object",
+        "properties": {
+            "text": {"type": "string", "minLength": 1, "description": "one line, as the protocol takes it"},
+            "expires_in": {
+                "type": ["string", "number"],
+                "default": "10m",
+                "description": f"seconds, or text such as `90s`, `10m`, `24h`; at most {LONGEST.days} days",
+            },
+            "key": {
+                "type": ["string", "null"],
+                "maxLength": MAX_KEY,
+                "description": "the same one again is the same command, and answered 200",
+            },
+            "repeat": {
+                "type": "boolean",
+                "default": False,
+                "description": "may be sent again on a later connection while it is not answered",
+            },
+        },
+        "required": ["text"],
+    }
+    return {
+        "post": {
+            "tags": ["Terminals"],
+            "summary": f"Queue a command; {MAX_OPEN} may wait for a terminal",
+            "parameters": [terminal],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": {
+                "200": _content("The command that has this key", "Command"),
+                "201": _content("The command", "Command"),
+                **_refusals([400, 401, 403, 404, 409, 503]),
+            },
         }
     }
 
@@ -228,13 +381,13 @@ def _schemas() -> dict[str, Any]:
         if reference != name:
             schemas[name] = schemas.pop(reference) if reference in schemas else root
     schemas["Ticket"]["properties"]["clocks"] = {"type": "array", "items": {"$ref": "#/components/schemas/Clock"}}
-    for schema in schemas.values():
+    for title, schema in schemas.items():
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
         if "properties" in schema:
             schema["required"] = list(schema["properties"])
             for name, field in schema["properties"].items():
                 field.pop("default", None)
-                if name.endswith("_at") or name in INSTANTS:
+                if name.endswith("_at") or name in INSTANTS or name in TIMED.get(title, ()):
                     next(t for t in field.get("anyOf", [field]) if t["type"] == "string")["format"] = "date-time"
     return schemas | clock_schemas()

@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
+from psycopg import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ticketing.commands import Wanted
 from ticketing.desk import asked, drawing, queries
-from ticketing.desk.access import require, visitor
-from ticketing.desk.login import checked_form
+from ticketing.desk.access import comes_from_here, require, visitor
+from ticketing.desk.kept import Told
+from ticketing.desk.login import NOT_DONE, form, vouched
+from ticketing.desk.ports import GROUPED
 from ticketing.desk.queries import desk
 from ticketing.errors import ConflictError, InvalidTextError
-from ticketing.tickets import PEOPLE, WATCH, Action, Ticket
+from ticketing.fleet_health import BY
+from ticketing.incidents.decisions import COMMON
+from ticketing.store import Incident
+from ticketing.tickets import PEOPLE, TEXT_LIMIT, WATCH, Action, Ticket
 
-CHARTS = ("speed", "power.external", "fuel.level.1", "gsm.signal", "power.battery", "satellites")
+CHARTS = ("speed", "power.external", "fuel.volume.1", "fuel.level.1", "gsm.signal", "power.battery", "satellites")
 SHOWN_CHARTS = 4
+LITRES = {"fuel.level.1": "fuel.volume.1"}  # what is not shown besides, where litres are
+FUEL = ("fuel.level.", "ble.lls.level.", "param.lls", "param.rs485_")  # how measures of fuel-level sensors begin
 SPANS = {"1 h": 1, "6 h": 6, "24 h": 24, "7 d": 168, "30 d": 720}  # hours
+TICKET_FILTERS = ("state", "kind", "terminal", "verdict", "search", "protocol", "model", "firmware", "sort")
+INCIDENT_FILTERS = ("state", "kind", "terminal", "members")
+TERMINAL_FILTERS = ("search", "verdict", "kind", "connected", "overdue", *GROUPED, "sort")
+TICKET_SORT_WORDS = {
+    "due": "due, next first",
+    "-due": "due, last first",
+    "-opened": "opened, newest first",
+    "opened": "opened, oldest first",
+    "priority": "priority",
+    "verdict": "promise",
+    "terminal": "terminal",
+}
+TERMINAL_SORT_WORDS = {
+    "-verdict": "verdict, failing first",
+    "-connected": "link, connected first",
+    "connected": "link, offline first",
+    "name": "name",
+    "protocol": "protocol",
+    "model": "model",
+    "firmware": "firmware",
+}
+EXPIRES = {"10 min": "10m", "1 h": "1h", "24 h": "24h", "7 d": "7d"}  # of a command
+STORE_AWAY = "The store did not answer in time, nothing was done: please try again."
 ROWS = 10  # of connections, messages and quarantine on the terminal page
 
 
@@ -39,47 +72,87 @@ async def home(_request: Request) -> Response:
 async def tickets(request: Request) -> Response:
     """The queue with its running clocks."""
     page = await queries.tickets(request)
-    chosen = {name: request.query_params.get(name, "") for name in ("state", "kind", "terminal", "search")}
+    chosen = _chosen(request, TICKET_FILTERS)
     return render(
         request,
         "tickets.html",
         tickets=page,
         chosen=chosen,
+        sorts=TICKET_SORT_WORDS,
         limit=request.query_params.get("limit", ""),
         first=_first(request),
     )
 
 
 async def ticket(request: Request) -> Response:
-    """One ticket: its clock, what can be done, journal and evidence."""
-    return _ticket(request, await queries.ticket(request))
+    """One ticket: its clock, what can be done, journal and evidence; after a refused action, why and the typed text."""
+    found = await queries.ticket(request)
+    told = desk(request).kept.get(visitor(request).user.name, asked.parameter(request, "told") or "")
+    group = None
+    if found.terminal is None and visitor(request).may("incidents"):
+        group = next(iter((await desk(request).tickets.incidents(ticket=found.number, limit=1)).items), None)
+    return _ticket(request, found, told or Told("", ""), group)
+
+
+async def back(request: Request) -> Response:
+    """An action's address asked for as a page, as after a reload: its ticket."""
+    return RedirectResponse(f"/tickets/{quote(request.path_params['number'], safe='')}", 303)
 
 
 async def act(request: Request, action: Action) -> Response:
     """The forms of the ticket page."""
     require(request, str(action))
-    fields = await checked_form(request)
+    fields = await form(request)
     text = fields.get("text")
     try:
-        found = await queries.act(request, action, text)
-    except (ConflictError, InvalidTextError) as error:
-        status = 409 if isinstance(error, ConflictError) else 400
-        return _ticket(request, await queries.ticket(request), status=status, error=str(error), text=text or "")
+        if not vouched(request, fields):
+            if not comes_from_here(request):
+                raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
+            raise ConflictError(NOT_DONE)  # typed under another session of the same browser
+        cause = (fields.get("cause") or None) if action == Action.CLOSE else None
+        found = await queries.act(request, action, text, cause)
+    except (ConflictError, InvalidTextError, OperationalError) as error:
+        why = STORE_AWAY if isinstance(error, OperationalError) else str(error)
+        token = desk(request).kept.put(visitor(request).user.name, Told(why, (text or "")[:TEXT_LIMIT]))
+        return RedirectResponse(f"/tickets/{quote(request.path_params['number'], safe='')}?told={token}", 303)
     return RedirectResponse(f"/tickets/{found.number}", 303)
 
 
-def _ticket(request: Request, found: Ticket, *, status: int = 200, error: str = "", text: str = "") -> Response:
+def _ticket(request: Request, found: Ticket, told: Told, group: Incident | None) -> Response:
     owner = next((entry.actor for entry in reversed(found.journal) if entry.action == Action.TAKE), None)
     return render(
         request,
         "ticket.html",
-        status=status,
         ticket=found,
-        actions=[a for a in PEOPLE if a in found.actions and visitor(request).may(str(a))],
+        actions=[a for a in PEOPLE if a in found.actions and queries.may(visitor(request), a, found)],
+        managers=found.kind in COMMON,
+        group=group,
         owner=owner,
         watch=WATCH,
-        error=error,
-        text=text[:10_000],
+        error=told.error,
+        text=told.text,
+    )
+
+
+async def incidents(request: Request) -> Response:
+    """All incidents, those of many terminals among them."""
+    return render(
+        request,
+        "incidents.html",
+        incidents=await queries.incidents(request, members=False),
+        chosen=_chosen(request, INCIDENT_FILTERS),
+        limit=request.query_params.get("limit", ""),
+        first=_first(request),
+    )
+
+
+async def incident(request: Request) -> Response:
+    """One incident: why it was opened, and its members."""
+    return render(
+        request,
+        "incident.html",
+        incident=await queries.incident(request),
+        explained=await queries.explained(request),
     )
 
 
@@ -90,14 +163,17 @@ async def terminals(request: Request) -> Response:
         request,
         "terminals.html",
         terminals=page,
-        search=request.query_params.get("search", ""),
+        chosen=_chosen(request, TERMINAL_FILTERS),
+        sorts=TERMINAL_SORT_WORDS,
+        grouped=GROUPED,
+        detectors=desk(request).reader.kinds,
         limit=request.query_params.get("limit", ""),
         first=_first(request),
     )
 
 
 async def terminal(request: Request) -> Response:
-    """One terminal: state, track, series, tickets, connections, messages, quarantine."""
+    """One terminal: state, track, series, tickets, commands, connections, messages, quarantine."""
     found = await queries.terminal(request, request.path_params["terminal"])
     hours = _hours(request)
     measure = asked.parameter(request, "measure")
@@ -109,16 +185,21 @@ async def terminal(request: Request) -> Response:
     since = await reader.first_time(found.terminal, since=since, until=until) or since
     positions = await reader.positions(found.terminal, since=since, until=until)
     names = await reader.measures(found.terminal, since=since, until=until) if record else []
-    wanted = [measure] if measure in names else [name for name in CHARTS if name in names][:SHOWN_CHARTS]
+    usual = [name for name in CHARTS if name in names and LITRES.get(name) not in names][:SHOWN_CHARTS]
+    wanted = [measure] if measure in names else usual
     charts = []
     for name in wanted:
         points = await reader.series(found.terminal, name, since=since, until=until)
         drawn = drawing.chart(points, since=since, until=until, zone=here.settings.zone)
         if drawn is not None:
             charts.append((name, drawn))
+    who = visitor(request)
+    told = here.kept.get(who.user.name, asked.parameter(request, "told") or "") or Told("", "")
+    fuelled = any(name.startswith(FUEL) for name in names)
     return render(
         request,
         "terminal.html",
+        fuel=await reader.fuel_events(found.terminal, since=since, until=until) if fuelled else None,
         terminal=found,
         record=record,
         track=drawing.track(positions, tiles=here.settings.tiles),
@@ -131,10 +212,35 @@ async def terminal(request: Request) -> Response:
         since=since,
         until=until,
         tickets=await here.tickets.list(terminal=found.terminal, limit=ROWS),
+        commands=await here.commands.list(found.terminal, limit=ROWS),
+        refusal=await here.commands.refusal(found.terminal) if who.may("command") else None,
+        expires=EXPIRES,
+        key=secrets.token_urlsafe(12),
+        told=told,
         connections=await reader.connections(found.terminal, limit=ROWS),
         messages=await reader.messages(found.terminal, limit=ROWS),
         quarantine=await reader.quarantine(terminal=found.terminal, limit=ROWS),
     )
+
+
+async def send(request: Request) -> Response:
+    """The form for commands of the terminal page; one that was sent twice is one command."""
+    require(request, "command")
+    fields = await form(request)
+    identity, text = request.path_params["terminal"], fields.get("text", "")
+    page = f"/terminals/{quote(identity, safe='')}"
+    try:
+        if not vouched(request, fields):
+            if not comes_from_here(request):
+                raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
+            raise ConflictError(NOT_DONE)
+        wanted = Wanted(text, fields.get("expires_in", ""), fields.get("key") or None, "repeat" in fields)
+        await queries.send(request, wanted)
+    except (ConflictError, InvalidTextError, OperationalError) as error:
+        why = STORE_AWAY if isinstance(error, OperationalError) else str(error)
+        token = desk(request).kept.put(visitor(request).user.name, Told(why, text[:TEXT_LIMIT]))
+        return RedirectResponse(f"{page}?told={token}#command", 303)
+    return RedirectResponse(f"{page}#commands", 303)
 
 
 async def quarantine(request: Request) -> Response:
@@ -149,14 +255,43 @@ async def quarantine(request: Request) -> Response:
     )
 
 
+async def quarantined(request: Request) -> Response:
+    """One frame of the quarantine, its bytes beside what they say."""
+    return render(request, "quarantined.html", frame=await queries.quarantined(request))
+
+
+async def anatomy(request: Request) -> Response:
+    """Bytes by name: those that somebody pastes, or a quarantined frame's."""
+    problem, found = "", None
+    frame, protocol = request.query_params.get("frame", ""), request.query_params.get("protocol")
+    try:
+        found = await queries.anatomy(request)
+    except InvalidTextError as error:
+        problem = str(error)
+    return render(
+        request,
+        "bytes.html",
+        status=400 if problem else 200,
+        problem=problem,
+        found=found,
+        frame=frame,
+        text=request.query_params.get("bytes", "")[: asked.MAX_BYTES],
+        protocol=found.protocol if found and frame else protocol,
+        protocols=desk(request).reader.anatomies,
+        udp=request.query_params.get("udp") == "yes",
+    )
+
+
 async def fleet(request: Request) -> Response:
     """The fleet in numbers."""
     return render(
         request,
         "fleet.html",
         fleet=await queries.fleet(request),
+        health=await queries.health(request),
+        bys=BY,
         counts=await desk(request).tickets.counts(),
-        incidents=await desk(request).tickets.incidents(state="open", limit=ROWS),
+        incidents=await desk(request).tickets.incidents(state="open", limit=ROWS, members=False),
     )
 
 
@@ -176,6 +311,10 @@ def _hours(request: Request) -> int:
     if value not in {str(hours) for hours in SPANS.values()}:
         raise HTTPException(400, f"hours: one of {', '.join(str(hours) for hours in SPANS.values())}")
     return int(value)
+
+
+def _chosen(request: Request, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: request.query_params.get(name, "") for name in names}
 
 
 def _first(request: Request) -> bool:

@@ -7,21 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from ticketing.commands import Command, Commands, Wanted
 from ticketing.desk import asked
-from ticketing.desk.access import require
-from ticketing.desk.ports import Connection, Fleet, Message, Page, Quarantined, Reader, Record, Terminal
+from ticketing.desk.access import Visitor, require
+from ticketing.desk.kept import Kept
+from ticketing.desk.ports import (
+    Anatomy,
+    Connection,
+    Fleet,
+    Message,
+    Quarantined,
+    QuarantinedFrame,
+    Reader,
+    Record,
+    Terminal,
+    TerminalQuery,
+)
 from ticketing.desk.rendering import Rendering
 from ticketing.desk.settings import DeskSettings
 from ticketing.desk.throttle import Throttle
+from ticketing.errors import InvalidTextError
+from ticketing.fleet_health import BY, Health
+from ticketing.incidents.decisions import COMMON
 from ticketing.numbers import parse
-from ticketing.store import Incident, TicketStore
-from ticketing.store import Page as StorePage
+from ticketing.paging import Page
+from ticketing.store import TICKET_SORTS, Explained, Incident, IncidentDetail, TicketStore
 from ticketing.tickets import Action, Ticket, TicketSummary
 from ticketing.users import Users
 
@@ -34,11 +50,13 @@ class Desk:
     """All that a handler may use."""
 
     tickets: TicketStore
+    commands: Commands
     reader: Reader
     users: Users
     settings: DeskSettings
     throttle: Throttle
     rendering: Rendering
+    kept: Kept
     now: Callable[[], datetime]
 
 
@@ -56,20 +74,19 @@ def desk(request: Request) -> Desk:
     return found
 
 
-def utc_now() -> datetime:
-    """The wall clock; tests hand in their own."""
-    return datetime.now(UTC)
-
-
-async def tickets(request: Request) -> StorePage[TicketSummary]:
+async def tickets(request: Request) -> Page[TicketSummary]:
     """One page of the queue."""
     who = require(request, "tickets")
     state, kind = asked.parameter(request, "state"), asked.parameter(request, "kind")
     terminal, search = asked.parameter(request, "terminal"), asked.parameter(request, "search")
+    filters = {name: asked.parameter(request, name) for name in ("verdict", "protocol", "model", "firmware")}
+    sort = asked.choice(request, "sort", ("queue", *TICKET_SORTS))
     cursor, limit = asked.cursor(request), asked.limit(request)
     if who.sees_nothing:
-        return StorePage([], 0)
-    return await desk(request).tickets.list(state, kind, terminal, search, cursor, limit)
+        return Page([], 0)
+    return await desk(request).tickets.list(
+        state, kind, terminal, search, cursor, limit, sort=sort or "queue", **filters
+    )
 
 
 async def ticket(request: Request) -> Ticket:
@@ -78,11 +95,18 @@ async def ticket(request: Request) -> Ticket:
     return await _ticket(request, nothing=who.sees_nothing)
 
 
-async def act(request: Request, action: Action, text: str | None) -> Ticket:
+async def act(request: Request, action: Action, text: str | None, cause: str | None = None) -> Ticket:
     """A person's action on the ticket the path names; the right has been checked before the body was read."""
     who = require(request, str(action))
     found = await _ticket(request, nothing=who.sees_nothing)
-    return await desk(request).tickets.act(action, found.number, who.user.name, text)
+    if not may(who, action, found):
+        raise HTTPException(403, "a ticket about many terminals is closed by a manager")
+    return await desk(request).tickets.act(action, found.number, who.user.name, text, cause)
+
+
+def may(who: Visitor, action: Action, found: Ticket) -> bool:
+    """Whether the role may do it to this ticket: those of groups with a cause in common are closed by a manager."""
+    return who.may(str(action)) and (action != Action.CLOSE or found.kind not in COMMON or who.may("close_common"))
 
 
 async def _ticket(request: Request, *, nothing: bool) -> Ticket:
@@ -95,22 +119,48 @@ async def _ticket(request: Request, *, nothing: bool) -> Ticket:
     return found
 
 
-async def incidents(request: Request) -> StorePage[Incident]:
-    """One page of incidents."""
+async def incidents(request: Request, *, members: bool = True) -> Page[Incident]:
+    """One page of incidents; `members` of groups among them, unless the request says otherwise."""
     require(request, "incidents")
-    state, kind = asked.parameter(request, "state"), asked.parameter(request, "kind")
+    state, kind = asked.choice(request, "state", ("open", "closed")), asked.parameter(request, "kind")
     terminal = asked.parameter(request, "terminal")
-    return await desk(request).tickets.incidents(state, kind, terminal, asked.cursor(request), asked.limit(request))
+    chosen = asked.choice(request, "members", asked.YES_NO)
+    members = asked.YES_NO[chosen] if chosen else members or terminal is not None
+    cursor, limit = asked.cursor(request), asked.limit(request)
+    return await desk(request).tickets.incidents(state, kind, terminal, cursor, limit, members=members)
+
+
+async def incident(request: Request) -> IncidentDetail:
+    """The incident the path names, or 404."""
+    require(request, "incidents")
+    return _found_incident(await desk(request).tickets.incident(_incident(request)))
+
+
+async def explained(request: Request) -> Explained:
+    """The numbers of the decision about the incident that the path names, or 404."""
+    require(request, "incidents")
+    return _found_incident(await desk(request).tickets.explain(_incident(request)))
+
+
+def _incident(request: Request) -> int:
+    number: str = request.path_params["id"]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) <= 18 else 0  # what there can be
+
+
+def _found_incident(found: T | None) -> T:
+    if found is None:
+        raise HTTPException(404, "no such incident")
+    return found
 
 
 async def terminals(request: Request) -> Page[Terminal]:
     """One page of terminals."""
     who = require(request, "terminals")
-    search = asked.parameter(request, "search") or ""
+    wanted = asked.terminals(request, desk(request).reader.kinds)
     cursor, limit = asked.cursor(request), asked.limit(request)
     if who.sees_nothing:
         return Page([], 0)
-    return await desk(request).reader.terminals(search=search, cursor=cursor, limit=limit)
+    return await desk(request).reader.terminals(wanted, cursor=cursor, limit=limit)
 
 
 async def terminal(request: Request, identity: str | None) -> Terminal:
@@ -134,12 +184,84 @@ async def messages(request: Request, identity: str) -> Page[Message]:
     return await desk(request).reader.messages(identity, cursor=asked.cursor(request), limit=asked.limit(request))
 
 
+async def send(request: Request, wanted: Wanted) -> tuple[Command, bool]:
+    """A command for the terminal the path names; whether it is new."""
+    who = require(request, "command")
+    found = await terminal(request, request.path_params["terminal"])
+    return await desk(request).commands.send(found.terminal, who.user.name, wanted)
+
+
+async def commands(request: Request) -> Page[Command]:
+    """One page of a terminal's commands."""
+    found = await terminal(request, request.path_params["terminal"])
+    return await desk(request).commands.list(found.terminal, asked.cursor(request), asked.limit(request))
+
+
+async def command(request: Request) -> Command:
+    """One command of a terminal, or 404."""
+    found = await terminal(request, request.path_params["terminal"])
+    number = request.path_params["id"]
+    one = None
+    if number.isascii() and number.isdecimal() and len(number) < 19:
+        one = await desk(request).commands.get(found.terminal, int(number))
+    if one is None:
+        raise HTTPException(404, "no such command")
+    return one
+
+
 async def quarantine(request: Request) -> Page[Quarantined]:
     """One page of the quarantine."""
     require(request, "quarantine")
     return await desk(request).reader.quarantine(
         terminal=asked.parameter(request, "terminal"), cursor=asked.cursor(request), limit=asked.limit(request)
     )
+
+
+async def quarantined(request: Request) -> QuarantinedFrame:
+    """The quarantined frame the path names, or 404."""
+    require(request, "quarantine")
+    number = request.path_params["number"]
+    found = None
+    if number.isascii() and number.isdecimal() and len(number) < 19:
+        found = await desk(request).reader.quarantined(int(number))
+    if found is None:
+        raise HTTPException(404, "no such frame in quarantine")
+    return found
+
+
+async def anatomy(request: Request) -> Anatomy | None:
+    """The bytes that were given, or those of a quarantined frame, by name; None: there are none yet.
+
+    Raises
+    ------
+    InvalidTextError
+        If what was given is no bytes, or too many.
+    """
+    require(request, "bytes")
+    reader = desk(request).reader
+    frame = request.query_params.get("frame")
+    if frame:
+        found = (
+            await reader.frame_anatomy(int(frame))
+            if frame.isascii() and frame.isdecimal() and len(frame) < 19
+            else None
+        )
+        if found is None:
+            raise HTTPException(404, "no such frame in quarantine")
+        return found
+    protocol = asked.choice(request, "protocol", reader.anatomies)
+    udp = asked.choice(request, "udp", asked.YES_NO) == "yes"
+    text = request.query_params.get("bytes", "")
+    if len(text) > asked.MAX_BYTES:
+        raise InvalidTextError(f"bytes: at most {asked.MAX_BYTES} characters")
+    return await reader.anatomy(text, protocol, udp=udp) if text.strip() else None
+
+
+async def health(request: Request) -> Health:
+    """How well groups of terminals do."""
+    require(request, "fleet")
+    by = asked.choice(request, "by", BY) or next(iter(BY))
+    return await desk(request).tickets.health(by)
 
 
 async def fleet(request: Request) -> Fleet:
@@ -159,7 +281,7 @@ async def search(request: Request) -> Found:
     exact = await desk(request).tickets.get(number) if number else None
     if exact is not None:
         return Found([exact], [])
-    found = await desk(request).reader.terminals(search=words, limit=FOUND)
+    found = await desk(request).reader.terminals(TerminalQuery(search=words), limit=FOUND)
     same = [t for t in found.items if t.terminal == words]
     listed = await desk(request).tickets.list(search=words, limit=FOUND)
     return Found(listed.items, same or list(found.items))

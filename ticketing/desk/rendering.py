@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,7 +15,12 @@ import jinja2
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from detectors.verdicts import spell
+from ticketing.commands import visible
 from ticketing.desk.settings import DeskSettings
+from ticketing.incidents.decisions import MASS, PLATFORM, STORM
+from ticketing.moments import iso
+from ticketing.zones import zone as named_zone
 
 STATES = {
     "new": "New",
@@ -24,7 +29,7 @@ STATES = {
     "awaiting_consent": "Awaiting consent",
     "closed": "Closed",
 }
-KINDS = {"silence": "Silence", "firmware": "Firmware", "fuel-sensor": "Fuel sensor", "gnss": "GNSS"}
+VERDICTS = {"running": "running", "paused": "on hold", "met": "in time", "breached": "broken", "unknown": "not known"}
 ACTIONS = {
     "take": "took the ticket",
     "note": "noted",
@@ -36,6 +41,8 @@ ACTIONS = {
     "relapsed": "saw a relapse",
     "warned": "warned",
     "breached": "recorded a breach",
+    "changed": "saw a change",
+    "detached": "opened a ticket for a member",
 }
 # A measure's unit goes by its name; the longest matching beginning wins.
 UNITS = {
@@ -48,6 +55,7 @@ UNITS = {
     "gsm.signal": "%",
     "temperature.": "°C",
     "fuel.temperature.": "°C",
+    "fuel.volume.": "l",
 }
 
 
@@ -58,6 +66,21 @@ READING_ORDER = (
         "reason",
         "zone",
         "confidence",
+        "storm",
+        "group",
+        "decision",
+        "by",
+        "value",
+        "silent",
+        "expected",
+        "share",
+        "usual_share",
+        "score",
+        "needed",
+        "suspected_s",
+        "explanations",
+        "members",
+        "failing",
         "terminal",
         "firmware",
         "rhythm",
@@ -72,9 +95,12 @@ INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-
 
 
 class Rendering:
-    """Renders templates of this package; `now` is asked once a page."""
+    """Renders templates of this package; `now` is asked once a page. `kinds` are the words for kinds of incident."""
 
-    def __init__(self, settings: DeskSettings, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: DeskSettings, now: Callable[[], datetime], kinds: Mapping[str, str] | None = None
+    ) -> None:
+        kinds = {**(kinds or {}), STORM: "Storm", MASS: "Mass silence", PLATFORM: "Platform"}
         self._settings = settings
         self._now = now
         self._environment = jinja2.Environment(
@@ -84,10 +110,17 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(version=settings.version, refresh=settings.refresh, states=STATES, kinds=KINDS)
+        self._environment.globals.update(
+            version=settings.version,
+            refresh=settings.refresh,
+            live=settings.live,
+            states=STATES,
+            kinds=kinds,
+            verdicts=VERDICTS,
+        )
         self._environment.filters.update(
             state=lambda s: STATES.get(s, s.replace("_", " ").capitalize()),
-            kind=lambda k: KINDS.get(k, k.replace("-", " ").capitalize()),
+            kind=lambda k: kinds.get(k, k.replace("-", " ").capitalize()),
             action=lambda a: ACTIONS.get(a, a),
             segment=lambda text: quote(text, safe=""),
             query=lambda values: urlencode({k: v for k, v in values.items() if v}),
@@ -96,6 +129,7 @@ class Rendering:
             grouped=lambda n: f"{n:,}".replace(",", " "),
             label=label,
             told=told,
+            visible=visible,
             moment=datetime.fromisoformat,
             ordered=ordered,
         )
@@ -112,7 +146,9 @@ class Rendering:
             when=lambda moment, **kind: when(moment, now, zone, **kind),
             clock=lambda due: clock(due, now),
             stamp=lambda moment: stamp(moment, zone),
-            instant=_instant,
+            deadline=lambda moment, place="": deadline(moment, zone, place or self._settings.policy_zone),
+            zone=str(zone),
+            instant=iso,
             lasted=lambda a, b: duration(((b or now) - a).total_seconds()),
         )
         return HTMLResponse(text, status, headers)
@@ -162,7 +198,23 @@ def number(value: Any) -> str:
 def stamp(moment: datetime, zone: tzinfo) -> str:
     """An absolute time with its zone."""
     local = moment.astimezone(zone)
-    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
+    return f"{local:%Y-%m-%d %H:%M:%S} {_called(local)}"
+
+
+def deadline(moment: datetime, zone: tzinfo, place: tzinfo | str | None) -> str:
+    """An absolute time with its zone, and in that of the policy where it reads otherwise there."""
+    there = named_zone(place).info if isinstance(place, str) else place
+    local, away = moment.astimezone(zone), moment.astimezone(there or zone)
+    if local.utcoffset() == away.utcoffset():
+        return stamp(moment, zone)
+    shown = f"{away:%H:%M:%S}" if away.date() == local.date() else f"{away:%Y-%m-%d %H:%M:%S}"
+    return f"{stamp(moment, zone)} ({shown} {_called(away)})"
+
+
+def _called(local: datetime) -> str:
+    """The zone's short name, which many zones have not."""
+    name = local.tzname() or ""
+    return f"UTC{name}" if name[:1] in ("+", "-") else name
 
 
 def when(moment: datetime | None, now: datetime, zone: tzinfo, *, short: bool = False) -> Markup:
@@ -173,9 +225,9 @@ def when(moment: datetime | None, now: datetime, zone: tzinfo, *, short: bool = 
     words = f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
     exact = stamp(moment, zone)
     if short:
-        return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(_instant(moment), exact, words)
+        return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(iso(moment), exact, words)
     return Markup('<time datetime="{}">{} <span class="ago" data-ago>{}</span></time>').format(
-        _instant(moment), exact, words
+        iso(moment), exact, words
     )
 
 
@@ -184,23 +236,9 @@ def clock(due: datetime, now: datetime) -> Markup:
     left = (due - now).total_seconds()
     kind = "late" if left < 0 else "soon" if left < 3600 else "calm"
     words = f"{duration(-left)} overdue" if left < 0 else f"{duration(left)} left"
-    return Markup('<span class="clock {}" role="timer" data-due="{}">{}</span>').format(kind, _instant(due), words)
+    return Markup('<span class="clock {}" role="timer" data-due="{}">{}</span>').format(kind, iso(due), words)
 
 
 def duration(seconds: float) -> str:
     """Two units at most: "3 d 4 h", "12 min", "40 s"."""
-    whole = int(abs(seconds))
-    days, rest = divmod(whole, 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, secs = divmod(rest, 60)
-    if days:
-        return f"{days} d {hours} h" if hours and days < 30 else f"{days} d"
-    if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    if minutes:
-        return f"{minutes} min"
-    return f"{secs} s"
-
-
-def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return spell(abs(seconds), fine=False)

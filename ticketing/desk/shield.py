@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from psycopg import OperationalError
 from starlette.datastructures import MutableHeaders
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 64 * 1024  # a note is 10 000 characters at most; nothing is uploaded in this version
@@ -75,12 +76,12 @@ class Shield:
             if not started:
                 refusal = JSONResponse({"error": f"more than {MAX_BODY} bytes"}, 413, {"Connection": "close"})
                 await refusal(scope, receive, send_with_headers)
+        except ClientDisconnect:  # it went, or was cut off, before it had said everything: nobody is there to be told
+            return
         except OperationalError:  # the gate could not ask who this is
             if started:
                 raise
-            await PlainTextResponse("The store is away; please try again.", 503, {"Retry-After": "5"})(
-                scope, receive, send_with_headers
-            )
+            await _away(scope["path"])(scope, receive, send_with_headers)
         except Exception:
             if not started:
                 await PlainTextResponse("Something went wrong here; it is logged.", 500)(
@@ -91,6 +92,13 @@ class Shield:
 
 class _TooLargeError(Exception):
     """The body is larger than any form of ours."""
+
+
+def _away(path: str) -> Response:
+    headers = {"Retry-After": "5"}
+    if path.startswith("/api/"):
+        return JSONResponse({"error": "the store does not answer in time; please try again"}, 503, headers)
+    return PlainTextResponse("The store is away; please try again.", 503, headers)
 
 
 def _announced(scope: Scope) -> int:

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from ticketing import calendars
+from ticketing.budgets import Budget, Fires, Kind
 from ticketing.clock_errors import ClockInputError, PolicyError
-from ticketing.clocks import Budget, Fires, Kind
 from ticketing.policies import check as _check
 from ticketing.policies.format import ClockTable, PolicyFile
 from ticketing.worktime import WorkingTime, parse_days, parse_hours, working_time
@@ -119,11 +119,20 @@ def _policy(file: str, raw: bytes) -> Policy:
     return Policy(parsed)
 
 
+def _files() -> list[tuple[str, bytes]]:
+    return [(e.name, e.read_bytes()) for e in resources.files(__name__).iterdir() if e.name.endswith(".toml")]
+
+
+def source(reference: str) -> str:
+    """The file of a shipped policy with its comments; unknown ones raise `ClockInputError`."""
+    wanted = get(reference).reference
+    return next(raw.decode() for name, raw in _files() if _policy(name, raw).reference == wanted)
+
+
 @lru_cache(maxsize=1)
 def shipped() -> tuple[Policy, ...]:
     """The policies of this release: the five presets first, then others by name and version."""
-    files = [entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(".toml")]
-    found = [_policy(entry.name, entry.read_bytes()) for entry in files]
+    found = [_policy(name, raw) for name, raw in _files()]
     order = {name: place for place, name in enumerate(PRESETS)}
     return tuple(sorted(found, key=lambda policy: (order.get(policy.name, len(order)), policy.name, policy.version)))
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from ticketing import calendars
+from ticketing.budgets import Budget, Kind
 from ticketing.clock_errors import ClockInputError, PolicyError
-from ticketing.clocks import Budget, Kind
 from ticketing.policies.format import PolicyFile
+from ticketing.toml_source import NotTomlError, NotUtf8Error, TomlSource, Where, where_and_what
 from ticketing.worktime import parse_days, parse_hours, working_time
 from ticketing.zones import zone
 
 MAX_BYTES = 1 << 20  # a policy is a few kilobytes; more is no policy
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
-_TOML_LINE = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)")
-_PATH = re.compile(r" - at `\$(.*)`$", re.DOTALL)
-_STEP = re.compile(r"\.([A-Za-z_]+)|\[(\d+|\.\.\.)\]")
-_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
-_HEADER = re.compile(r"\s*\[\[?\s*([A-Za-z_]+)\s*\]\]?\s*(?:#.*)?")
-_KEY = re.compile(r"\s*([A-Za-z_]+)\s*=")
 _TICKET_STARTS = ("request-received", "ticket-opened")
 
 T = TypeVar("T")
@@ -41,33 +35,26 @@ class Complaint(NamedTuple):
 
 
 class Source:
-    """The text of a file with the line of each table and key."""
+    """A policy file; its complaints say where."""
 
-    def __init__(self, file: str, text: str) -> None:
+    def __init__(self, file: str, raw: bytes) -> None:
         self.file = file
-        self._lines: dict[tuple[str, int, str], int] = {}
-        table, index, counts = "", 0, dict[str, int]()
-        for number, line in enumerate(text.splitlines(), 1):
-            header, key = _HEADER.fullmatch(line), _KEY.match(line)
-            if header:
-                table = header[1]
-                index = counts[table] = counts.get(table, -1) + 1
-                self._lines.setdefault((table, index, ""), number)
-            elif key:
-                self._lines.setdefault((table, index, key[1]), number)
-
-    def line(self, table: str, index: int = 0, key: str = "") -> int:
-        """The key's line, else its table's, else the first."""
-        for place in ((table, index, key), (table, index, ""), ("", 0, table)):
-            if place in self._lines:
-                return self._lines[place]
-        return 1
+        self._toml = TomlSource(raw)
+        self.content = self._toml.content
 
     def error(self, complaint: Complaint) -> PolicyError:
         table, index, key, problem, remedy = complaint
-        where = f"[{table}] " if table else ""
-        named = f"{where}{key}: " if key else where
-        return PolicyError(self.file, self.line(table, index, key), f"{named}{problem}", remedy)
+        named = f"[{table}] " if table else ""
+        if key:
+            named += f"{key}: "
+        return PolicyError(self.file, self._line(table, index, key), f"{named}{problem}", remedy)
+
+    def _line(self, table: str, index: int, key: str) -> int:
+        """The key's line, else its table's, else the first."""
+        where: Where = (table,) if table else ()
+        if isinstance(self.content.get(table), list):
+            where = (table, index)
+        return self._toml.line((*where, key) if key else where)
 
 
 def read(file: str, raw: bytes) -> tuple[PolicyFile | None, list[PolicyError]]:
@@ -78,17 +65,12 @@ def read(file: str, raw: bytes) -> tuple[PolicyFile | None, list[PolicyError]]:
     if len(raw) > MAX_BYTES:
         return None, [PolicyError(file, 1, f"{len(raw)} bytes", f"A policy has at most {MAX_BYTES} bytes")]
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        return None, [PolicyError(file, line, "not UTF-8", "Save the file as UTF-8")]
-    source = Source(file, text)
-    try:
-        parsed = msgspec.convert(tomllib.loads(text), PolicyFile)
-    except tomllib.TOMLDecodeError as error:
-        at = _TOML_LINE.search(str(error))
-        line = int(at[1]) if at and at[1] else max(1, len(text.splitlines()))
-        return None, [PolicyError(file, line, f"not TOML: {_TOML_LINE.sub('', str(error)).strip()}", "Mend that line")]
+        source = Source(file, raw)
+        parsed = msgspec.convert(source.content, PolicyFile)
+    except NotUtf8Error as error:
+        return None, [PolicyError(file, error.line, "not UTF-8", "Save the file as UTF-8")]
+    except NotTomlError as error:
+        return None, [PolicyError(file, error.line, f"not TOML: {error.detail}", "Mend that line")]
     except msgspec.ValidationError as error:
         return None, [_shape_error(source, str(error))]
     complaints = [source.error(complaint) for complaint in _meaning(parsed)]
@@ -98,17 +80,13 @@ def read(file: str, raw: bytes) -> tuple[PolicyFile | None, list[PolicyError]]:
 
 def _shape_error(source: Source, message: str) -> PolicyError:
     """Turn msgspec's path into a line."""
-    path = _PATH.search(message)
-    steps = _STEP.findall(path[1]) if path else []
-    names = [name for name, _ in steps if name]
-    index = next((int(number) for _, number in steps if number.isdecimal()), 0)
-    unknown = _UNKNOWN.search(message)
-    if unknown:
-        names.append(unknown[1])
+    where, problem = where_and_what(message)
+    names = [step for step in where if isinstance(step, str)]
+    index = next((step for step in where if isinstance(step, int)), 0)
+    unknown = "unknown field" in message
     table, key = (names[0], names[1] if len(names) > 1 else "") if names else ("", "")
-    if len(names) == 1 and (unknown or not (steps and len(steps) > 1)):
+    if len(names) == 1 and (unknown or len(where) == 1):
         table, key = "", names[0]
-    problem = _PATH.sub("", message)
     remedy = "Take the key out or mend its spelling" if unknown else 'See docs/clocks.md, "The policy file"'
     return source.error(Complaint(table, index if table else 0, key, problem, remedy))
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_record, login
-from tests.harness import ServiceProcess, data_directory, free_port
+from tests.harness import ServiceProcess, data_directory, free_port, give_store
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -68,6 +68,7 @@ def configured(text: str) -> Iterator[Configured]:
     """A ready service that reads `text`."""
     with data_directory() as folder:
         file = folder.parent / "dozor.toml"
+        give_store(folder)
         service = ServiceProcess(folder, DOZOR_CONFIG=str(file))
         del service.environment["DOZOR_LISTEN"]
         found = Configured(service, file)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 from gateway.receive.admissions import AT_ONCE, Admissions
-from gateway.receive.connection import TerminalConnection
 from protocols.records import Login
 
 
@@ -26,7 +24,7 @@ class _Connection:
 
 
 def _wait(admissions: Admissions, connection: _Connection) -> None:
-    admissions.wait(cast(TerminalConnection, connection), Login("1"))
+    admissions.wait(connection, Login("1"))
 
 
 def test_no_more_than_a_limited_number_asks_at_once() -> None:

@@ -77,6 +77,8 @@ def test_records_over_tls(gateway: Configured, version: ssl.TLSVersion) -> None:
             assert terminal.ack() == records
     assert gateway.query("SELECT count(*) FROM telemetry WHERE terminal = %s", imei) == [(24,)]
     assert address_of(gateway, imei).startswith("127.0.0.1:")
+    listener = gateway.query("SELECT listener FROM connection WHERE terminal = %s", imei)
+    assert listener == [(f"teltonika:{gateway.ports['tls']}",)]
 
 
 def test_many_frames_in_flight_over_tls_are_acknowledged_in_order(gateway: Configured) -> None:

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_network
 
+import psycopg
 import pytest
 
-from gateway.config_values import Network
+from gateway.configuration.values import Network
 from gateway.receive.identity import Alternation
-from gateway.receive.limits import Rates, within
+from gateway.receive.limits import Rates, RegistrationLimit, within
 from gateway.receive.recent import Recent
-from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_record
+from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_payload, avl_record, login, udp_datagram
 from tests.gateway.receive.outside import Configured, Terminal, configured, wait_for
 
 LISTENERS = """
@@ -37,6 +38,11 @@ def gateway() -> Iterator[Configured]:
 
 def limit(gateway: Configured, *lines: str) -> None:
     assert "configuration reloaded" in gateway.reload("[limits]\n" + "\n".join(lines) + LISTENERS)
+
+
+def datagram(imei: str) -> bytes:
+    record = avl_record(timestamp=int(time.time() * 1000), latitude=1, longitude=2, satellites=9)
+    return udp_datagram(avl_payload(CODEC_8, [record]), imei, avl_id=7)
 
 
 def served(gateway: Configured, imei: str, source: str = "127.0.0.1") -> bool:
@@ -88,6 +94,66 @@ def test_logins_per_minute_per_address(gateway: Configured) -> None:
     assert served(gateway, "860000000013010", "127.0.0.12")
     limit(gateway, "logins_per_minute_per_address = 0")
     assert served(gateway, "860000000013005", "127.0.0.11")
+
+
+def test_new_terminals_per_minute_and_address(gateway: Configured) -> None:
+    """Over TCP and UDP alike; those of the registry come as they like, and other addresses too."""
+    limit(gateway, "registrations_per_minute_per_address = 3")
+    before, source = gateway.refused("registration_rate"), "127.0.0.41"
+    assert [served(gateway, f"86000000002300{n}", source) for n in range(5)] == [True] * 3 + [False] * 2
+    assert gateway.refused("registration_rate") == before + 2
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        link.bind((source, 0))
+        link.connect(("127.0.0.1", gateway.ports["udp"]))
+        link.settimeout(5)
+        link.send(datagram("860000000023006"))
+        wait_for(lambda: gateway.refused("registration_rate") == before + 3)
+        link.send(datagram("860000000023001"))
+        assert link.recv(100) == bytes.fromhex("0005CAFE010701"), "the one of the registry, and no other"
+    assert [served(gateway, f"86000000002300{n}", source) for n in range(3)] == [True] * 3
+    assert served(gateway, "860000000023009", "127.0.0.42")
+    assert gateway.service.command("terminal", "add", "860000000023004").returncode == 0
+    assert served(gateway, "860000000023004", source), "it is registered, though this process never saw it"
+    known = "SELECT count(*) FROM terminal WHERE identity LIKE '86000000002300_'"
+    assert gateway.query(known) == [(5,)]
+    limit(gateway, "registrations_per_minute_per_address = 0")
+    assert served(gateway, "860000000023003", source)
+    assert gateway.refused("registration_rate") == before + 3
+
+
+def test_new_terminals_per_minute_of_all_addresses(gateway: Configured) -> None:
+    limit(gateway, "registrations_per_minute = 3")
+    before = gateway.refused("registration_rate")
+    came = [served(gateway, f"86000000002400{n}", f"127.0.0.{50 + n}") for n in range(5)]
+    assert came == [True] * 3 + [False] * 2
+    assert gateway.refused("registration_rate") == before + 2
+    limit(gateway)
+
+
+def test_a_terminal_that_the_registry_refuses_holds_up_nobody(gateway: Configured) -> None:
+    """Not those whose registration came with its own, nor itself: told at once, logged once, not tried for ever."""
+    limit(gateway)
+    bad, good = "860000000025003", [f"86000000002500{n}" for n in (0, 1, 2, 4, 5, 6)]
+    refused = 'dozor_logins_total{protocol="teltonika",result="refused"}'
+    before = gateway.service.metric(refused)
+    with psycopg.connect(gateway.service.dsn) as link, ExitStack() as stack:
+        link.execute(f"ALTER TABLE terminal ADD CONSTRAINT odd CHECK (identity <> '{bad}')".encode())
+        link.commit()
+        link.execute("LOCK TABLE terminal IN SHARE MODE")  # so that they come together
+        came = {imei: stack.enter_context(Terminal(imei, gateway.ports["tcp"])) for imei in sorted([bad, *good])}
+        for terminal in came.values():
+            terminal.socket.sendall(login(terminal.imei))
+        wait_for(lambda: gateway.query("SELECT FROM pg_locks WHERE NOT granted"))
+        link.commit()
+        assert {imei: terminal.read(1) for imei, terminal in came.items()} == {bad: b"\0"} | dict.fromkeys(good, b"\1")
+        assert came[bad].ended()
+        with Terminal(bad, gateway.ports["tcp"]) as again:
+            assert again.login() == b"\0"
+        link.execute("ALTER TABLE terminal DROP CONSTRAINT odd")
+    assert gateway.service.metric(refused) == before + 2
+    told = [line for line in gateway.log().splitlines() if "the registry refuses a terminal" in line]
+    assert len(told) == 1
+    assert bad in told[0]
 
 
 @pytest.mark.timing
@@ -144,7 +210,7 @@ def test_datagrams_over_the_limit_stay_unanswered(gateway: Configured) -> None:
     imei = b"860000000016000"
     moment = int(time.time() * 1000) - 1_000_000
 
-    def datagram(number: int, records: int) -> bytes:
+    def numbered(number: int, records: int) -> bytes:
         rows = [
             avl_record(timestamp=moment + number * 100 + n, latitude=1, longitude=2, satellites=9)
             for n in range(records)
@@ -156,16 +222,16 @@ def test_datagrams_over_the_limit_stay_unanswered(gateway: Configured) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.settimeout(5)
         link.connect(("127.0.0.1", gateway.ports["udp"]))
-        link.send(datagram(1, 30))
+        link.send(numbered(1, 30))
         assert link.recv(100)[-1] == 30
         link.settimeout(0.5)
-        link.send(datagram(2, 1))
+        link.send(numbered(2, 1))
         with pytest.raises(TimeoutError):
             link.recv(100)
         wait_for(lambda: gateway.refused("record_rate") >= 1)
         time.sleep(2)
         link.settimeout(5)
-        link.send(datagram(2, 1))
+        link.send(numbered(2, 1))
         assert link.recv(100)[-1] == 1
     assert gateway.query("SELECT count(*) FROM telemetry WHERE terminal = %s", imei.decode()) == [(31,)]
     limit(gateway)
@@ -242,6 +308,14 @@ def test_rates_keep_to_the_bucket() -> None:
                 assert level > -0.001
             else:
                 assert level < 1.001
+
+
+def test_one_that_was_granted_is_not_counted_again_and_one_that_was_not_counts_for_nothing() -> None:
+    limit = RegistrationLimit(3, 2)
+    assert [limit.take(terminal, host, 0.0) for terminal, host in (
+        ("a", "x"), ("a", "x"), ("a", "y"), ("b", "x"), ("c", "x"), ("d", "y"), ("e", "z"), ("e", "z"), ("b", "z"),
+    )] == [True, True, True, True, False, True, False, False, True]  # fmt: skip
+    assert [limit.take(terminal, "z", 20.5) for terminal in ("f", "g")] == [True, False]  # a third of a minute: one
 
 
 def test_debt_is_bounded() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.commands import simulate
-from gateway.demo import DEFAULTS
+from gateway.service.demo import DEFAULTS
 from gateway.simulator.scenario import Scenario, parse_scenario
 
 TEXT = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")

@@ -11,8 +11,9 @@ from collections import Counter
 import pytest
 
 from gateway.simulator.faults import GRACE_DAYS, RELEASES, catalogue, plan_faults
-from gateway.simulator.fleet import Reading, Vehicle, luhn, make_fleet
+from gateway.simulator.fleet import Vehicle, make_fleet
 from gateway.simulator.scenario import FaultPlan, Intervals, NoFix, Profiles, Scenario
+from protocols.terminals import Reading, luhn
 
 START = 1_795_000_000_000
 SCENARIO = Scenario(seed=11, terminals=60, intervals=Intervals(moving=5, idling=10, parked=20, sleeping=120))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.mqtt import Broker
 from gateway.simulator.scenario import (
     FaultPlan,
     Scenario,
@@ -67,12 +68,15 @@ def test_every_part_can_be_set() -> None:
         ('fault = [{kind = "fire"}]', "fault"),
         ('targets = {teltonika = "nowhere"}', "targets.teltonika"),
         ('transport = "udp"', "transport"),
+        ('broker = "127.0.0.1:1883"', "broker"),
+        ("broker_share = 0.5", "broker"),
+        ('targets = {teltonika = "mqtts://h"}', "targets.teltonika"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, told: str) -> None:
     with pytest.raises(ScenarioError) as error:
         parse_scenario(text, "fleet.toml")
-    assert str(error.value).startswith("fleet.toml: ")
+    assert str(error.value).startswith("fleet.toml:1: ")
     assert told in str(error.value)
 
 
@@ -84,8 +88,9 @@ def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:
 def test_targets_and_durations() -> None:
     assert parse_target("127.0.0.1:5027") == ("127.0.0.1", 5027)
     assert parse_target("[::1]:5027") == ("::1", 5027)
+    assert parse_target("mqtt://u:p@h") == Broker("mqtt", "h", 1883, "u", "p")
     assert [parse_duration(t) for t in ("90", "1.5m", "250ms", "2h")] == [90.0, 90.0, 0.25, 7200.0]
-    for wrong in ("", "host", "host:", ":1", "host:0", "host:70000", "host:x"):
+    for wrong in ("", "host", "host:", ":1", "host:0", "host:70000", "host:x", "mqtt://", "mqtt:h"):
         with pytest.raises(ScenarioError):
             parse_target(wrong)
     for wrong in ("", "soon", "-1", "nan", "inf"):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.simulator import teltonika
 from gateway.simulator.fleet import Vehicle, make_fleet
 from gateway.simulator.run import make_terminal
-from gateway.simulator.scenario import Scenario
-from gateway.simulator.terminals import BLACK_BOX, Terminal
+from gateway.simulator.scenario import Scenario, parse_scenario
 from gateway.simulator.truth import Truth
 from protocols.omnicomm.framing import server_frame
 from protocols.teltonika import declaration as wire
+from protocols.teltonika import terminal as teltonika
+from protocols.terminals import BLACK_BOX, Reading, Terminal
+from protocols.wialon_ips import packets
 
 NOW = 1_795_000_000.0
 
@@ -57,6 +60,27 @@ def ack(name: str, made: Terminal) -> bytes:
     return b"#AB#%d\r\n" % len(packet.records)
 
 
+def declared_record(reading: Reading) -> Any:
+    """The reading as the declaration takes it."""
+    values = teltonika._values(reading)
+    return wire.avl_record(
+        timestamp=reading.time,
+        latitude=reading.lat,
+        longitude=reading.lon,
+        altitude=reading.altitude,
+        angle=reading.course,
+        satellites=reading.satellites,
+        speed=reading.speed,
+        priority=int(reading.changed),
+        event=teltonika.IGNITION_EVENT if reading.changed else 0,
+        items=[
+            (identifier, values[identifier].to_bytes(size, "big", signed=signed))
+            for group in teltonika._groups(len(reading.fuel))
+            for identifier, size, signed in group
+        ],
+    )
+
+
 @pytest.mark.parametrize("codec", [wire.CODEC_8, wire.CODEC_8E])
 def test_fast_teltonika_records_equal_the_declaration(codec: int) -> None:
     scenario = Scenario(seed=6, terminals=20, mix={"teltonika": 1})
@@ -65,7 +89,7 @@ def test_fast_teltonika_records_equal_the_declaration(codec: int) -> None:
         vehicle = Vehicle(spec, scenario)
         made = [vehicle.read(vehicle.due, int(NOW * 1000)) for _ in range(12)]
         tanks.add(len(made[0].fuel))
-        declared = wire.avl_payload(codec, [teltonika.declared_record(r) for r in made])
+        declared = wire.avl_payload(codec, [declared_record(r) for r in made])
         assert teltonika.payload(codec, made) == declared
     assert tanks == {1, 2}
 
@@ -129,6 +153,7 @@ WRONG = {
         b"#AB#3\r\n#AB#3\r\n",
         b"#AL#1\r\n",
         b"HTTP/1.1 400 Bad Request\r\n",
+        b"#M#no checksum\r\n",
     ],
 }
 
@@ -166,6 +191,38 @@ def test_getver_is_answered_after_the_first_ack() -> None:
     assert f"Hw:{made.spec.model} ".encode() in answer
     assert f"IMEI:{made.spec.identity} ".encode() in answer
     assert truth.total("commands_answered") == 1
+
+
+COMMAND = {
+    "teltonika": (wire.command("getimei"), wire.RESPONSE),
+    "wialon-ips": (packets.driver_message("hi"), b"#AM#1\r\n"),
+}
+
+
+@pytest.mark.parametrize(("answers", "times"), [("at once", 1), ("twice", 2), ("never", 0), ("late", 1)])
+@pytest.mark.parametrize("name", COMMAND)
+def test_commands_are_answered_at_once_late_never_or_twice(name: str, answers: str, times: int) -> None:
+    made, truth = logged_in(name)
+    made.answers, made.delay = answers, 5.0
+    words, answer = COMMAND[name]
+    if isinstance(answer, int):
+        answer = wire.command(f"IMEI: {made.spec.identity}", kind=answer)
+    made.receive(words, NOW)
+    at_once = made.data_to_send(NOW + 4.9)
+    assert at_once.count(answer) == (0 if answers == "late" else times)
+    assert made.data_to_send(NOW + 5).count(answer) == (1 if answers == "late" else 0)
+    assert (truth.total("commands_heard"), truth.total("commands_answered")) == (1, min(times, 1))
+    made.receive(words, NOW)
+    made.disconnected()
+    assert answer not in made.data_to_send(NOW + 10), "that connection is gone"
+    assert truth.violations == []
+
+
+def test_how_a_fleet_answers() -> None:
+    shares = parse_scenario('[answers]\nlate = 0.1\nnever = 0.2\ntwice = 0.3\ndelay = "1m"').answers
+    told = [shares.of(n) for n in range(1000)]
+    assert [told.count(words) for words in ("late", "never", "twice", "at once")] == [100, 200, 300, 400]
+    assert shares.delay == 60
 
 
 def test_omnicomm_ends_its_archive_then_goes_live() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from gateway.configuration.settings import Keep, Store
+from gateway.store import upkeep
+from gateway.store.upkeep import Upkeep
 from protocols.teltonika import declaration as teltonika
 from tests.gateway.wire import Link, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, data_directory
@@ -16,6 +20,7 @@ from tests.harness import ServiceProcess, data_directory
 DAY = 86_400
 NOW = int(time.time())
 IMEI = "356938035700001"
+WAITS = "SELECT pid FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +79,28 @@ def test_retention_drops_chunks(service: ServiceProcess) -> None:
     assert (NOW - 20 * DAY) * 1_000_000 in kept
     assert (NOW - 60 * DAY) * 1_000_000 not in kept
     assert _send(service, NOW + 1) == bytes.fromhex("00000001")
+
+
+def test_retention_waits_for_readers_and_writers_wait_for_neither(
+    service: ServiceProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "LOCK_TIMEOUT", "400ms")
+    assert _send(service, NOW - 60 * DAY, NOW - 67 * DAY) == bytes.fromhex("00000002")
+    chunks = _chunks(service)
+    settings = Store(dsn="", retention=30 * 86400.0, keep=Keep(connection=9e6, message=9e6, quarantine=9e6, outbox=9e6))
+    look = Upkeep(service.dsn, lambda: settings)
+
+    async def round_and_write() -> list[str]:
+        waiting = asyncio.create_task(look.round())
+        await asyncio.to_thread(wait_for, lambda: service.query(WAITS) != [])
+        begun = time.monotonic()
+        assert await asyncio.to_thread(_send, service, NOW + 2) == bytes.fromhex("00000001")
+        assert time.monotonic() - begun < 2.0
+        return await waiting
+
+    with psycopg.connect(service.dsn) as reader:
+        reader.execute("SELECT count(*) FROM record")
+        assert len(asyncio.run(round_and_write())) == 1
+        assert _chunks(service) == chunks
+    assert asyncio.run(look.round()) == []
+    assert _chunks(service) == chunks - 2

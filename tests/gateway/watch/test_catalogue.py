@@ -2,8 +2,8 @@ from datetime import date
 
 import pytest
 
-from detectors.firmware import Mark, Release
-from gateway.watch.catalogue import CatalogueError, read_catalogue
+from detectors.firmware import Mark, Release, Target
+from gateway.configuration.catalogue import CatalogueError, read_catalogue
 
 GOOD = """
 grace_days = 14
@@ -44,6 +44,17 @@ def test_an_empty_file_has_thirty_days_of_grace_and_knows_nothing(tmp_path):
     assert (catalogue.grace_days, dict(catalogue.models)) == (30, {})
 
 
+TARGET = '[[target]]\nmodel = "m"\nversion = "2"\nsince = 2026-01-01\n'
+
+
+def test_targets_by_model_and_customer(tmp_path):
+    catalogue = read_catalogue(write(tmp_path, TARGET + TARGET + 'customer = "North"'))
+    assert catalogue.targets == [
+        Target("m", "2", date(2026, 1, 1)),
+        Target("m", "2", date(2026, 1, 1), "North"),
+    ]
+
+
 RELEASE = '[[release]]\nmodel = "m"\nversion = "1"\nreleased = 2025-01-01\n'
 
 
@@ -63,7 +74,13 @@ RELEASE = '[[release]]\nmodel = "m"\nversion = "1"\nreleased = 2025-01-01\n'
         (RELEASE + 'mark = "bad"', 'mark: must be "critical" or "broken"'),
         (RELEASE + 'note = "x"', "note: unknown key"),
         (RELEASE + RELEASE, "release 2: version 1 of m stands here twice"),
-        ("[[release]", "line 1"),
+        ("[[release]", "1: not TOML"),
+        ("target = 3", r"write \[\[target\]\]"),
+        ("target = [3]", "target 1: must be a table"),
+        (TARGET + 'customer = ""', "target 1: customer: must be a text in quotes"),
+        (TARGET.replace("2026-01-01", "3"), "target 1: since: must be a date without quotes"),
+        (TARGET + 'mark = "broken"', "target 1: mark: unknown key"),
+        (TARGET + TARGET, "target 2: there is a target of m for all customers already"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path, text, said):
@@ -76,3 +93,23 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path, text, said):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(CatalogueError, match="No such file"):
         read_catalogue(tmp_path / "absent.toml")
+
+
+def test_all_that_is_wrong_is_told_at_once_each_with_its_line(tmp_path):
+    path = write(tmp_path, "grace_days = -1\n" + RELEASE + "\n[[release]]\nmodel = 5\nreleased = 1\nversions = '2'\n")
+    with pytest.raises(CatalogueError) as caught:
+        read_catalogue(path)
+    told = sorted((p.removeprefix(f"{path}:").split(": ")[:3] for p in caught.value.problems), key=lambda p: int(p[0]))
+    assert told == [
+        ["1", "grace_days", "must be a number of days, not -1"],
+        ["7", "release 2", "version"],  # it has none: the table's line
+        ["8", "release 2", "model"],
+        ["9", "release 2", "released"],
+        ["10", "release 2", "versions"],
+    ]
+
+
+def test_marks_of_order_and_line_ends_of_windows_do_not_matter(tmp_path):
+    path = tmp_path / "releases.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert read_catalogue(path).models == read_catalogue(write(tmp_path, GOOD)).models

@@ -23,6 +23,9 @@ def test_time_passes_while_listening():
     assert between(listening, 0, 10) == 10.0
     assert listening.trusted
     assert listening.clock == listening.listened(np.array([T + 10]))[0]
+    before = listening.clock
+    run(listening, 11, 12)
+    assert listening.clock - before == pytest.approx(2.0)
 
 
 def test_a_store_that_is_away_stops_the_clock_and_the_trust():
@@ -97,3 +100,38 @@ def test_outages_are_bounded():
         run(listening, 20 * i + 10, 20 * i + 19, ok=False)
     assert len(listening.dump()) < 64 * OUTAGES_KEPT
     assert between(listening, 20 * 180, 20 * 181) == 9.0 + 1.0
+
+
+def test_the_clock_knows_at_once_of_an_absence_that_is_told_afterwards():
+    listening = Listening()
+    run(listening, 0, 10)
+    heard = listening.clock
+    listening.absent(T + 2, T + 6)
+    assert listening.clock - heard == pytest.approx(-4.0)
+    again = Listening()
+    again.load(listening.dump())
+    assert again.clock == listening.clock
+
+
+def test_a_clock_that_cannot_stall():
+    patient, strict = Listening(stall=np.inf), Listening()
+    for listening in (patient, strict):
+        run(listening, 0, 1)
+        listening.advance(T + 3600, 3600)
+    assert between(patient, 0, 3600) == 3600.0
+    assert patient.trusted
+    assert between(strict, 0, 3600) == 1.0
+    assert not strict.trusted
+
+
+def test_the_clock_is_what_was_listened_at_the_last_tick():
+    rng = np.random.default_rng(1)
+    listening, monotonic, ahead = Listening(), 0.0, 0.0
+    for _ in range(300):
+        monotonic += float(rng.choice([1, 1, 1, 4.9, 30.25]))
+        ahead += float(rng.choice([0, 0, 0, 0, 0, -7.5, 400]))
+        listening.advance(T + monotonic + ahead, monotonic, listening=bool(rng.random() < 0.9))
+        assert listening.clock == listening.listened(np.array([listening.now]))[0]
+        if rng.random() < 0.05:
+            listening.absent(listening.now - 0.5, listening.now + 2)  # an end that is yet to come
+            assert listening.clock == listening.listened(np.array([listening.now]))[0]

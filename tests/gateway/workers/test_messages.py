@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gateway.receive.pipeline import Committed
+from gateway.receive.pipeline import Accepted
 from gateway.store.writer import no_rows
-from gateway.watch.contacts import unpack
+from gateway.watch.contacts import Told, unpack
+from gateway.watch.detecting import DETECTORS
 from gateway.workers import summaries
 from gateway.workers.child import Logins
 from gateway.workers.messages import Admitted, Heard, Link, LoggedIn, Message, Stop, ToService, ToWorker
@@ -43,7 +44,7 @@ def test_messages_arrive_whole_and_in_order() -> None:
         heard: list[Message] = []
         told: list[Message] = []
         service, worker = await _pair(heard.append, told.append)
-        sent = [Heard(bytes(size)) for size in (0, 1, 70_000, 3_000_000)]
+        sent = [Heard({"terminal": bytes(size)}) for size in (0, 1, 70_000, 3_000_000)]
         for message in sent:
             worker.send(message)
         service.send(Admitted(2, [("a", "10.0.0.1:5")]))
@@ -66,7 +67,7 @@ def test_a_full_pair_is_told_and_room_too() -> None:
         assert service._transport is not None
         service._transport.pause_reading()
         while not worker.full:
-            worker.send(Heard(bytes(100_000)))
+            worker.send(Heard({"terminal": bytes(100_000)}))
         assert worker.unsent > 1 << 20
         service._transport.resume_reading()
         await _until(lambda: bool(rooms))
@@ -77,25 +78,33 @@ def test_a_full_pair_is_told_and_room_too() -> None:
     asyncio.run(run())
 
 
-def _batch(terminals: np.ndarray, at: int) -> Committed:
-    return Committed(terminals.astype(np.int32), np.full(len(terminals), at), no_rows())
+def _batch(terminals: np.ndarray, at: int) -> Accepted:
+    return Accepted(terminals.astype(np.int32), np.full(len(terminals), at), no_rows())
+
+
+def _said(sent: list[dict[str, bytes]]) -> tuple[np.ndarray, np.ndarray]:
+    told: list[Told] = [unpack(packed, DETECTORS) for packed in sent]
+    return (
+        np.concatenate([each.contacts.terminal for each in told]),
+        np.concatenate([each.contacts.received for each in told]),
+    )
 
 
 def test_summaries_are_bounded_while_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "KEPT", 1000)
+    monkeypatch.setattr(summaries, "KEPT", 14_000)
 
     async def run() -> None:
-        sent: list[bytes] = []
+        sent: list[dict[str, bytes]] = []
         full = True
         told = Summaries(sent.append, lambda: full)
         for at in range(1, 200):
             told.committed(_batch(np.arange(100), at))
             told.flush()
-            assert told._count <= 2000
+            assert told._size <= 28_000
         assert sent == []
         full = False
         told.flush()
-        terminal, received, *_ = unpack(b"".join(sent))
+        terminal, received = _said(sent)
         newest = {int(t): 0 for t in range(100)}
         for row, at in zip(terminal.tolist(), received.tolist(), strict=True):
             newest[row] = max(newest[row], at)
@@ -106,11 +115,11 @@ def test_summaries_are_bounded_while_nobody_listens(monkeypatch: pytest.MonkeyPa
 
 def test_summaries_leave_by_themselves_and_without_those_that_have_no_row() -> None:
     async def run() -> None:
-        sent: list[bytes] = []
+        sent: list[dict[str, bytes]] = []
         told = Summaries(sent.append, lambda: False)
         told.committed(_batch(np.array([3, -1, -2, 5]), 7))
         await asyncio.sleep(3 * summaries.PERIOD)
-        terminal, received, *_ = unpack(b"".join(sent))
+        terminal, received = _said(sent)
         assert (terminal.tolist(), received.tolist()) == ([3, 5], [7, 7])
 
     asyncio.run(run())

@@ -11,10 +11,13 @@ import numpy as np
 from argon2 import PasswordHasher
 from psycopg_pool import AsyncConnectionPool
 
-from gateway.reader import Live, LiveCounts, PostgresReader
+from gateway.service.reader import Live, LiveCounts, PostgresReader
 from gateway.store.partitions import Partitions
+from protocols.registry import command_problem, no_commands
 from tests.ticketing.desk_parts import add_terminal, raise_one, recover_one
+from ticketing.commands import Commands
 from ticketing.desk.app import create_app
+from ticketing.desk.ports import Rhythm
 from ticketing.desk.settings import DeskSettings
 from ticketing.desk.throttle import Throttle
 from ticketing.passwords import Passwords
@@ -57,7 +60,18 @@ class Site:
 
 
 @asynccontextmanager
-async def site(dsn, *, settings=None, throttle=None, roles=ROLES, live=None, counts=None):
+async def site(
+    dsn,
+    *,
+    settings=None,
+    throttle=None,
+    roles=ROLES,
+    live=None,
+    counts=None,
+    ranks=None,
+    kinds=None,
+    needs_consent=False,
+):
     """A desk with one user per role, each with `PASSWORD`."""
     pool = AsyncConnectionPool(dsn, min_size=1, max_size=6, open=False)
     await pool.open()
@@ -65,9 +79,10 @@ async def site(dsn, *, settings=None, throttle=None, roles=ROLES, live=None, cou
     try:
         for role in roles:
             await users.add(role, role, PASSWORD)
-        tickets, reader = TicketStore(pool), PostgresReader(pool, live=live, counts=counts)
+        tickets, reader = TicketStore(pool), PostgresReader(pool, live=live, counts=counts, ranks=ranks, kinds=kinds)
         app = create_app(
             tickets=tickets,
+            commands=Commands(pool, none=no_commands, problem=command_problem, needs_consent=needs_consent),
             reader=reader,
             users=users,
             settings=settings or DeskSettings(version="test"),
@@ -92,9 +107,9 @@ async def sign_in(client, name, password=PASSWORD, target=None, **extra):
 
 
 async def add_records(
-    pool, terminal, count=120, *, end=None, step=30.0, lat=55.75, lon=37.62, layout=LAYOUT, extra=None
+    pool, terminal, count=120, *, end=None, step=30.0, lat=55.75, lon=37.62, layout=LAYOUT, extra=None, measures=None
 ):
-    """Plausible records of a drive that ends at `end`; returns their times."""
+    """Plausible records of a drive that ends at `end`; returns their times. `measures`: others, by record."""
     end = end or datetime.now(UTC)
     times = [end - timedelta(seconds=step * (count - 1 - i)) for i in range(count)]
     partitions = Partitions()
@@ -128,7 +143,9 @@ async def add_records(
                         1,
                         layout_id,
                         i,
-                        [
+                        measures[i]
+                        if measures is not None
+                        else [
                             round(13.8 + 0.4 * math.sin(i / 9), 2),
                             60.0 + 20 * (i % 3),
                             2400.0 - 3 * i,
@@ -206,6 +223,14 @@ def live_of(now):
                 verdicts={"silence": "fail", "firmware": "good"},
                 reasons={"silence": "silent for 9 min, limit 5 min"},
                 records=4711,
+                outlook={
+                    "expected_next": now - timedelta(minutes=8),
+                    "overdue": True,
+                    "overdue_s": 480.0,
+                    "ticket_at": now - timedelta(minutes=4),
+                    "regime": "moving",
+                    "rhythm": {"moving": Rhythm(60.0, 1800.0, 812)},
+                },
             )
         }
         return {identity: known[identity] for identity in identities if identity in known}

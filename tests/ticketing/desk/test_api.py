@@ -91,11 +91,12 @@ def test_answers_are_as_described(postgres_dsn):
         spec = answer.json()
         assert spec["openapi"].startswith("3.1")
         schemas = spec["components"]["schemas"]
-        real = {"number": numbers["new"], "terminal": "352093081429150"}
+        real = {"number": numbers["new"], "terminal": "352093081429150", "id": 1}
+        frame = (await client.get("/api/quarantine")).json()["items"][0]["id"]
         query = {"terminal": "352093081429150", "measure": "power.external", "q": "Truck"}
         for path, operations in spec["paths"].items():
             for method, operation in operations.items():
-                url = path.format(**real)
+                url = path.format(**(real if "quarantine" not in path else {"number": frame}))
                 asked = {
                     p["name"]: query[p["name"]]
                     for p in operation["parameters"]
@@ -103,12 +104,16 @@ def test_answers_are_as_described(postgres_dsn):
                 }
                 if "search" in path:
                     asked = {"q": "Truck"}
+                if path.endswith("/bytes"):
+                    asked = {"bytes": "000f"}
                 if path.endswith(("consent", "close")):
                     url = url.replace(numbers["new"], numbers["recovered"])
-                body = {"json": {"text": "words"}} if method == "post" else {}
+                said = {"text": "words"} | ({"cause": "normal"} if path.endswith("close") else {})
+                body = {"json": said} if method == "post" else {}
                 answer = await client.request(method, url, params=asked, **body)
-                assert answer.status_code == 200, (url, answer.text)
-                schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+                good = "201" if "201" in operation["responses"] else "200"
+                assert answer.status_code == int(good), (url, answer.text)
+                schema = operation["responses"][good]["content"]["application/json"]["schema"]
                 assert conforms(answer.json(), schema, schemas) is None
                 if schema["$ref"].endswith("Page"):
                     assert set(answer.json()) == {"items", "total", "next"}
@@ -125,7 +130,7 @@ def test_the_contracts_keys(postgres_dsn):
         numbers = await small_fleet(desk.pool, now)
         listed = (await client.get("/api/tickets")).json()
         assert listed["total"] == 3
-        summary = ["number", "kind", "state", "title", "zone", "priority", "terminal", "opened_at", "due_at"]
+        summary = ["number", "kind", "state", "title", "zone", "priority", "terminal", "opened_at", "due_at", "verdict"]
         assert list(listed["items"][0]) == summary
         ticket = (await client.get(f"/api/tickets/{numbers['recovered']}")).json()
         assert list(ticket) == [*summary, "evidence", "journal", "clocks"]
@@ -139,6 +144,9 @@ def test_the_contracts_keys(postgres_dsn):
             ({"terminal": "352093081429150", "kind": "firmware"}, set()),
             ({"state": "deferred"}, set()),
             ({"search": "Truck 12"}, set(numbers.values())),
+            ({"verdict": "running"}, set(numbers.values())),
+            ({"verdict": "running", "kind": "firmware"}, {numbers["firmware"]}),
+            ({"verdict": "breached"}, set()),
         ):
             found = (await client.get("/api/tickets", params=query)).json()
             assert {item["number"] for item in found["items"]} == expected, query
@@ -152,8 +160,17 @@ def test_the_contracts_keys(postgres_dsn):
             "connected": True,
             "verdicts": {"silence": "fail", "firmware": "good"},
             "records": 4711,
+            "overdue": True,
+            "overdue_s": 480.0,
+            "regime": "moving",
+            "rhythm": {"moving": {"interval_s": 60.0, "quantile_s": 1800.0, "gaps": 812}},
         }
         assert expected.items() <= terminal.items()
+        assert INSTANT.fullmatch(terminal["expected_next"])
+        assert INSTANT.fullmatch(terminal["ticket_at"])
+        other = (await client.get("/api/terminals/77001")).json()
+        unknown = {"expected_next": None, "overdue": False, "overdue_s": None, "ticket_at": None, "regime": None}
+        assert unknown.items() <= other.items()
         assert INSTANT.fullmatch(terminal["last_seen"])
         assert terminal["last_record"]["measures"]["ignition"] == 1
         (quarantined,) = (await client.get("/api/quarantine?terminal=352093081429150")).json()["items"]
@@ -247,6 +264,34 @@ def test_wrong_parameters_are_refused(postgres_dsn, path):
             allowed = {400, 200} if "terminals" in path and query.startswith("cursor=") else {400}
             assert answer.status_code in allowed, (query, answer.text)
             assert set(answer.json()) in ({"error"}, {"items", "total", "next"})
+
+    run(postgres_dsn, work)
+
+
+def test_fuel_events_of_a_sick_and_a_well_sensor(postgres_dsn):
+    async def work(desk, client):
+        terminal = await add_terminal(desk.pool, "wl/fuel", protocol="omnicomm")
+        nan = float("nan")
+        tank = [3000.0] * 15 + [2000.0] * 25  # a drain, five minutes between records
+        sick = [(1500.0, nan)] * 15 + [(nan, 3.0)] * 5 + [(900.0, nan)] * 20
+        measures = [[one, *other] for one, other in zip(tank, sick, strict=True)]
+        layout = ("fuel.level.1", "fuel.level.2", "fuel.status.2")
+        times = await add_records(desk.pool, terminal, 40, step=300, layout=layout, measures=measures)
+        told = (await client.get("/api/terminals/wl%2Ffuel/fuel-events")).json()
+        first, second = told["items"]
+        assert (first["sensor"], first["kind"], first["from"], first["to"]) == (1, "drain", 0.7326, 0.4884)
+        assert abs(datetime.fromisoformat(first["at"]) - times[14]) < timedelta(seconds=1)
+        assert (second["sensor"], second["kind"], second["unit"]) == (2, "sensor", "share")
+        assert "5 errors beside it" in second["reason"]
+        assert told["truncated"] is False
+        whole = {"from": times[0].isoformat(), "to": (times[0] + timedelta(minutes=30)).isoformat()}
+        assert (await client.get("/api/terminals/wl%2Ffuel/fuel-events", params=whole)).json()["items"] == []
+        for wrong in ("from=yesterday", "from=2025-01-01T00:00:00Z&to=2026-01-01T00:00:00Z"):
+            assert (await client.get(f"/api/terminals/wl%2Ffuel/fuel-events?{wrong}")).status_code == 400
+        assert (await client.get("/api/terminals/none/fuel-events")).status_code == 404
+        page = (await client.get("/terminals/wl%2Ffuel")).text
+        assert "drain" in page
+        assert "73.3 → 48.8 %" in page
 
     run(postgres_dsn, work)
 

@@ -1,12 +1,16 @@
 """Signing in: forms' tokens, cookies, throttling, sessions that end, and where a login leads."""
 
 import asyncio
+import html
+import re
 from datetime import timedelta
+from urllib.parse import urljoin
 
 import pytest
 
 from tests.ticketing.desk.parts import PASSWORD, hidden, sign_in, site, small_fleet
 from ticketing.desk.access import safe_next
+from ticketing.desk.kept import ENTRIES, LIFETIME, Kept, Told
 from ticketing.desk.settings import DeskSettings
 from ticketing.desk.throttle import LIMITS, MAX_KEYS, Throttle
 from ticketing.passwords import BusyError, Passwords
@@ -169,21 +173,74 @@ def test_the_owner_is_not_locked_out_for_long():
     assert throttle.begin("admin", "the owner's") == 0
 
 
-@pytest.mark.parametrize("after", [timedelta(hours=9), timedelta(days=8)])
-def test_sessions_end(postgres_dsn, after):
+def test_a_session_that_nobody_uses_ends(postgres_dsn):
     async def work(desk):
         start = desk.users._now()
         user, token = await desk.users.sign_in("admin", PASSWORD, "192.0.2.1")
+        desk.users._now = lambda: start + timedelta(hours=7, minutes=59)
+        assert await desk.users.by_session(token) == user  # and from here it counts anew
+        desk.users._now = lambda: start + timedelta(hours=15, minutes=58)
         assert await desk.users.by_session(token) == user
-        step = timedelta(hours=7)
-        if after > timedelta(days=7):  # used all the time, and still not for ever
-            at = start
-            while at + step < start + timedelta(days=7):
-                at += step
-                desk.users._now = lambda at=at: at
-                assert await desk.users.by_session(token) == user
-        desk.users._now = lambda: start + after
+        desk.users._now = lambda: start + timedelta(hours=23, minutes=59)
         assert await desk.users.by_session(token) is None
+
+    run(postgres_dsn, work)
+
+
+def test_a_session_that_is_always_used_ends_after_seven_days(postgres_dsn):
+    async def work(desk):
+        start = desk.users._now()
+        user, token = await desk.users.sign_in("admin", PASSWORD, "192.0.2.1")
+        end = start + timedelta(days=7)
+        uses = [start + timedelta(hours=7 * n) for n in range(1, 24)] + [end - timedelta(seconds=1)]
+        for at in uses:
+            desk.users._now = lambda at=at: at
+            assert await desk.users.by_session(token) == user
+            assert [account.sessions for account in await desk.users.accounts()] == [1]
+        desk.users._now = lambda: end + timedelta(seconds=1)  # two seconds after it was last used
+        assert await desk.users.by_session(token) is None
+        assert [account.sessions for account in await desk.users.accounts()] == [0]
+
+    run(postgres_dsn, work)
+
+
+def test_the_browser_forgets_the_cookie_with_the_session(postgres_dsn):
+    async def work(desk):
+        async with desk.stranger() as client:
+            answer = await sign_in(client, "admin")
+            (cookie,) = [c for c in answer.headers.get_list("set-cookie") if c.startswith("dozor_session=")]
+            assert f"max-age={7 * 86400}" in cookie.lower()
+
+    run(postgres_dsn, work)
+
+
+def test_a_session_that_was_there_before_the_login_is_never_the_one_after_it(postgres_dsn):
+    """Somebody else may have put the cookie there: made up, or a session of their own."""
+
+    async def work(desk):
+        _, theirs = await desk.users.sign_in("engineer", PASSWORD, "192.0.2.1")
+        for planted in ("made-up", theirs):
+            async with desk.stranger() as client:
+                client.cookies.set("dozor_session", planted, domain="desk.test", path="/")
+                answer = await sign_in(client, "admin")
+                (cookie,) = [c for c in answer.headers.get_list("set-cookie") if c.startswith("dozor_session=")]
+                token = cookie.partition("=")[2].partition(";")[0]
+                assert token != planted
+                assert (await desk.users.by_session(token)).name == "admin"
+                assert await desk.users.by_session(planted) is None
+                login = [c for c in answer.headers.get_list("set-cookie") if c.startswith("dozor_login=")]
+                assert "max-age=0" in login[0].lower()  # a form's secret serves one login
+
+    run(postgres_dsn, work, roles=("admin", "engineer"))
+
+
+def test_a_signed_out_session_is_gone_for_good(postgres_dsn):
+    async def work(desk):
+        async with desk.signed_in("admin") as browser:
+            token = browser.cookies["dozor_session"]
+            own = hidden((await browser.get("/tickets")).text)
+            assert (await browser.post("/logout", data=own)).status_code == 303
+            assert await desk.users.by_session(token) is None
 
     run(postgres_dsn, work)
 
@@ -216,7 +273,23 @@ def test_too_many_logins_at_once_are_refused():
     [
         "https://evil.test/",
         "//evil.test/",
+        "///evil.test/",
+        "////evil.test",
+        "///",
+        " //evil.test",
+        "//evil.test\\@desk.test",
+        "//desk.test:80@evil.test/",
         "/\\evil.test/",
+        "/\\/evil.test/",
+        "\\/evil.test",
+        "/\u200b/evil.test",
+        "/\x00/evil.test",
+        "https:evil.test",
+        "https:/evil.test",
+        "https:///evil.test",
+        "HTTPS://evil.test",
+        "data:text/html,x",
+        "%2f%2fevil.test",
         "\\\\evil.test",
         "/\t/evil.test",
         "javascript:alert(1)",
@@ -231,8 +304,17 @@ def test_too_many_logins_at_once_are_refused():
         "/%0d%0a" + "\r\n",
     ],
 )
-def test_a_login_never_leads_elsewhere(postgres_dsn, target):
+def test_a_login_never_leads_elsewhere(target):
     assert safe_next(target) == "/tickets"
+
+
+@pytest.mark.parametrize(
+    "target", ["/%2f/evil.test", "/%2Fevil.test", "/%5cevil.test", "/a//evil.test", "/?next=//evil.test"]
+)
+def test_what_is_a_path_to_the_browser_stays_one(target):
+    """Nothing of it is decoded on the way: it names a page of ours, if one that does not exist."""
+    assert safe_next(target) == target
+    assert urljoin("http://desk.test/login", target).startswith("http://desk.test/")
 
 
 def test_a_login_leads_to_what_was_asked(postgres_dsn):
@@ -243,7 +325,104 @@ def test_a_login_leads_to_what_was_asked(postgres_dsn):
             fields = hidden(page.text.replace("&amp;", "&")) | {"username": "admin", "password": PASSWORD}
             answer = await client.post("/login", data=fields)
             assert answer.headers["location"] == "/tickets?state=new&kind=silence"
-            evil = await sign_in(client, "admin", next="https://evil.test/")
-            assert evil.headers["location"] == "/tickets"
+            for elsewhere in ("https://evil.test/", "//evil.test", "///evil.test", "/\\evil.test"):
+                page = await client.get("/login", params={"next": elsewhere})
+                assert "evil" not in page.text
+                evil = await sign_in(client, "admin", next=elsewhere)
+                assert evil.headers["location"] == "/tickets"
+            asked = await client.get("//evil.test/x")  # a path that looks like a host
+            assert "evil" not in asked.headers.get("location", "")
+        async with desk.stranger() as client:
+            asked = await client.get("//evil.test/x")
+            page = await client.get(asked.headers["location"])
+            assert "evil" not in page.text
 
     run(postgres_dsn, work)
+
+
+HERE = {"Origin": "http://desk.test"}
+TYPED = "\nДве строки\r\n</textarea><script>alert(1)</script> & "
+
+
+def test_a_session_that_ended_costs_no_text(postgres_dsn):
+    """The form meets the login page, and after it the ticket with what was typed; nothing is done by itself."""
+
+    async def work(desk):
+        numbers = await small_fleet(desk.pool)
+        path = f"/tickets/{numbers['new']}"
+        async with desk.signed_in("admin") as browser:
+            own = hidden((await browser.get(path)).text)
+            del browser.cookies["dozor_session"]
+            ended = await browser.post(f"{path}/note", data=own | {"text": TYPED}, headers=HERE)
+            assert ended.status_code == 401
+            assert "<script>alert" not in ended.text
+            assert ended.headers["cache-control"] == "no-store"
+            fields = hidden(ended.text) | {"username": "admin", "kept": kept(ended.text)}
+            assert fields["next"] == path
+            wrong = await browser.post("/login", data=fields | {"password": "wrong"})
+            assert kept(wrong.text) == kept(ended.text)
+            answer = await browser.post("/login", data=fields | {"password": PASSWORD})
+            assert answer.status_code == 303
+            assert answer.headers["location"].startswith(path + "?told=")
+            page = (await browser.get(answer.headers["location"])).text
+            assert kept(page, "text") == TYPED.replace("\r\n", "\n")
+            assert "Nothing was done yet" in page
+            assert len((await desk.tickets.get(numbers["new"])).journal) == 1
+            again = await browser.post(f"{path}/note", data=hidden(page) | {"text": kept(page, "text")}, headers=HERE)
+            assert again.headers["location"] == path
+            assert len((await desk.tickets.get(numbers["new"])).journal) == 2
+
+    run(postgres_dsn, work)
+
+
+def test_a_form_of_an_earlier_session_keeps_its_text(postgres_dsn):
+    async def work(desk):
+        numbers = await small_fleet(desk.pool)
+        path = f"/tickets/{numbers['new']}"
+        async with desk.signed_in("admin") as browser:
+            earlier = hidden((await browser.get(path)).text)
+            await sign_in(browser, "admin")  # in another tab
+            answer = await browser.post(f"{path}/note", data=earlier | {"text": TYPED}, headers=HERE)
+            assert answer.status_code == 303
+            assert "Nothing was done yet" in (await browser.get(answer.headers["location"])).text
+            for elsewhere in ({"Origin": "http://evil.test"}, {"Origin": "null"}, {}):
+                refused = await browser.post(f"{path}/note", data=earlier | {"text": TYPED}, headers=elsewhere)
+                assert refused.status_code == 403
+            assert len((await desk.tickets.get(numbers["new"])).journal) == 1
+
+    run(postgres_dsn, work)
+
+
+def test_no_other_site_puts_text_into_the_login_page(postgres_dsn):
+    async def work(desk):
+        async with desk.stranger() as stranger:
+            for headers in ({"Origin": "http://evil.test"}, {"Origin": "null"}, {}):
+                answer = await stranger.post("/tickets/DZ-1/note", data={"text": "pay here"}, headers=headers)
+                assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+            file = await stranger.post("/tickets/DZ-1/note", files={"text": ("x", b"x")}, headers=HERE)
+            assert (file.status_code, file.headers["location"]) == (303, "/login?next=%2Ftickets%2FDZ-1")
+            long = await stranger.post("/tickets/DZ-1/note", data={"text": "x" * 70_000}, headers=HERE)
+            assert long.status_code == 413
+
+    run(postgres_dsn, work)
+
+
+def test_what_is_kept_is_bounded_and_ones_own():
+    now = [0.0]
+    store = Kept(lambda: now[0])
+    token = store.put("ann", Told("why", "text"))
+    assert store.get("ann", token) == Told("why", "text")
+    assert store.get("bob", token) is None
+    now[0] = LIFETIME
+    assert store.get("ann", token) is None
+    first = store.put("ann", Told("", ""))
+    for _ in range(ENTRIES):
+        store.put("ann", Told("", ""))
+    assert store.get("ann", first) is None
+    assert len(store._entries) == ENTRIES
+
+
+def kept(page, name="kept"):
+    """A textarea's value as a browser reads it: a line break at its beginning is dropped."""
+    text = re.search(rf'<textarea[^>]* name="{name}"[^>]*>(.*?)</textarea>', page, re.DOTALL)[1]
+    return html.unescape(text.replace("\r\n", "\n").removeprefix("\n"))

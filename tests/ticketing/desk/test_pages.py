@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
+from gateway.service.reader import Live
+from tests.protocols.teltonika_vectors import CODEC_8, CODEC_8E
 from tests.ticketing.desk.parts import (
     add_message,
     add_quarantine,
@@ -54,7 +56,8 @@ def test_hostile_texts_stay_texts(postgres_dsn):
             await sign_in(client, EVIL[:60], "pw")
             fields = hidden((await client.get(f"/tickets/{number}")).text)
             refused = await client.post(f"/tickets/{number}/consent", data=fields | {"text": EVIL})
-            assert refused.status_code == 409
+            assert refused.status_code == 303
+            refused = await client.get(refused.headers["location"])
             assert (await client.post(f"/tickets/{number}/note", data=fields | {"text": EVIL})).status_code == 303
             pages = [refused.text, (await sign_in(client, EVIL)).text]
             await sign_in(client, EVIL[:60], "pw")
@@ -67,6 +70,7 @@ def test_hostile_texts_stay_texts(postgres_dsn):
                 f"/tickets/{number}",
                 "/fleet",
                 "/quarantine",
+                "/quarantine/1",
                 f"/tickets?terminal={EVIL}&state={EVIL}&kind={EVIL}&search={EVIL}",
                 f"/terminals?search={EVIL}",
                 f"/quarantine?terminal={EVIL}",
@@ -94,6 +98,79 @@ def test_hostile_texts_stay_texts(postgres_dsn):
         # Nothing inline: the content security policy would stop it, and our own pages must not need it.
         assert not re.search(r"<script(?! src=\"/static/)|<style|\sstyle=|\son\w+=\"", page)
         assert not re.search(r"(src|href|action)=\"(https?:)?//", page)
+
+
+def test_a_quarantined_frame_has_its_decoded_view_beside_it(postgres_dsn):
+    frame = CODEC_8E.wire
+    rows = [
+        ("teltonika", 0, frame, ("record 2026-03-14T09:28:23.250Z", "ble.lls.level.1 = 2711", "tree")),
+        ("teltonika", 0, CODEC_8.wire[10:-5], ("codec: 8", "satellites: 11")),
+        ("wialon-ips", 1, b"210325;250000;NA;NA;NA;NA;0;0;0;0", ("error: time",)),
+        ("wialon-ips", 1, b"#SD#210325;081507;NA;NA;NA;NA;0;0;0;<b>", ("quarantined satellites",)),
+        ("omnicomm", 0, b"\x13\x08", ("bytes: 1308",)),
+        ("nonesuch", 0, b"\0", ("does not know the protocol",)),
+        ("teltonika", 0, bytes(200_000), ("65537 bytes: pages decode no more than 65536",)),
+    ]
+
+    async def work(desk):
+        for number, (protocol, variant, data, _) in enumerate(rows):
+            async with desk.pool.connection() as connection:
+                await connection.execute(
+                    """INSERT INTO quarantine (received, terminal, protocol, reason, variant, digest, data)
+                       VALUES (now(), %s, %s, 'unregistered', %s, %s, %s)""",
+                    (f"T{number}", protocol, variant, bytes([number]), data),
+                )
+        async with desk.signed_in("admin") as browser:
+            listed = (await browser.get("/quarantine")).text
+            found = []
+            for number, row in enumerate(rows, 1):
+                assert f'href="/quarantine/{number}"' in listed
+                page = (await browser.get(f"/quarantine/{number}")).text
+                told = (await browser.get(f"/api/quarantine/{number}")).json()
+                assert told["terminal"] == f"T{number - 1}"
+                assert told["hex"] == row[2].hex()[:512]
+                assert told["size"] == len(row[2])
+                found.append((page, told["decoded"]))
+            for wrong in ("0", "99", "x", "-1", "1" * 30):
+                assert (await browser.get(f"/quarantine/{wrong}")).status_code == 404
+                assert (await browser.get(f"/api/quarantine/{wrong}")).status_code == 404
+        return found
+
+    for (page, decoded), (*_, data, parts) in zip(run(postgres_dsn, work), rows, strict=True):
+        assert data.hex()[:64] in page
+        assert "<b>" not in page.replace("<b>admin", "")
+        for part in parts:
+            assert part in decoded
+            assert part in page
+
+
+def test_an_id_without_one_meaning_is_shown_as_its_model_means_it(postgres_dsn):
+    async def work(desk):
+        shown = {}
+        for name, model in (("A", "FMB920"), ("B", "FMC650"), ("C", None)):
+            terminal = await add_terminal(desk.pool, name, protocol="teltonika", model=model)
+            await add_records(desk.pool, terminal, 1, layout=("io.25", "io.6", "io.999", "io.25.2"))
+            async with desk.pool.connection() as connection:
+                await connection.execute("UPDATE record SET measures = '{64536,12345,7,100}'")
+            async with desk.signed_in("admin") as browser:
+                page = (await browser.get(f"/terminals/{name}")).text
+                record = (await browser.get(f"/api/terminals/{name}")).json()["last_record"]
+            assert record["measures"] == {"io.25": 64536, "io.6": 12345, "io.999": 7, "io.25.2": 100}
+            shown[name] = (record["named"], page)
+        return shown
+
+    shown = run(postgres_dsn, work)
+    assert shown["A"][0] == {
+        "io.25": {"name": "ble.temperature.1", "value": -10.0, "unit": "°C"},
+        "io.25.2": {"name": "ble.temperature.1.2", "value": 1.0, "unit": "°C"},
+        "io.6": {"name": "adc.2", "value": 12.345, "unit": "V"},
+    }
+    assert shown["B"][0]["io.25"] == {"name": "can.engine.temperature", "value": -100.0, "unit": "°C"}
+    assert shown["B"][0]["io.6"] == {"name": "temperature.5", "value": 1234.5, "unit": "°C"}
+    assert shown["C"][0] == {}
+    assert "<code>io.25</code> ble.temperature.1</dt><dd>-10 °C</dd>" in shown["A"][1]
+    assert "<code>io.999</code></dt><dd>7 </dd>" in shown["A"][1]
+    assert "<code>io.25</code></dt><dd>64 536 </dd>" in shown["C"][1]
 
 
 def test_headers_on_every_answer(postgres_dsn):
@@ -178,13 +255,30 @@ def test_the_terminal_page_shows_all_there_is(postgres_dsn):
     assert "No record stored yet." in bare
 
 
+def test_of_many_detectors_what_is_well_is_told_on_the_terminals_page_alone(postgres_dsn):
+    verdicts = {"silence": "good", "firmware": "unknown", "power": "good", "gnss": "fail", "clock": "suspect"}
+
+    async def live(identities):
+        return {i: Live(True, None, None, verdicts, dict.fromkeys(verdicts, "so it is"), 1) for i in identities}
+
+    async def work(desk):
+        await small_fleet(desk.pool)
+        async with desk.signed_in("admin") as browser:
+            return (await browser.get("/terminals?search=Truck")).text, (await browser.get("/terminals/77001")).text
+
+    many, one = run(postgres_dsn, work, live=live)
+    for page in (many, one):
+        assert [w for w in verdicts if f'">{w}: ' in page] == ["silence", "firmware", "gnss", "clock"]
+    assert "good: so it is" in one  # each with its reason, also power
+
+
 def test_the_queue_runs_its_clocks_and_pages(postgres_dsn):
     async def work(desk):
         numbers = await small_fleet(desk.pool)
         async with desk.signed_in("admin") as browser:
             await desk.tickets.act(Action.TAKE, numbers["firmware"], "admin")
             page = (await browser.get("/tickets")).text
-            assert page.count("data-due=") == 1  # the new one's; the others were answered
+            assert page.count("data-due=") == 2  # the third was answered: nobody has the others
             first = await browser.get("/tickets?limit=2")
             following = re.search(r'rel="next" href="([^"]+)"', first.text)[1].replace("&amp;", "&")
             second = await browser.get("/tickets" + following)
@@ -254,17 +348,26 @@ def test_the_ticket_page_offers_what_is_possible(postgres_dsn):
 
         async with desk.signed_in("engineer") as engineer, desk.signed_in("auditor") as auditor:
             assert await offered(engineer, numbers["new"]) == ["take", "note", "ask"]
-            assert await offered(engineer, numbers["recovered"]) == ["note", "consent"]
+            assert await offered(engineer, numbers["recovered"]) == ["take", "note", "consent"]
             assert await offered(auditor, numbers["new"]) == []
             path = f"/tickets/{numbers['recovered']}"
             fields = hidden((await engineer.get(path)).text)
             wrong = await engineer.post(f"{path}/close", data=fields | {"text": "typed already"})
-            assert wrong.status_code == 409
-            assert "typed already" in wrong.text
-            assert "consent on record" in wrong.text
-            assert (await engineer.post(f"{path}/consent", data=fields | {"text": " "})).status_code == 400
+            assert wrong.status_code == 303
+            for _reload in range(2):
+                told = await engineer.get(wrong.headers["location"])
+                assert told.status_code == 200
+                assert "typed already" in told.text
+                assert "consent on record" in told.text
+            assert "typed already" not in (await auditor.get(wrong.headers["location"])).text
+            assert "typed already" not in (await engineer.get(path)).text
+            gone = await engineer.get(f"{path}/close")  # the address of an action is no page
+            assert (gone.status_code, gone.headers["location"]) == (303, path)
+            blank = await engineer.post(f"{path}/consent", data=fields | {"text": " "})
+            assert 'role="alert"' in (await engineer.get(blank.headers["location"])).text
+            assert await offered(engineer, numbers["recovered"]) == ["take", "note", "consent"]
             assert (await engineer.post(f"{path}/consent", data=fields | {"text": "by phone"})).status_code == 303
-            assert await offered(engineer, numbers["recovered"]) == ["note", "consent", "close"]
+            assert await offered(engineer, numbers["recovered"]) == ["take", "note", "consent", "close"]
             assert (await engineer.post(f"{path}/close", data=fields)).status_code == 303
             closed = (await engineer.get(path)).text
             assert "Closed" in closed
@@ -353,3 +456,33 @@ def test_times_are_said_in_the_desks_zone(postgres_dsn):
 
     page = run(postgres_dsn, work, settings=DeskSettings(zone=ZoneInfo("Europe/Moscow")))
     assert "2026-11-16 14:00:00 MSK" in page  # 10:00 and four working hours
+
+
+def test_every_time_of_a_page_is_in_one_zone_and_deadlines_in_the_policys_too(postgres_dsn):
+    moscow, almaty = ZoneInfo("Europe/Moscow"), ZoneInfo("Asia/Almaty")
+
+    async def work(desk):
+        numbers = await small_fleet(desk.pool)
+        late = await raise_one(desk.pool, await add_terminal(desk.pool, "L"), 1_790_000_000.0)  # breached long ago
+        async with desk.signed_in("admin") as browser:
+            paths = ["/tickets", "/terminals", "/terminals/352093081429150", "/fleet", "/quarantine", "/quarantine/1"]
+            pages = {path: (await browser.get(path)).text for path in paths}
+            for number in (*numbers.values(), late.number):
+                pages[number] = (await browser.get(f"/tickets/{number}")).text
+        return late.number, pages
+
+    late, pages = run(postgres_dsn, work, settings=DeskSettings(zone=almaty, policy_zone=moscow))
+    deadline = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d UTC\+05 \(((\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d) MSK\)")
+    for path, page in pages.items():
+        assert "times of Asia/Almaty" in page
+        told = re.sub(r'(datetime|data-due|value|href)="[^"]*"|<pre>.*?</pre>', "", page, flags=re.DOTALL)
+        zones = re.findall(r"\d\d:\d\d:\d\d (\w+(?:\+\d+)?)", deadline.sub("", told))
+        assert set(zones) == {"UTC+05"}, (path, set(zones))
+        assert not re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d", told.replace("&#34;", "")), path
+        assert "+00:00" not in told, path
+    dots = re.findall(r'<circle class="dot"[^>]*><title>(.*?)</title>', pages["/terminals/352093081429150"])
+    assert dots
+    assert [dot for dot in dots if not re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\+05", dot)] == []
+    assert deadline.search(pages["/tickets"])
+    assert "2026-09-22 14:13:20 UTC+05 (12:13:20 MSK)" in pages[late], deadline.findall(pages[late])
+    assert "Counted, and told here, in the time of Europe/Moscow." in pages[late]

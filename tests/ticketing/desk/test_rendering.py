@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ticketing.desk.rendering import Rendering, clock, duration, label, number, ordered, told, unit, when
@@ -24,6 +24,9 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
         (7260, "2 h 1 min"),
         (86400, "1 d"),
         (97200, "1 d 3 h"),
+        (29 * 86400 + 3600, "29 d 1 h"),
+        (30 * 86400 + 3600, "30 d"),
+        (754, "12 min"),
     ],
 )
 def test_durations(seconds, words):
@@ -69,6 +72,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_evidence_of_any_shape_is_shown(evidence):
     rendering = Rendering(DeskSettings(), lambda: NOW)

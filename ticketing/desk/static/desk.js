@@ -49,7 +49,7 @@ async function refresh() {
   } catch {
     return; // the next turn tries again
   }
-  if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
+  if (answer.redirected && new URL(answer.url).pathname === "/login") { ended(); return; }
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of parts) {
@@ -57,6 +57,13 @@ async function refresh() {
     if (other && part.isConnected && !part.querySelector("details[open]") && !selecting(part)) merge(part, other);
   }
   tick();
+}
+
+// A page that nobody writes on goes to the login; typed text stays, and its form leads through the login and back.
+function ended() {
+  const typed = [...document.querySelectorAll("main textarea, main input:not([type=hidden])")].some((field) => field.value !== field.defaultValue);
+  if (!typed) { location.reload(); return; }
+  document.getElementById("ended").hidden = false;
 }
 
 function selecting(part) {
@@ -85,6 +92,9 @@ function keys(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
   if (event.key === "/" && !typing) { event.preventDefault(); document.getElementById("q")?.focus(); }
+  if (event.key === "?" && !typing) document.getElementById("keys")?.showModal();
+  if (document.getElementById("keys")?.open) return;
+  if (event.key === "Enter" && event.target.matches?.("select[data-submit]")) { event.preventDefault(); event.target.form.requestSubmit(); }
   if (event.key === "Escape" && typing) document.activeElement.blur();
   if ((event.key === "j" || event.key === "k") && !typing) {
     const links = [...document.querySelectorAll("tbody th a")];
@@ -94,7 +104,15 @@ function keys(event) {
 }
 
 document.addEventListener("keydown", keys);
-document.addEventListener("change", (event) => { if (event.target.matches("[data-submit]")) event.target.form.requestSubmit(); });
+// A filter chosen with the pointer counts at once; with the keys only on Enter or by the button, for each arrow is a change.
+let keyed = false;
+document.addEventListener("keydown", () => { keyed = true; }, true);
+document.addEventListener("pointerdown", () => { keyed = false; }, true);
+document.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-submit]")) return;
+  if (keyed && event.target === document.activeElement) event.target.form.classList.add("keyed");
+  else event.target.form.requestSubmit();
+});
 setInterval(tick, 1000);
 tick();
 const every = Math.min(...[...document.querySelectorAll("[data-refresh]")].map((part) => Number(part.dataset.refresh) || 60));

@@ -1,0 +1,1 @@
+"""What users set: read once from file, environment and defaults into typed settings."""

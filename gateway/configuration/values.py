@@ -1,0 +1,494 @@
+"""Configuration values: what a key's raw TOML value or environment text means, and what is wrong with it.
+
+A reader is called as ``reader(raw, origin)`` and returns the typed value or raises `WrongValueError`,
+which never repeats a value that may hold a secret (a DSN, an address with a password or a token in it).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.mqtt import Broker, ClientTls, parse_url
+from protocols import modbus_fuel
+from protocols.modbus_fuel.profile import Profile, ProfileError
+from protocols.records import identity_of
+from protocols.registry import LINES, PROTOCOLS
+from ticketing import policies
+from ticketing.clock_errors import ClockInputError, PolicyError
+from ticketing.zones import zone
+
+Network = IPv4Network | IPv6Network
+Reader = Callable[[object, "Origin"], Any]
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where to listen: host (name or address, without brackets) and port; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """Where a listener's certificate and its key are."""
+
+    cert: Path
+    key: Path
+
+
+class Registers(msgspec.Struct, frozen=True):
+    """A register profile by its name or path, and what it says; None: none."""
+
+    profile: str
+    registers: Profile | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was read: relative paths start at `base`; `text` is true where everything is text (environment)."""
+
+    base: Path
+    text: bool = False
+
+
+class WrongValueError(ValueError):
+    """What is wrong with a value, and the remedy."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}: {remedy}")
+        self.what = what
+        self.remedy = remedy
+
+
+_RELAYS = ("wialon-retranslator", "egts", "wialon-ips")  # announced; each comes with its protocol
+# one component of a duration in seconds
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw])\s*)+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+_SIZES = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+_SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+
+
+def _show(raw: object) -> str:
+    shown = f'"{raw}"' if isinstance(raw, str) else str(raw).lower() if isinstance(raw, bool) else repr(raw)
+    return shown if len(shown) <= 60 else shown[:57] + "…"
+
+
+def _number(raw: object) -> float | None:
+    """A finite number, or None; text is read as a number too (the environment has nothing else)."""
+    if isinstance(raw, str) and _NUMBER.fullmatch(raw.strip()):
+        raw = float(raw)
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+        return None
+    return float(raw)
+
+
+def text(raw: object, _: Origin) -> str:
+    if not isinstance(raw, str):
+        raise WrongValueError("is not text", "put it in quotes")
+    if "\x00" in raw or "\n" in raw:
+        raise WrongValueError("has a line break or NUL in it", "write it in one line")
+    return raw
+
+
+def boolean(raw: object, origin: Origin) -> bool:
+    if origin.text and isinstance(raw, str) and raw.lower() in ("true", "false"):
+        return raw.lower() == "true"
+    if not isinstance(raw, bool):
+        raise WrongValueError(f"{_show(raw)} is not true or false", "write true or false, without quotes")
+    return raw
+
+
+def integer(least: int, most: int = 2**31 - 1) -> Reader:
+    def read(raw: object, origin: Origin) -> int:
+        number = raw
+        if origin.text and isinstance(raw, str) and re.fullmatch(r"[+-]?\d{1,18}", raw.strip()):
+            number = int(raw)
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise WrongValueError(
+                f"{_show(raw)} is not a whole number", f"write a number from {least} to {most}, without quotes"
+            )
+        if not least <= number <= most:
+            raise WrongValueError(f"{number} is out of range", f"take a number from {least} to {most}")
+        return number
+
+    return read
+
+
+def factor(raw: object, origin: Origin) -> float:
+    """A number above zero."""
+    number = _number(raw) if origin.text or not isinstance(raw, str) else None
+    if number is None:
+        raise WrongValueError(f"{_show(raw)} is not a number", "write a number such as 3.0, without quotes")
+    if number <= 0:
+        raise WrongValueError(f"{_show(raw)} is not above zero", "take a number above 0")
+    return number
+
+
+def share(raw: object, origin: Origin) -> float:
+    """A part of a whole: above 0, at most 1."""
+    part = factor(raw, origin)
+    if part > 1:
+        raise WrongValueError(f"{_show(raw)} is above one", "take a part of 1, such as 0.2")
+    return part
+
+
+def seconds_of(raw: object) -> float | None:
+    """Seconds of a number or of a text such as "90s" or "1h30m"; None: neither."""
+    if isinstance(raw, str) and _DURATION.fullmatch(raw.strip()):
+        return sum(float(count) * _SECONDS[unit] for count, unit in _DURATION_PART.findall(raw))
+    return _number(raw)
+
+
+def duration(*, optional: bool = False, zero: bool = False) -> Reader:
+    """Seconds as float; `optional`: empty text is None; `zero`: nothing at all is a duration too."""
+
+    def read(raw: object, _: Origin) -> float | None:
+        if optional and raw == "":
+            return None
+        seconds = seconds_of(raw)
+        if seconds is None:
+            raise WrongValueError(
+                f"{_show(raw)} is no duration", 'write seconds as a number, or text such as "90s", "15m", "24h"'
+            )
+        if seconds < 0 or (seconds == 0 and not zero):
+            raise WrongValueError(f"{_show(raw)} is not above zero", "take a longer duration")
+        if seconds > 100 * 365 * 86400:  # a century: beyond it a date computed from it no longer fits
+            raise WrongValueError(f"{_show(raw)} is longer than a century", "take a shorter duration")
+        return seconds
+
+    return read
+
+
+def size(raw: object, _: Origin) -> int | None:
+    """Bytes, at least 1; empty text is None."""
+    if raw == "":
+        return None
+    found = _SIZE.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if found and found[2].lower() in _SIZES:
+        raw = int(found[1]) * _SIZES[found[2].lower()]
+    if isinstance(raw, bool) or not isinstance(raw, int):
+        raise WrongValueError(f"{_show(raw)} is no size", 'write bytes as a number, or text such as "64KiB", "64MiB"')
+    if not 1 <= raw < 2**63:
+        raise WrongValueError(f"{raw} is out of range", "take at least 1 byte")
+    return raw
+
+
+def bound(raw: object, origin: Origin) -> int:
+    """Bytes, at least 1, and never left empty."""
+    found = size(raw, origin)
+    if found is None:
+        raise WrongValueError("is empty", 'write bytes as a number, or text such as "4GiB"')
+    return found
+
+
+def choice(*allowed: str) -> Reader:
+    def read(raw: object, _: Origin) -> str:
+        if raw not in allowed:
+            raise WrongValueError(f"{_show(raw)} is not known", "take one of " + ", ".join(f'"{a}"' for a in allowed))
+        return str(raw)
+
+    return read
+
+
+def address(raw: object, _: Origin) -> Address:
+    found = _ADDRESS.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if found is None:
+        raise WrongValueError(f"{_show(raw)} is no address", 'write HOST:PORT, such as "127.0.0.1:8080" or "[::]:5027"')
+    port = int(found[3])
+    if port > 65535:
+        raise WrongValueError(f"port {port} does not exist", "take a port from 1 to 65535")
+    return Address(found[1] or found[2], port)
+
+
+def path(raw: object, origin: Origin) -> Path:
+    """An absolute path; a relative one starts at the folder of the configuration file."""
+    if not isinstance(raw, str) or not raw or "\x00" in raw:
+        raise WrongValueError(f"{_show(raw)} is no path", "write a path in quotes")
+    return Path(os.path.normpath(origin.base / Path(raw).expanduser()))
+
+
+def file(raw: object, origin: Origin) -> Path | None:
+    """An existing file, or None for empty text."""
+    if raw == "":
+        return None
+    found = path(raw, origin)
+    if not os.path.isfile(found):
+        raise WrongValueError(f"{found} is no file, or cannot be reached", "create it, or correct the path")
+    return found
+
+
+def tls(raw: object, origin: Origin) -> Tls:
+    """Certificate and key, tried together."""
+    from gateway.tls import CertificateError, server_context
+
+    if not isinstance(raw, dict) or set(raw) != {"cert", "key"}:
+        raise WrongValueError("is not a certificate with its key", 'write {cert = "cert.pem", key = "key.pem"}')
+    found = Tls(path(raw["cert"], origin), path(raw["key"], origin))
+    try:
+        server_context(found.cert, found.key)
+    except CertificateError as error:
+        raise WrongValueError(error.what, error.remedy) from None
+    return found
+
+
+def client_tls(raw: object, origin: Origin) -> ClientTls | None:
+    """Authority, certificate and key of a client, tried together; an empty table is None."""
+    from gateway.tls import CertificateError, client_context
+
+    if raw == {}:
+        return None
+    names = ("ca", "cert", "key")
+    if not isinstance(raw, dict) or not set(raw) <= set(names) or ("cert" in raw) != ("key" in raw):
+        raise WrongValueError(
+            "is no table of a client's certificates", 'write {ca = "ca.pem", cert = "cert.pem", key = "key.pem"}'
+        )
+    found = ClientTls(*(path(raw[name], origin) if name in raw else None for name in names))
+    try:
+        client_context(found.ca, found.cert, found.key)
+    except CertificateError as error:
+        raise WrongValueError(error.what, error.remedy) from None
+    return found
+
+
+def mqtt_url(raw: object, _: Origin) -> Broker:
+    """A broker. The value is never repeated: it may hold a password."""
+    found = parse_url(raw) if isinstance(raw, str) else None
+    if found is None:
+        raise WrongValueError(
+            "is no mqtt or mqtts URL", 'write it whole, such as "mqtts://user@broker.example.org:8883"'
+        )
+    return found
+
+
+def client_id(raw: object, origin: Origin) -> str:
+    """A name at the broker, which stands in topics too: 1 to 64 characters."""
+    if not isinstance(raw, str) or not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", raw):
+        raise WrongValueError(f"{_show(raw)} is no name", "take 1 to 64 letters, digits, dots, hyphens or underscores")
+    return raw
+
+
+def topic_filter(raw: object, _: Origin) -> str:
+    """What is subscribed to: levels, `+` and `#` each a level of their own, `#` the last."""
+    levels = raw.split("/") if isinstance(raw, str) else []
+    wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels) or "#" in levels[:-1]
+    if not isinstance(raw, str) or not raw or len(raw.encode()) > 1024 or wild or not raw.isprintable():
+        raise WrongValueError(f"{_show(raw)} is no topic filter", 'write one such as "telemetry/+/+"')
+    if raw.startswith("$"):
+        raise WrongValueError(f"{_show(raw)} begins with $", "leave it out: `share` makes shared subscriptions")
+    return raw
+
+
+def listed(member: Reader) -> Reader:
+    """A list; in the environment its members are separated by commas."""
+
+    def read(raw: object, origin: Origin) -> list[Any]:
+        if origin.text and isinstance(raw, str):
+            raw = [part.strip() for part in raw.split(",") if part.strip()]
+        if not isinstance(raw, list):
+            raise WrongValueError(f"{_show(raw)} is no list", 'write a list, such as ["…", "…"]')
+        return [member(value, origin) for value in raw]
+
+    return read
+
+
+def network(raw: object, _: Origin) -> Network:
+    try:
+        if not isinstance(raw, str):
+            raise ValueError("not text")
+        return ip_network(raw)
+    except ValueError as error:
+        if isinstance(raw, str) and "host bits" in str(error):
+            raise WrongValueError(
+                f"{_show(raw)} has host bits set", f'write "{ip_network(raw, strict=False)}"'
+            ) from None
+        raise WrongValueError(
+            f"{_show(raw)} is no network", 'write "10.0.0.0/8", "2001:db8::/32" or one address'
+        ) from None
+
+
+def mailbox(raw: object, _: Origin) -> str:
+    if not isinstance(raw, str) or not re.fullmatch(r"[^@\r\n]+@[^@\s]+", raw):
+        raise WrongValueError(
+            f"{_show(raw)} is no mail address", 'write "name@example.org" or "Name <name@example.org>"'
+        )
+    return raw
+
+
+def empty_or(member: Reader) -> Reader:
+    """Empty text stays as it is."""
+    return lambda raw, origin: "" if raw == "" else member(raw, origin)
+
+
+def dsn(raw: object, _: Origin) -> str:
+    """A libpq DSN or URI, or empty text. The value is never repeated: it may hold a password."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    if not isinstance(raw, str):
+        raise WrongValueError("is not text", "put it in quotes")
+    try:
+        conninfo_to_dict(raw)
+    except ProgrammingError:
+        remedy = 'write "postgresql://user@host/dbname" or "host=… dbname=… user=…"'
+        raise WrongValueError("is no libpq DSN or URI", remedy) from None
+    return raw
+
+
+def time_zone(raw: object, _: Origin) -> str:
+    """An IANA name."""
+    try:
+        return zone(raw if isinstance(raw, str) else "").key
+    except ClockInputError:
+        raise WrongValueError(
+            f"there is no time zone {_show(raw)}", 'write an IANA name such as "Europe/Moscow" or "UTC"'
+        ) from None
+
+
+def url(raw: object, _: Origin) -> str:
+    """An http(s) URL without a trailing slash. The value is never repeated: it may hold a token."""
+    try:
+        parts = urlsplit(raw) if isinstance(raw, str) and not re.search(r"\s", raw) else None
+        fine = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
+        fine = fine and (parts is None or parts.port != 0)  # reading `port` raises when it is no port
+    except ValueError:
+        fine = False
+    if not fine:
+        raise WrongValueError("is no http or https URL", 'write it whole, such as "https://desk.example.org"')
+    return str(raw).rstrip("/")
+
+
+def consumer(raw: object, origin: Origin) -> Broker:
+    """Where records are passed on to."""
+    scheme = raw.partition("://")[0] if isinstance(raw, str) else ""
+    if scheme in _RELAYS:
+        raise WrongValueError(f"there is no egress over {scheme} in this version", "take mqtt:// or mqtts://")
+    return mqtt_url(raw, origin)
+
+
+def name(raw: object, _: Origin) -> str:
+    """A short name, good for a label and a command line."""
+    if not isinstance(raw, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", raw):
+        raise WrongValueError(f"{_show(raw)} is no name", 'write up to 64 letters, digits, "-" and "_"')
+    return raw
+
+
+def identity(raw: object, _: Origin) -> str:
+    """A terminal's."""
+    found = identity_of(raw) if isinstance(raw, str) else None
+    if not found:
+        raise WrongValueError(f"{_show(raw)} is no identity", "write 1 to 64 printable characters in quotes")
+    return found
+
+
+def tiles(raw: object, origin: Origin) -> str:
+    """URL template of a tile server."""
+    template = url(raw, origin)
+    if not all(part in template for part in ("{z}", "{x}", "{y}")):
+        raise WrongValueError("does not say where zoom and tile go", 'write "https://…/{z}/{x}/{y}.png"')
+    return template
+
+
+def policy(raw: object, origin: Origin) -> str:
+    """A shipped policy, `NAME` or `NAME@VERSION`, or the absolute path of a policy file."""
+    names = ", ".join(f'"{name}"' for name in policies.PRESETS)
+    remedy = f"take one of {names}, or a policy file"
+    if not isinstance(raw, str) or not raw or "\x00" in raw:
+        raise WrongValueError(f"there is no policy {_show(raw)}", remedy)
+    if raw in policies.PRESETS:
+        return raw
+    reference = str(file(raw, origin)) if policies.is_file(raw) else raw
+    try:
+        policies.resolve(reference)
+    except PolicyError as error:
+        raise WrongValueError(str(error), f"correct the file, `dozor policy check {raw}` tells all") from error
+    except ClockInputError as error:
+        named = raw.partition("@")[0] in policies.PRESETS
+        raise WrongValueError(error.problem if named else f"there is no policy {_show(raw)}", remedy) from error
+    except OSError as error:
+        raise WrongValueError(
+            f"{raw} cannot be read: {error.strerror or error}", "correct the path, or the file's rights"
+        ) from error
+    return reference
+
+
+def port(raw: object, origin: Origin) -> str:
+    """A serial port: a device's path, or a URL that pyserial knows."""
+    found = text(raw, origin)
+    scheme, url, _rest = found.partition("://")
+    if not url:
+        if not os.path.isabs(found) and not re.fullmatch(r"COM\d{1,3}", found):
+            raise WrongValueError(f"{_show(raw)} is no port", 'write a device such as "/dev/ttyUSB0", or a URL')
+        return found
+    if scheme in ("socket", "rfc2217"):
+        try:
+            parts = urlsplit(found)
+            fine = bool(parts.hostname) and bool(parts.port)
+        except ValueError:
+            fine = False
+        if not fine:
+            raise WrongValueError(f"{_show(raw)} has no host or no port", f'write it as "{scheme}://host:port"')
+        return found
+    try:
+        import serial
+
+        serial.serial_for_url(found, do_not_open=True)
+    except (ValueError, ImportError, OSError):
+        raise WrongValueError(
+            f"{_show(raw)} is no URL of a port", 'write "socket://host:port", "rfc2217://host:port", or a device'
+        ) from None
+    return found
+
+
+_PROFILE_BYTES = 1 << 16  # of a file; the largest that can be used has some thousand
+
+
+def profile(raw: object, origin: Origin) -> Registers:
+    """A shipped register profile by name, or a file; empty text is none."""
+    if raw == "":
+        return Registers("", None)
+    names = ", ".join(f'"{name}"' for name in modbus_fuel.SHIPPED)
+    if isinstance(raw, str) and raw in modbus_fuel.SHIPPED:
+        return Registers(raw, modbus_fuel.shipped(raw))
+    if not isinstance(raw, str) or not ("/" in raw or raw.endswith(".toml")):
+        raise WrongValueError(f"there is no register profile {_show(raw)}", f"take one of {names}, or a file")
+    found = file(raw, origin)
+    assert found is not None  # noqa: S101  # it is not empty
+    try:
+        with found.open("rb") as source:
+            data = source.read(_PROFILE_BYTES + 1)
+        if len(data) > _PROFILE_BYTES:
+            raise ProfileError(f"is larger than {_PROFILE_BYTES >> 10} KiB")
+        return Registers(str(found), modbus_fuel.parse(data.decode()))
+    except (ProfileError, UnicodeDecodeError) as error:
+        raise WrongValueError(f"{found} {error}", "correct the file; docs/serial.md has its keys") from error
+    except OSError as error:
+        raise WrongValueError(
+            f"{found} cannot be read: {error.strerror or error}", "correct the path, or the file's rights"
+        ) from error
+
+
+def protocol(raw: object, _: Origin) -> str:
+    if isinstance(raw, str) and raw in LINES:
+        raise WrongValueError(f"{raw} is spoken on serial lines, nobody listens for it", "write it under [[serial]]")
+    if not isinstance(raw, str) or raw not in PROTOCOLS:
+        names = ", ".join(f'"{name}"' for name in PROTOCOLS)
+        raise WrongValueError(f"there is no protocol {_show(raw)}", f"take one of {names}")
+    return raw

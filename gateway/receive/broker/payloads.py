@@ -1,0 +1,172 @@
+"""From a broker's message to conversations: what of it is stored as records, what is kept raw, and whose it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from gateway.receive.batch import Raw
+from gateway.receive.broker.carried import Carried
+from gateway.receive.broker.presence import Presences
+from gateway.receive.broker.topics import JSON, Kind, Route
+from gateway.receive.broker.window import Delivery
+from gateway.receive.broker.wire import PublishIn
+from gateway.receive.conversations import Conversations
+from gateway.receive.terminals import CHANNEL
+from protocols import json_records
+from protocols.records import Event, Frame, Identified, Login, Malformed, Message, Session, identity_of
+from protocols.registry import WireProtocol
+
+_log = structlog.get_logger()
+
+_LIMITED = 20_000  # terminals of which frames wait in quarantine for their registration; more wait for the next start
+_NOTIFY = "SELECT pg_notify(%s, %s)"
+
+
+class Payloads:
+    """Those of one broker."""
+
+    def __init__(self, shared: Conversations, address: str, presences: Presences) -> None:
+        self._shared = shared
+        self._address = address
+        self._presences = presences
+        self._runners: dict[int, Session] = {}
+        self._limited: dict[str, None] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def configure(self) -> None:
+        """Other settings: a frame may have another limit."""
+        self._runners.clear()
+
+    def take(self, route: Route, message: PublishIn, delivery: Delivery) -> None:
+        """Store what it holds; the delivery hears of it."""
+        payload = message.payload
+        if route.kind is Kind.STATUS:
+            wrong = self._presences.told(route.terminal, payload)
+            if wrong:
+                self._keep(route, Raw(payload, wrong), delivery)
+            else:
+                delivery.settle()
+        elif route.kind is Kind.NOTHING:
+            self._keep(route, Raw(payload, route.reason), delivery)
+        elif message.retain:
+            self._keep(route, Raw(payload, "retained"), delivery)
+        elif route.kind is Kind.FRAMES:
+            self._presences.heard(route.terminal)
+            self._carry(route.protocol, route.terminal, self._frames(route, payload), delivery)
+        else:
+            self._take_json(route, payload, delivery)
+
+    def _keep(self, route: Route, raw: Raw, delivery: Delivery) -> None:
+        self._carry(route.protocol, route.terminal, (raw,), delivery)
+
+    def _carry(self, protocol: int, terminal: str, things: Sequence[Event | Raw], delivery: Delivery) -> None:
+        Carried(self._shared, protocol, terminal, things, delivery, self._address, self._note_limited).start()
+
+    def _frames(self, route: Route, payload: bytes) -> Sequence[Event | Raw]:
+        """What a protocol's session makes of it; whole good frames, the usual case, at once."""
+        runner = self._runners.get(route.protocol)
+        if runner is not None and (run := runner.run(payload)) is not None:
+            return (run,)
+        shared = self._shared
+        try:
+            things, session = read_frames(
+                shared.protocols[route.protocol],
+                lambda transport: shared.new_session(route.protocol, transport),
+                route.terminal, payload, shared.now() + shared.offset,
+            )  # fmt: skip
+        except Exception:  # a bug: sessions do not raise. It must not come again and again
+            _log.exception("mqtt: a payload cannot be read", terminal=route.terminal, bytes=len(payload))
+            return (Raw(payload, "decoder"),)
+        if runner is None and session is not None and session.run(payload) is not None:
+            self._runners[route.protocol] = session  # behind its login, nothing open: it takes whole frames for ever
+        return things
+
+    def _take_json(self, route: Route, payload: bytes, delivery: Delivery) -> None:
+        try:
+            reading = json_records.read(payload, route.template)
+            packed = {named: json_records.pack(records) for named, records in reading.records.items()}
+        except Exception:  # as above
+            _log.exception("mqtt: JSON cannot be read", terminal=route.terminal, bytes=len(payload))
+            self._keep(route, Raw(payload, "decoder"), delivery)
+            return
+        found: dict[str, list[Event | Raw]] = {}
+        for named, records in reading.records.items():
+            terminal = route.terminal or identity_of(named)
+            if not terminal or (route.terminal and named and identity_of(named) != route.terminal):
+                found.setdefault(route.terminal, []).append(Raw(payload, "identity"))
+            else:
+                found.setdefault(terminal, []).append(Frame(packed[named], len(records)))
+        if reading.refused or reading.notes:
+            mine = found.setdefault(route.terminal, [])
+            mine += [Raw(refusal.data, refusal.reason) for refusal in reading.refused]
+            mine += reading.notes
+        if reading.firmware is not None and route.terminal:
+            found.setdefault(route.terminal, []).append(Identified(reading.firmware))
+        if not found:
+            delivery.settle()
+            return
+        delivery.expect(len(found) - 1)
+        for terminal, things in found.items():
+            self._presences.heard(terminal)
+            self._carry(JSON, terminal, things, delivery)
+
+    # -- terminals that may not be registered now ---------------------------------------------------------------
+
+    def _note_limited(self, terminal: str, limited: bool) -> None:
+        """Frames of one that was limited wait in quarantine: when it is registered they are released."""
+        if limited:
+            if len(self._limited) < _LIMITED:
+                self._limited[terminal] = None
+        elif terminal in self._limited:
+            del self._limited[terminal]
+            task = asyncio.get_running_loop().create_task(self._release(terminal))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _release(self, terminal: str) -> None:
+        """Say that it is registered: the process that releases quarantine hears it."""
+        try:
+            async with self._shared.terminals.pool.connection(2.0) as link:
+                await link.execute(_NOTIFY, (CHANNEL, terminal))
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            _log.warning("frames in quarantine wait for the next start", terminal=terminal, error=str(error).strip())
+
+
+def read_frames(
+    protocol: WireProtocol, new_session: Callable[[str], Session], terminal: str, payload: bytes, now: float
+) -> tuple[list[Event | Raw], Session | None]:
+    """What a payload of raw frames holds, and the session that read it, if all of it was good.
+
+    It may begin behind a login, as most do, with one, or be a whole datagram. Whatever is damaged is kept whole.
+    """
+    if "tcp" not in protocol.transports:  # of a line, say
+        return [Raw(payload, "protocol")], None
+    login = protocol.missing_login(payload)
+    session = new_session("tcp")
+    events = list(session.receive_data(login + payload, now))
+    named = next((event for event in events if isinstance(event, Login)), None)
+    if named is None and "udp" in protocol.transports:
+        datagram = new_session("udp")
+        told = list(datagram.receive_data(payload, now))
+        named = next((event for event in told if isinstance(event, Login)), None)
+        if named is not None:
+            session, events = datagram, told
+    if named is None:  # a format that negotiates first, or no frame at all
+        damage = next((event for event in events if isinstance(event, Malformed)), Malformed("login"))
+        return [damage, Raw(payload, damage.reason)], None
+    if not login and identity_of(named.terminal) != terminal:
+        return [Raw(payload, "identity")], None
+    events += session.accept(now)
+    events += session.end_of_stream()
+    things: list[Event | Raw] = [event for event in events if isinstance(event, Frame | Message | Identified)]
+    damaged = [event for event in events if isinstance(event, Malformed)]
+    if not login and named.firmware is not None:
+        things.append(Identified(named.firmware, named.model))
+    if not damaged:
+        return things, session
+    return [*things, *damaged, Raw(payload, damaged[0].reason)], None

@@ -1,0 +1,1 @@
+"""The running service: built in order, supervised, reloaded, stopped in reverse."""

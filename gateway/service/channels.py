@@ -1,0 +1,40 @@
+"""The channels that the settings name."""
+
+from __future__ import annotations
+
+from gateway.configuration.settings import Settings
+from ticketing.channels.email import Mail, MailSettings
+from ticketing.channels.webhook import Webhook
+from ticketing.outbox import Channel
+from ticketing.zones import zone
+
+
+def configured_channels(settings: Settings, key: bytes, desk_url: str) -> list[Channel]:
+    """Mail if it has a host, and every webhook.
+
+    Parameters
+    ----------
+    key : the instance's secret (`ticketing.instance`).
+    desk_url : the desk's address as letters give it.
+    """
+    channels: list[Channel] = []
+    mail = settings.mail
+    if mail.host:
+        channels.append(
+            Mail(
+                MailSettings(
+                    host=mail.host,
+                    port=mail.port,
+                    tls=mail.tls,
+                    user=mail.user,
+                    password_file=mail.password_file,
+                    sender=mail.from_,
+                    to=tuple(mail.to),
+                    desk_url=desk_url,
+                    zone=zone(settings.desk.time_zone).info if settings.desk.time_zone else None,
+                ),
+                key,
+            )
+        )
+    channels += [Webhook(hook.url, hook.secret_file) for hook in settings.webhook]
+    return channels

@@ -1,0 +1,257 @@
+"""Commands to terminals: who wants what sent, until when, and what became of it.
+
+    queued ──claim──→ sent ──answer──→ done | failed
+      │                └── its time is over: failed (it may have been carried out)
+      └── its time is over: expired (it was never sent)
+
+Here commands are asked for and shown. Receiving processes send them: what they may send, when, and what an answer
+answers is theirs to say (handed in, since the wire is not known here).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+
+import msgspec
+from psycopg import AsyncConnection, sql
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from ticketing.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
+
+STATES = ("queued", "sent", "done", "failed", "expired")
+OPEN = ("queued", "sent")
+
+EXPIRES_IN = 600.0  # s
+LONGEST = timedelta(days=30)
+MAX_OPEN = 20  # of one terminal: each waits for the answer to the one before
+MAX_KEY = 100  # characters
+
+_LOCK = 0x646F7A63  # class of the locks on a terminal's queue
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhd])+", re.ASCII)
+_PART = re.compile(r"([0-9.]+)([smhd])", re.ASCII)
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+_COLUMNS = sql.SQL(
+    "c.id, c.state, c.text, c.created_at, c.created_by, c.expires_at, c.sent_at, c.finished_at, c.result, c.reason,"
+    " c.key, c.repeat"
+)
+_FIND = sql.SQL("SELECT {} FROM command c JOIN terminal t ON t.id = c.terminal WHERE t.identity = %s AND {} = %s")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. `repeat`: it may be sent again, on a later connection, while it is not answered."""
+
+    id: int
+    state: str
+    text: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    sent_at: datetime | None = None
+    finished_at: datetime | None = None
+    result: str | None = None
+    reason: str | None = None
+    key: str | None = None
+    repeat: bool = False
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """A command that is asked for, as in the API. With a `key` it is asked for once, however often that is said."""
+
+    text: str
+    expires_in: str | float = EXPIRES_IN
+    key: str | None = None
+    repeat: bool = False
+
+
+class Commands:
+    """Commands in the store, as people ask for them and look at them."""
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[AsyncConnection[Any]],
+        *,
+        none: Callable[[str | None], str],
+        problem: Callable[[str | None, str], str],
+        needs_consent: bool = False,
+    ) -> None:
+        """`none(protocol)` says why it has no commands, `problem(protocol, text)` why that is none; empty: fine.
+
+        `needs_consent`: the policy wants the client's consent to remote work.
+        """
+        self._pool = pool
+        self._none = none
+        self._problem = problem
+        self._needs_consent = needs_consent
+
+    async def send(self, terminal: str, by: str, wanted: Wanted) -> tuple[Command, bool]:
+        """Queue a command, or find the one of the same key; whether it is new.
+
+        Raises
+        ------
+        NotFoundError, InvalidTextError
+        ConflictError
+            If its protocol has no commands, the client's consent is missing, or too many wait already.
+        """
+        seconds = checked(wanted)
+        async with self._pool.connection() as link, link.transaction():
+            row = await _one(link, "SELECT id, protocol FROM terminal WHERE identity = %s FOR KEY SHARE", (terminal,))
+            if row is None:
+                raise NotFoundError("no such terminal")
+            await link.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK, row["id"]))
+            if wanted.key is not None:
+                found = await _one(link, _FIND.format(_COLUMNS, sql.SQL("c.key")), (terminal, wanted.key))
+                if found is not None:
+                    if found["text"] != wanted.text:
+                        raise ConflictError("this key is that of another command")
+                    return Command(**found), False
+            protocol, refusal = await self._stand(link, row["id"], terminal, row["protocol"])
+            if refusal:
+                raise ConflictError(refusal)
+            if problem := self._problem(protocol, wanted.text):
+                raise InvalidTextError(problem)
+            count = await _one(
+                link,
+                "SELECT count(*) FROM command WHERE terminal = %s AND state IN ('queued', 'sent')",
+                (row["id"],),
+            )
+            if count is not None and count["count"] >= MAX_OPEN:
+                raise ConflictError(f"{MAX_OPEN} commands wait for this terminal: let them be answered or expire")
+            made = await _one(
+                link,
+                sql.SQL(
+                    "INSERT INTO command AS c"
+                    " (terminal, protocol, key, text, repeat, created_by, created_at, expires_at)"
+                    " SELECT %s, %s, %s, %s, %s, %s, at, at + %s FROM clock_timestamp() at RETURNING {}"
+                ).format(_COLUMNS),
+                (
+                    row["id"], protocol or "", wanted.key, wanted.text, wanted.repeat, by,
+                    timedelta(seconds=seconds),
+                ),
+            )  # fmt: skip
+        if made is None:
+            raise NotFoundError("no such terminal")
+        return Command(**made), True
+
+    async def refusal(self, terminal: str) -> str:
+        """Why nothing can be sent to a terminal now; empty: it can be tried."""
+        async with self._pool.connection() as link:
+            row = await _one(link, "SELECT id, protocol FROM terminal WHERE identity = %s", (terminal,))
+            if row is None:
+                return "no such terminal"
+            return (await self._stand(link, row["id"], terminal, row["protocol"]))[1]
+
+    async def _stand(
+        self, link: AsyncConnection[Any], number: int, terminal: str, protocol: str | None
+    ) -> tuple[str | None, str]:
+        """What it would be sent by, and why it cannot be."""
+        if none := self._none(protocol):  # perhaps a sensor's line spoke last, and it is connected besides
+            rows = await _all(
+                link, "SELECT protocol FROM connection WHERE terminal = %s AND closed_at IS NULL", (terminal,)
+            )
+            protocol = next((row["protocol"] for row in rows if not self._none(row["protocol"])), protocol)
+            if self._none(protocol):
+                return protocol, none
+        return protocol, await self._consent(link, number) if self._needs_consent else ""
+
+    async def _consent(self, link: AsyncConnection[Any], terminal: int) -> str:
+        """Why work from afar is not allowed."""
+        # Of a terminal's tickets one at most awaits consent; a relapse voids it, closing uses it up.
+        live = await _one(
+            link,
+            "SELECT number FROM ticket WHERE terminal = %s AND state <> 'closed' AND consent_at IS NOT NULL LIMIT 1",
+            (terminal,),
+        )
+        if live is not None:
+            return ""
+        return (
+            "the policy asks for the client's consent to remote work, and no ticket of this terminal has one on record"
+        )
+
+    async def list(self, terminal: str, cursor: str | None = None, limit: int = 50) -> Page[Command]:
+        """A terminal's commands, newest first."""
+        before = None if cursor is None else read_cursor(cursor, RowId)
+        limit = max(1, min(limit, PAGE_LIMIT))
+        async with self._pool.connection() as link:
+            total = await _one(
+                link,
+                "SELECT count(*) FROM command c JOIN terminal t ON t.id = c.terminal WHERE t.identity = %s",
+                (terminal,),
+            )
+            rows = await _all(
+                link,
+                sql.SQL(
+                    "SELECT {} FROM command c WHERE c.terminal = (SELECT id FROM terminal WHERE identity = %s)"
+                    " AND (%s::int8 IS NULL OR c.id < %s) ORDER BY c.id DESC LIMIT %s"
+                ).format(_COLUMNS),
+                (terminal, before, before, limit + 1),
+            )
+        items = [Command(**row) for row in rows[:limit]]
+        following = cursor_of(items[-1].id) if len(rows) > limit else None
+        return Page(items, total["count"] if total else 0, following)
+
+    async def get(self, terminal: str, number: int) -> Command | None:
+        """One of a terminal's commands."""
+        async with self._pool.connection() as link:
+            row = await _one(link, _FIND.format(_COLUMNS, sql.SQL("c.id")), (terminal, number))
+        return None if row is None else Command(**row)
+
+
+async def count_commands(pool: AsyncConnectionPool[AsyncConnection[Any]]) -> Mapping[tuple[str, str], int]:
+    """How many ever came into each state, by protocol and state."""
+    async with pool.connection() as link:
+        rows = await _all(link, "SELECT protocol, state, count FROM command_count", ())
+    return {(row["protocol"], row["state"]): row["count"] for row in rows}
+
+
+def seconds_of(duration: str | float) -> float:
+    """Seconds of a number or of a text such as "90s" or "1h30m".
+
+    Raises
+    ------
+    InvalidTextError
+        If it is neither, or nothing a command may be given.
+    """
+    seconds = duration if isinstance(duration, int | float) else 0.0
+    if isinstance(duration, str) and len(duration) <= 32 and _DURATION.fullmatch(duration):
+        seconds = sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(duration))
+    if not 0 < seconds <= LONGEST.total_seconds():
+        raise InvalidTextError(f'expires_in: seconds, or text such as "90s", "10m", "24h"; at most {LONGEST.days} days')
+    return seconds
+
+
+def checked(wanted: Wanted) -> float:
+    """For how many seconds it is asked for.
+
+    Raises
+    ------
+    InvalidTextError
+        If something besides its text, which its protocol judges, cannot be.
+    """
+    if wanted.key is not None and not (0 < len(wanted.key) <= MAX_KEY and wanted.key.isprintable()):
+        raise InvalidTextError(f"key: 1 to {MAX_KEY} printable characters")
+    return seconds_of(wanted.expires_in)
+
+
+def visible(text: str) -> str:
+    """A text of a terminal's for people: what is not printable is shown by its escape, and moves no cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+async def _all(
+    link: AsyncConnection[Any], query: LiteralString | sql.Composed, values: Sequence[Any]
+) -> Sequence[DictRow]:
+    return await (await link.cursor(row_factory=dict_row).execute(query, values)).fetchall()
+
+
+async def _one(
+    link: AsyncConnection[Any], query: LiteralString | sql.Composed, values: Sequence[Any]
+) -> DictRow | None:
+    return next(iter(await _all(link, query, values)), None)
