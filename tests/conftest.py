@@ -21,6 +21,7 @@ import pytest
 from gateway import log
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.migrate import migrate
+from tests.harness import scratch
 from tools import parts
 
 # Whom to be where PostgreSQL refuses to run as root: nobody.
@@ -119,7 +120,7 @@ def _others_reach(path: Path) -> bool:
 @pytest.fixture(scope="session")
 def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
     """The DSN of a running server with TimescaleDB preloaded; make a database of your own in it."""
-    folder = Path(tempfile.mkdtemp(prefix="dozor-timescaledb-"))
+    folder = Path(tempfile.mkdtemp(prefix="dozor-timescaledb-", dir=scratch()))
     user: dict[str, int | list[int]] = {}
     if os.geteuid() == 0:
         os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
@@ -137,6 +138,7 @@ def timescaledb_dsn(timescaledb_root: Path) -> Iterator[str]:
         "timescaledb.telemetry_level": "off",
         "jit": "off",  # its compiler is not unpacked
         "fsync": "off",
+        "max_wal_size": "192MB",
     }
     try:
         run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
@@ -157,7 +159,7 @@ def postgres_server():
 
     It need not outlive the machine: what a service keeps over a crash is tried on the service's own.
     """
-    folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="dozor-test-", dir=scratch()))
     folder.chmod(0o711)
     server = EmbeddedServer(folder)
     server.ensure_running()
@@ -166,6 +168,7 @@ def postgres_server():
         with psycopg.connect(server.dsn.replace("dbname=dozor", "dbname=postgres"), autocommit=True) as connection:
             for name in ("fsync", "full_page_writes", "synchronous_commit"):
                 connection.execute(f"ALTER SYSTEM SET {name} = off")
+            connection.execute("ALTER SYSTEM SET max_wal_size = '192MB'")
             connection.execute("SELECT pg_reload_conf()")
         yield server
     finally:

@@ -33,21 +33,49 @@ from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_record, logi
 ROOT = Path(__file__).resolve().parents[1]
 DRAINED_WITHIN = 60.0  # s
 READY_WITHIN = 30.0  # s, also after a kill
+MEMORY = Path("/dev/shm")  # noqa: S108  # folders in it have names of their own
+MEMORY_NEEDED = 4 << 30  # bytes free: several test processes, each with its databases
+
+
+def _ports() -> Iterator[int]:
+    """Ports below those that outgoing connections are given, in turns; test processes side by side share none."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    mine = range(15_000 + 2_000 * process, 17_000 + 2_000 * process)
+    while True:  # from anywhere, for there may be another run
+        start = random.SystemRandom().randrange(len(mine))
+        yield from (*mine[start:], *mine[:start])
+
+
+_PORTS = _ports()
 
 
 def free_port() -> int:
-    """A loopback port that is free now, and below those that outgoing connections are given."""
+    """A loopback port that is free now and that nobody else here was given lately."""
     while True:
-        port = random.SystemRandom().randrange(15_000, 32_000)
+        port = next(_PORTS)
         with socket.socket() as s, suppress(OSError):
             s.bind(("127.0.0.1", port))
             return port
 
 
+def scratch() -> str | None:
+    """Where stores of the tests lie: in memory if there is room, else where other temporary files are.
+
+    A store is a thousand files, which a file system on disk takes ten times as long to make; whatever the tests kill,
+    the machine goes on, so that neither forgets. The long form is on disk, with its waits for fsync.
+    """
+    if os.environ.get("DOZOR_SOAK"):
+        return None
+    with suppress(OSError):
+        if MEMORY.is_mount() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED:
+            return str(MEMORY)
+    return None
+
+
 @contextmanager
 def data_directory() -> Iterator[Path]:
     """A folder for one service, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="dozor-test-", dir=scratch()))
     folder.chmod(0o711)
     try:
         yield folder / "data"
@@ -58,7 +86,7 @@ def data_directory() -> Iterator[Path]:
 @cache
 def _cluster() -> Path:
     """A data directory whose store is made and migrated: made once, since that is most of a first start."""
-    folder = Path(tempfile.mkdtemp(prefix="dozor-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="dozor-test-", dir=scratch()))
     folder.chmod(0o711)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     server = EmbeddedServer(folder / "data")

@@ -235,7 +235,7 @@ def test_spools_of_more_workers_are_drained_by_fewer() -> None:
             for process in stopped:
                 process.suspend()
             wait_for(lambda: all(_segments(spool / f"worker-{n}") for n in (1, 2, 3)), 20)
-            assert service.metric("dozor_spool_frames") > 0
+            wait_for(lambda: service.metric("dozor_spool_frames") > 0)  # counted when on disk, the file is there before
             assert service.get("/readyz")[0] == 200
             service.kill()
             for process in stopped:
