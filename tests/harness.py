@@ -33,7 +33,7 @@ from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_record, logi
 ROOT = Path(__file__).resolve().parents[1]
 DRAINED_WITHIN = 60.0  # s
 READY_WITHIN = 30.0  # s, also after a kill
-MEMORY = Path("/dev/shm")  # noqa: S108  # folders in it have names of their own
+MEMORY = Path("/dev/shm")  # folders in it have names of their own
 MEMORY_NEEDED = 4 << 30  # bytes free: several test processes, each with its databases
 
 
