@@ -213,7 +213,7 @@ class Pipeline:
         self._quickest = min(took, 1.02 * self._quickest)
         long = max(LONG, 3 * self._quickest)  # of a store that is far away smaller batches would come no sooner
         if took > long:
-            self._most = max(LEAST_COST, int(min(cost, self._most) * long / took))
+            self._most = min(self._most, max(LEAST_COST, int(min(cost, self._most) * long / took)))
         elif took < long / 2:
             if self._most < FIRST_COST:
                 self._most = min(FIRST_COST, 2 * self._most) if 2 * cost >= self._most else self._most

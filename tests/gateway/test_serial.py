@@ -36,7 +36,7 @@ STARTING = 30.0  # s in which the next life asks for the settings, and reads aga
 
 def numbered(address: int, now: float, count: int) -> int:
     """Levels that say whose they are, and which."""
-    return address * 500 + count % 500
+    return address * 450 + count % 450  # of LLS, whose levels end at 4095
 
 
 def line(port: str, terminal: str, sensors: list[int], interval: float = 0.5, more: str = "") -> str:

@@ -174,6 +174,7 @@ class World:
         )
         self.slack_bytes = 64 * READ
         self.well_since = UPTIME
+        self.disk_failed = float("-inf")  # when it was last seen to fail
         self.terminals = [Terminal(self, plan, self.chance(f"terminal {plan.number}")) for plan in schedule.terminals]
         for terminal in self.terminals:
             if terminal.plan.registered:
@@ -349,8 +350,14 @@ class World:
         if not way or life.since > self.well_since:
             self.well_since = self.now
         unread = GREETING if pipeline.keeper.refusing else 0.0  # nothing is read before the store was greeted
+        # What the store takes too long for has no other way while the disk fails: who sends such waits for the disk.
+        # The others do not.
+        if schedule.disk_mode(elapsed) is not None:
+            self.disk_failed = self.now
+        spared = self.now <= self.disk_failed + ANSWER
         for terminal in self.terminals:
-            if not terminal.waits or terminal.deaf or not self.admits(terminal):
+            barred = spared and bool(terminal.plan.dear or terminal.plan.endless)
+            if not terminal.waits or terminal.deaf or barred or not self.admits(terminal):
                 terminal.progress = max(terminal.progress, self.now)
             waited = self.now - max(terminal.progress, self.well_since)
             if terminal.asked_at is not None and not terminal.stalled:

@@ -277,6 +277,23 @@ def test_batches_that_take_long_are_followed_by_smaller_ones(tmp_path: Path) -> 
     assert asyncio.run(run()) == [500, 2000, 4000, 1000, 100, 64, 128, 256]
 
 
+def test_after_one_that_neither_takes_a_slow_batch_is_no_reason_for_larger_ones(tmp_path: Path) -> None:
+    """Else the dear one that comes again is never alone, and takes others with it each time."""
+
+    async def run() -> list[int]:
+        made, _ = await pipeline(tmp_path)
+        made._adapt(1, 0.001)  # how quick the store can be
+        made._most = 1
+        found = []
+        for cost, took in ((1, 2.0), (8, 2.0), (1, 0.01), (2, 0.01)):
+            made._adapt(cost, took)
+            found.append(made._most)
+        await made.close()
+        return found
+
+    assert asyncio.run(run()) == [1, 1, 2, 4]
+
+
 def test_a_store_that_is_far_away_has_large_batches_all_the_same(tmp_path: Path) -> None:
     async def run() -> int:
         made, _ = await pipeline(tmp_path)
