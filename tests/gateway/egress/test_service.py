@@ -148,12 +148,12 @@ def test_the_process_that_passes_records_on_is_started_again(world: tuple[Broker
 @pytest.mark.slow
 def test_consumer_away_under_load_and_the_gateway_killed_twice(mosquitto: Path) -> None:
     """Nothing is left out, in each terminal's order, and what waits takes no memory."""
-    away, most = (600.0, 20) if SOAK else (1.2, 6)
+    away, most, pause, within = (200.0, 20, 0.01, 900.0) if SOAK else (1.2, 6, 0.002, 120.0)
     with running_broker(mosquitto) as broker, consumer(broker) as there, data_directory() as folder:
         give_store(folder)
         service = ServiceProcess(folder, **settings(broker))
         service.start()
-        trackers = [Tracker(f"35693803570{n:04}", service.ports["teltonika"], 0.002) for n in range(most)]
+        trackers = [Tracker(f"35693803570{n:04}", service.ports["teltonika"], pause) for n in range(most)]
         peaks: list[int] = []
 
         async def work() -> None:
@@ -175,6 +175,7 @@ def test_consumer_away_under_load_and_the_gateway_killed_twice(mosquitto: Path) 
             asyncio.run(load(trackers, work()))
             acked = sum(len(tracker.acked) for tracker in trackers)
             wait_for(lambda: service.metric("dozor_spool_frames") == 0, 60)
+            wait_for(lambda: len(there.seen()) >= acked, within)
             wait_for(lambda: len({told["id"] for told in there.seen()}) >= acked, 120)
             check(there, trackers)
             assert max(peaks) < 150 << 20, peaks
