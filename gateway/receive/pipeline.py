@@ -431,26 +431,43 @@ class Pipeline:
 def share_out(pending: list[Pending], most: int) -> tuple[list[Pending], list[Pending], Load]:
     """A batch of about `most` cost, what stays, and the batch's load. Each terminal gets a share, in its own order.
 
-    The first always goes, however dear it is; anything else that does not fit waits, and all of its terminal behind it.
+    What lies within the shares goes; then, the oldest first, what fits in the room that is left. The first always goes,
+    however dear it is; anything else that does not fit waits, and all of its terminal behind it.
     """
     share = max(1, most // len({source.terminal for source, _, _ in pending}))
-    taken: list[Pending] = []
-    left: list[Pending] = []
+    goes = bytearray(len(pending))
     load, room = Load(), most
     spent: dict[str, int] = {}
-    for entry in pending:
-        source, item, _ = entry
-        key, cost = source.terminal, item.cost
-        before = spent.get(key, 0)
-        if before >= share or (cost > room and taken):
-            spent[key] = most  # what comes later of it must not overtake
-            left.append(entry)
+    waits: set[str] = set()  # what comes later of them must not overtake
+    beyond: list[int] = []  # of each terminal the first that its share has no room for
+    for at, (source, item, _) in enumerate(pending):
+        key = source.terminal
+        if key in waits:
             continue
-        spent[key] = before + cost
+        cost = item.cost
+        before = spent.get(key, 0)
+        if before + cost <= share:
+            spent[key] = before + cost
+            room -= cost
+            goes[at] = 1
+            continue
+        waits.add(key)
+        if before < share:
+            beyond.append(at)
+    for at in beyond:
+        cost = pending[at][1].cost
         if cost <= room:
             room -= cost
-        taken.append(entry)
-        load += Load(item.count, len(item.data), cost)
+            goes[at] = 1
+    goes[0] = 1
+    taken: list[Pending] = []
+    left: list[Pending] = []
+    for entry, its in zip(pending, goes, strict=True):
+        if its:
+            taken.append(entry)
+            load += Load(entry[1].count, len(entry[1].data), entry[1].cost)
+        else:
+            left.append(entry)
     return taken, left, load
 
 

@@ -247,21 +247,37 @@ def test_each_terminal_has_its_share_of_a_batch_in_its_own_order() -> None:
                 (other, Frame(b"x", 1), 0.0), (small, Frame(b"x", 1, 2), 0.0)]  # fmt: skip
     late = Heard()
     late.terminal = "T4"
-    pending += [(late, Frame(b"x", 60), 0.0), (late, Frame(b"x", 1), 0.0)]  # the first does not fit, the second would
+    pending += [(late, Frame(b"x", 60), 0.0), (late, Frame(b"x", 1), 0.0)]  # within its share, late as it is
     taken, left, load = share_out(list(pending), 400)
     assert [item.offset for source, item, _ in taken if source is flood] == list(range(8))  # a fifth
     assert [item.offset for source, item, _ in taken if source is small] == [1, 2]
     assert [item.records for source, item, _ in taken if source is dear] == [21_000]  # the first goes, dear as it is
-    assert [item.records for source, item, _ in taken if source is other] == [260]
-    assert not [item for source, item, _ in taken if source is late]
+    assert not [item for source, item, _ in taken if source is other]  # beyond its share: no room is left
+    assert [item.records for source, item, _ in taken if source is late] == [60, 1]
     assert [entry for entry in pending if entry in taken] == taken
     assert [entry for entry in pending if entry not in taken] == left
-    assert (load.frames, load.cost) == (12, 21_000 + 80 + 2 + 260)
+    assert (load.frames, load.cost) == (13, 21_000 + 80 + 2 + 61)
     rounds = 0
     while left:
         _, left, _ = share_out(left, 400)
         rounds += 1
     assert rounds < 10
+
+
+@pytest.mark.parametrize("most", [250, 499, 500, 501, 750, 1000])
+def test_dear_frames_that_fill_a_batch_leave_everybody_his_share(most: int) -> None:
+    """Three who send frames of 250 records as fast as they are read, six who send one record now and then."""
+    floods, others = [Heard() for _ in range(3)], [Heard() for _ in range(6)]
+    for number, source in enumerate(floods + others):
+        source.terminal = f"T{number}"
+    pending: list[Any] = [(source, Frame(b"x", 250, n), 0.0) for n in range(40) for source in floods]
+    pending += [(source, Frame(b"x", 1), 0.0) for source in others]
+    taken, left, load = share_out(pending, most)
+    assert [source for source, _, _ in taken if source in others] == others
+    assert load.cost <= max(most, 250 + 6)
+    assert load.cost > most - 250, "what room there is gets used"
+    order = [entry[1].offset for entry in taken + left if entry[0] is floods[0]]
+    assert order == sorted(order)
 
 
 def test_batches_that_take_long_are_followed_by_smaller_ones(tmp_path: Path) -> None:
