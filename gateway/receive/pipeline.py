@@ -446,7 +446,7 @@ def share_out(pending: list[Pending], most: int) -> tuple[list[Pending], list[Pe
             continue
         cost = item.cost
         before = spent.get(key, 0)
-        if before + cost <= share:
+        if before + cost <= share and cost <= room:  # a share is one at least, of a batch for fewer than there are
             spent[key] = before + cost
             room -= cost
             goes[at] = 1
