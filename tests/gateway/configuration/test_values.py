@@ -105,7 +105,8 @@ def test_keys_of_a_catalogue_that_are_unknown_are_told_in_their_order(tmp_path: 
     ("key", "value"),
     [
         ("spool.max_size", f'"{UNREADABLE}KiB"'), ("spool.max_size", f'"{"9" * 29}TiB"'),
-        ("limits.frame_bytes", '"-1"'), ("limits.frame_bytes", '"1.5MiB"'), ("limits.frame_bytes", "0"), ("limits.frame_bytes", "true"),
+        ("limits.frame_bytes", '"-1"'), ("limits.frame_bytes", '"1.5MiB"'), ("limits.frame_bytes", "0"),
+        ("limits.frame_bytes", "true"),
     ],
 )  # fmt: skip
 def test_a_size_that_is_none(tmp_path: Path, key: str, value: str) -> None:
