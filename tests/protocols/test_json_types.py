@@ -258,7 +258,8 @@ def test_what_stands_beside_a_field_is_kept_too() -> None:
     batch, found = columns(payload, Template.of(table))
     assert (batch.lat[0], batch.lon[0]) == (1, 2)
     assert found == {
-        "fuel.level.1": 7.0, "param.pos.hdop": 3.0, "param.tanks.1.name": "A", "param.tanks.2.raw": 8.0, "param.q.1": 1.0,
+        "fuel.level.1": 7.0, "param.pos.hdop": 3.0, "param.tanks.1.name": "A", "param.tanks.2.raw": 8.0,
+        "param.q.1": 1.0,
     }  # fmt: skip
     assert columns(payload, Template.of({**table, "unknown": "drop"}))[1] == {"fuel.level.1": 7.0}
 
