@@ -158,8 +158,8 @@ def measure(plain: Plain, name: str, value: Any) -> None:
             elif kind in ("key", "text"):
                 told = told if isinstance(told, str) else str(told)
             elif kind != "any" and isinstance(told, str):
-                read = _TRUTH.get(told.lower()) if kind == "truth" else None
-                read = _read(told) if read is None else read
+                truth = _TRUTH.get(told.lower()) if kind == "truth" else None
+                read = _read(told) if truth is None else truth
                 if read is None:  # a measure is of one type: what is no number of it stays beside it
                     called = f"param.{key}"
                 else:
