@@ -150,21 +150,21 @@ def _described(name: str) -> bool:
 def measure(plain: Plain, name: str, value: Any) -> None:
     """A measure as whoever sent it calls it; a known one that is a number may come as a text."""
     for key, told in _flat(name, value):
-        called = known(key)
-        if called == key:
-            kind = _kind(key)
-            if kind == "key" and isinstance(told, int) and not isinstance(told, bool) and 0 <= told < 1 << 64:
-                told = f"{told:x}"
-            elif kind in ("key", "text"):
-                told = told if isinstance(told, str) else str(told)
-            elif kind != "any" and isinstance(told, str):
-                truth = _TRUTH.get(told.lower()) if kind == "truth" else None
-                read = _read(told) if truth is None else truth
-                if read is None:  # a measure is of one type: what is no number of it stays beside it
-                    called = f"param.{key}"
-                else:
-                    told = read
-        put(plain, called, told)
+        put(plain, *(_typed(key, told) if known(key) == key else (known(key), told)))
+
+
+def _typed(name: str, told: Any) -> tuple[str, Any]:
+    """A known measure in its own type; what is no number of one that is a number stays beside it."""
+    kind = _kind(name)
+    if kind == "key" and isinstance(told, int) and not isinstance(told, bool) and 0 <= told < 1 << 64:
+        return name, f"{told:x}"
+    if kind in ("key", "text"):
+        return name, told if isinstance(told, str) else str(told)
+    if kind == "any" or not isinstance(told, str):
+        return name, told
+    truth = _TRUTH.get(told.lower()) if kind == "truth" else None
+    read = _read(told) if truth is None else truth
+    return (f"param.{name}", told) if read is None else (name, read)
 
 
 _TRUTH = {"true": 1, "false": 0}
