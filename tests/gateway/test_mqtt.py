@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.mqtt import PORTS, is_host, parse_url
@@ -23,6 +23,7 @@ def spelled(scheme: str, host: str, port: int | None, user: str, password: str) 
     return f"{scheme}://{login}{'@' if login else ''}{bracketed}{'' if port is None else f':{port}'}"
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(PORTS)), hosts, st.none() | st.integers(1, 65_535), words, words)
 @example("mqtts", "::1", None, "a@b:c/d", "p%40:@/#?")
 @example("mqtt", "h", 1, "", "password alone")
@@ -37,6 +38,7 @@ def test_a_url_is_read_as_it_was_made(scheme: str, host: str, port: int | None, 
     assert (again.host, again.port) == (found.host, found.port), "as metrics and logs name it, it can be asked for"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="ascii", categories=("L", "Nd")), min_size=12, max_size=20), hosts)
 def test_a_password_is_shown_nowhere(password: str, host: str) -> None:
     found = parse_url(spelled("mqtt", host, None, "user", password))
@@ -59,6 +61,7 @@ def test_what_is_no_broker(text: str) -> None:
     assert parse_url(text) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30).map(lambda text: f"mqtt://{text}") | st.text(max_size=20))
 def test_any_text_is_a_broker_or_none(text: str) -> None:
     found = parse_url(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.receive.broker.topics import JSON, UNKNOWN, Kind, Topics, status_filters
@@ -51,6 +51,7 @@ def test_a_topic_that_is_no_text() -> None:
 printable = st.text(st.characters(codec="utf-8", exclude_characters="/+#$"), min_size=1, max_size=80)
 
 
+@settings(deadline=None)
 @given(printable)
 @example("я" * 64)
 @example("😀" * 64)
@@ -69,6 +70,7 @@ levels = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=60) | st.lists(levels, max_size=5).map(b"/".join),
     st.sampled_from([None, TEMPLATE, NAMELESS, PLAIN]),

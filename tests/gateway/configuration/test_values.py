@@ -114,6 +114,7 @@ def test_a_size_that_is_none(tmp_path: Path, key: str, value: str) -> None:
     assert problem.startswith(f"dozor.toml:2: {key}: ")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12), st.sampled_from(["", "B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"]))
 def test_sizes_are_what_their_units_say(count: int, unit: str) -> None:
     power = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}[unit.rstrip("iB")]
@@ -131,6 +132,7 @@ durations = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(durations, st.booleans())
 def test_durations_are_the_sum_of_their_parts(parts: list[tuple[int, str]], blanks: bool) -> None:
     seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -242,6 +244,7 @@ def test_a_host_that_cannot_be_asked_for_is_told_before_the_start(
 hosts = st.from_regex(r"[A-Za-z0-9.-]{1,20}|[0-9.]{7,15}|[0-9a-f:]{2,20}|[а-я]{1,8}\.рф", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(hosts, st.integers(0, 70_000))
 @example("::1", 5027)
 @example("0.0.0.0", 0)
@@ -257,6 +260,7 @@ def test_an_address_is_read_as_it_was_written(host: str, port: int) -> None:
     assert values.address(f" {spelled} ", VARIABLE) == found
 
 
+@settings(deadline=None)
 @given(
     st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).flatmap(
         lambda a: st.tuples(st.just(a), st.integers(0, a.max_prefixlen))
@@ -296,6 +300,7 @@ def test_a_mailbox_is_one_that_a_letter_can_go_to(mailbox: str, fine: bool) -> N
 filters = st.lists(st.sampled_from(["a", "telemetry", "+", "#", "a+", "#b", "", "$SYS", "с"]), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(filters)
 def test_topic_filters_are_those_of_the_standard(levels: list[str]) -> None:
     """4.7.1 of MQTT 5: wildcards are whole levels, `#` the last."""
