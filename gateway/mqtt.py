@@ -16,6 +16,7 @@ from gateway.tls import client_context
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+_LONGEST = 65_535  # bytes of a user or password, by their length fields
 
 
 class ClientTls(msgspec.Struct, frozen=True):
@@ -47,6 +48,15 @@ class Broker(msgspec.Struct, frozen=True):
         return self.scheme == "mqtts"
 
 
+def is_host(text: str) -> bool:
+    """Whether it can be looked up at all: labels of a name have 1 to 63 characters, as they are asked for."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
 def parse_url(text: str) -> Broker | None:
     """`mqtt://host`, `mqtts://user:password@host:8883`; None: it is neither. Special characters stand as %XX."""
     try:
@@ -59,7 +69,11 @@ def parse_url(text: str) -> Broker | None:
     if parts.scheme not in PORTS or not _HOST.fullmatch(host) or port == 0 or more or re.search(r"\s", text):
         return None
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if "\0" in user + password:
+    try:
+        long = max(len(user.encode()), len(password.encode())) > _LONGEST
+    except UnicodeEncodeError:  # out of a variable that is no UTF-8
+        return None
+    if "\0" in user + password or long or not is_host(host):
         return None
     return Broker(parts.scheme, host, port or PORTS[parts.scheme], user, password)
 

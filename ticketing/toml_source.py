@@ -66,6 +66,8 @@ class TomlSource:
             raise NotTomlError(line, _POSITION.sub("", str(error))) from error
         except RecursionError:
             raise NotTomlError(1, _DEEP) from None
+        except ValueError:  # Python reads no integer of so many digits
+            raise NotTomlError(_line_of_digits(self.text), "a number without end") from None
         if _deeper(self.content, _DEEPEST):
             raise NotTomlError(1, _DEEP)
 
@@ -80,6 +82,12 @@ class TomlSource:
             if where[:length] in self.lines:
                 return self.lines[where[:length]]
         return 1
+
+
+def _line_of_digits(text: str) -> int:
+    """Where so many digits stand."""
+    found = re.search(r"[0-9_]{4300}", text)
+    return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
 def _deeper(value: Any, levels: int) -> bool:

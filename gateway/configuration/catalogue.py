@@ -15,7 +15,6 @@ customer = "North"       # left out: of all who have none of their own
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -27,6 +26,7 @@ from ticketing.toml_source import NotTomlError, NotUtf8Error, TomlSource, Where
 
 GRACE_DAYS = 30
 _SIZE_LIMIT = 16 << 20  # bytes: some hundred thousand releases
+_ENDLESS = 1e300  # days of grace; an integer may be larger than any float
 _SHOWN = 20  # problems in the message; one mistake often stands in every entry
 _KEYS = {"model", "version", "released", "mark"}
 _TARGET_KEYS = {"model", "version", "since", "customer"}
@@ -73,11 +73,12 @@ def read_catalogue(path: Path) -> Catalogue:
 
 def _read(content: dict[str, Any], models: dict[str, list[Release]]) -> Iterator[tuple[Where, str]]:
     """Put the releases into `models`; what is wrong is told with its place."""
-    for key in content.keys() - {"grace_days", "release", "target"}:
+    for key in (key for key in content if key not in ("grace_days", "release", "target")):
         yield (key,), f"{key}: unknown key: there are grace_days, [[release]] and [[target]]"
     grace = content.get("grace_days", GRACE_DAYS)
-    if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
-        yield ("grace_days",), f"grace_days: must be a number of days, not {grace!r}"
+    if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < _ENDLESS:
+        told = repr(grace) if not isinstance(grace, int) or abs(grace) < 1 << 64 else "so many"
+        yield ("grace_days",), f"grace_days: must be a number of days, not {told}"
     tables = content.get("release", [])
     if not isinstance(tables, list):
         yield ("release",), "release: must be a list of tables: write [[release]]"
@@ -120,7 +121,7 @@ def _wrong_target(table: object) -> Iterator[tuple[str, str]]:
     if not isinstance(table, dict):
         yield "", "must be a table: write [[target]]"
         return
-    for key in table.keys() - _TARGET_KEYS:
+    for key in (key for key in table if key not in _TARGET_KEYS):
         yield key, f"{key}: unknown key: there are model, version, since, customer"
     for key in ("model", "version", *(("customer",) if "customer" in table else ())):
         if not isinstance(table.get(key), str) or not table[key]:
@@ -135,7 +136,7 @@ def _wrong_release(table: object) -> Iterator[tuple[str, str]]:
     if not isinstance(table, dict):
         yield "", "must be a table: write [[release]]"
         return
-    for key in table.keys() - _KEYS:
+    for key in (key for key in table if key not in _KEYS):
         yield key, f"{key}: unknown key: there are model, version, released, mark"
     for key in ("model", "version"):
         if not isinstance(table.get(key), str) or not table[key]:

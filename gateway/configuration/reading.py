@@ -160,7 +160,9 @@ def _read_table(
         where = (*above, name)
         place = f"{file}:{source.line(where)}"
         key = ".".join(part for part in where if isinstance(part, str))
-        if key in NOT_YET:
+        if "." in name:  # in quotes: it stands for no table
+            reading.wrong(place, key, "unknown key", "take it out of its quotes" if key in KEYS else "remove it")
+        elif key in NOT_YET:
             reading.wrong(place, key, "not in this version", "remove it")
         elif key in KEYS:
             stored = key if key.split(".")[0] not in REPEATED else f"{where[0]}#{where[1]}.{name}"

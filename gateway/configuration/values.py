@@ -6,7 +6,6 @@ which never repeats a value that may hold a secret (a DSN, an address with a pas
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.mqtt import Broker, ClientTls, parse_url
+from gateway.mqtt import Broker, ClientTls, is_host, parse_url
 from protocols import modbus_fuel
 from protocols.modbus_fuel.profile import Profile, ProfileError
 from protocols.records import identity_of
@@ -81,21 +80,37 @@ _SIZES = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
-_SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_SIZE = re.compile(r"(\d{1,30})\s*([A-Za-z]*)")
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+_LARGEST = 1 << 64  # no key takes as much; beyond 4 300 digits Python neither reads nor writes an integer
 
 
 def _show(raw: object) -> str:
-    shown = f'"{raw}"' if isinstance(raw, str) else str(raw).lower() if isinstance(raw, bool) else repr(raw)
+    try:
+        shown = f'"{raw}"' if isinstance(raw, str) else str(raw).lower() if isinstance(raw, bool) else repr(raw)
+    except ValueError:  # an integer of thousands of digits, alone or in a list
+        shown = "a number without end"
     return shown if len(shown) <= 60 else shown[:57] + "…"
+
+
+def _unicode(raw: str) -> str:
+    """What is no UTF-8 in a variable comes as halves of surrogate pairs, which only a path may hold."""
+    if not raw.isascii():
+        try:
+            raw.encode()
+        except UnicodeEncodeError:
+            raise WrongValueError("is no UTF-8", "write it in UTF-8") from None
+    return raw
 
 
 def _number(raw: object) -> float | None:
     """A finite number, or None; text is read as a number too (the environment has nothing else)."""
     if isinstance(raw, str) and _NUMBER.fullmatch(raw.strip()):
         raw = float(raw)
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        return None
+    if not -_LARGEST < raw < _LARGEST:  # an integer may be larger than any float
         return None
     return float(raw)
 
@@ -105,7 +120,7 @@ def text(raw: object, _: Origin) -> str:
         raise WrongValueError("is not text", "put it in quotes")
     if "\x00" in raw or "\n" in raw:
         raise WrongValueError("has a line break or NUL in it", "write it in one line")
-    return raw
+    return _unicode(raw)
 
 
 def boolean(raw: object, origin: Origin) -> bool:
@@ -126,7 +141,7 @@ def integer(least: int, most: int = 2**31 - 1) -> Reader:
                 f"{_show(raw)} is not a whole number", f"write a number from {least} to {most}, without quotes"
             )
         if not least <= number <= most:
-            raise WrongValueError(f"{number} is out of range", f"take a number from {least} to {most}")
+            raise WrongValueError(f"{_show(number)} is out of range", f"take a number from {least} to {most}")
         return number
 
     return read
@@ -187,7 +202,7 @@ def size(raw: object, _: Origin) -> int | None:
     if isinstance(raw, bool) or not isinstance(raw, int):
         raise WrongValueError(f"{_show(raw)} is no size", 'write bytes as a number, or text such as "64KiB", "64MiB"')
     if not 1 <= raw < 2**63:
-        raise WrongValueError(f"{raw} is out of range", "take at least 1 byte")
+        raise WrongValueError(f"{_show(raw)} is out of range", "take at least 1 byte")
     return raw
 
 
@@ -215,14 +230,21 @@ def address(raw: object, _: Origin) -> Address:
     port = int(found[3])
     if port > 65535:
         raise WrongValueError(f"port {port} does not exist", "take a port from 1 to 65535")
-    return Address(found[1] or found[2], port)
+    host = found[1] or found[2]
+    if not is_host(host):
+        raise WrongValueError(f"{_show(host)} is no host", "write a name or an address")
+    return Address(host, port)
 
 
 def path(raw: object, origin: Origin) -> Path:
     """An absolute path; a relative one starts at the folder of the configuration file."""
     if not isinstance(raw, str) or not raw or "\x00" in raw:
         raise WrongValueError(f"{_show(raw)} is no path", "write a path in quotes")
-    return Path(os.path.normpath(origin.base / Path(raw).expanduser()))
+    try:
+        found = Path(raw).expanduser()
+    except RuntimeError:  # of a user that there is not
+        raise WrongValueError(f"{_show(raw)} begins at nobody's home", "write the path whole") from None
+    return Path(os.path.normpath(origin.base / found))
 
 
 def file(raw: object, origin: Origin) -> Path | None:
@@ -287,7 +309,7 @@ def client_id(raw: object, origin: Origin) -> str:
 
 def topic_filter(raw: object, _: Origin) -> str:
     """What is subscribed to: levels, `+` and `#` each a level of their own, `#` the last."""
-    levels = raw.split("/") if isinstance(raw, str) else []
+    levels = _unicode(raw).split("/") if isinstance(raw, str) else []
     wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels) or "#" in levels[:-1]
     if not isinstance(raw, str) or not raw or len(raw.encode()) > 1024 or wild or not raw.isprintable():
         raise WrongValueError(f"{_show(raw)} is no topic filter", 'write one such as "telemetry/+/+"')
@@ -324,8 +346,11 @@ def network(raw: object, _: Origin) -> Network:
         ) from None
 
 
+_MAILBOX = re.compile(r"[^@<>\s\0]+@[^@<>\s\0]+|[^@<>\r\n\0]*<[^@<>\s\0]+@[^@<>\s\0]+>")
+
+
 def mailbox(raw: object, _: Origin) -> str:
-    if not isinstance(raw, str) or not re.fullmatch(r"[^@\r\n]+@[^@\s]+", raw):
+    if not isinstance(raw, str) or not _MAILBOX.fullmatch(_unicode(raw)):
         raise WrongValueError(
             f"{_show(raw)} is no mail address", 'write "name@example.org" or "Name <name@example.org>"'
         )
@@ -344,6 +369,8 @@ def dsn(raw: object, _: Origin) -> str:
 
     if not isinstance(raw, str):
         raise WrongValueError("is not text", "put it in quotes")
+    if "\x00" in _unicode(raw):  # libpq would read what is before it
+        raise WrongValueError("has a NUL in it", "take it out")
     try:
         conninfo_to_dict(raw)
     except ProgrammingError:
@@ -367,7 +394,7 @@ def url(raw: object, _: Origin) -> str:
     try:
         parts = urlsplit(raw) if isinstance(raw, str) and not re.search(r"\s", raw) else None
         fine = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
-        fine = fine and (parts is None or parts.port != 0)  # reading `port` raises when it is no port
+        fine = fine and (parts is None or (parts.port != 0 and is_host(parts.hostname or "")))  # `port` may raise
     except ValueError:
         fine = False
     if not fine:
@@ -450,7 +477,7 @@ def port(raw: object, origin: Origin) -> str:
         import serial
 
         serial.serial_for_url(found, do_not_open=True)
-    except (ValueError, ImportError, OSError):
+    except (ValueError, ImportError, OSError, re.error):  # of `hwgrep://` it is a pattern
         raise WrongValueError(
             f"{_show(raw)} is no URL of a port", 'write "socket://host:port", "rfc2217://host:port", or a device'
         ) from None

@@ -83,14 +83,14 @@ class Enrolment:
         self._task: asyncio.Task[None] | None = None
         self._trouble = ""  # as last told
         self._since = self._tried = 0.0  # the loop's time: when it began, when it was last met
-        self._impossible: Recent[str, bool] = Recent(_REMEMBERED, _MOST)
+        self._impossible: Recent[str, float] = Recent(_REMEMBERED, _MOST)  # until when each is refused unasked
         self._lines = PerMinute(_LINES)
 
     async def ask(
         self, identity: str, protocol: str, may_register: Callable[[], bool] | None
     ) -> tuple[Admission, int | None]:
         """What becomes of a login, and the terminal's row if it has one; waits while the database does not answer."""
-        if self._impossible.get(identity):
+        if (self._impossible.get(identity) or 0.0) > asyncio.get_running_loop().time():
             return "impossible", None
         wanted = self._wanted.get(identity)
         if wanted is None:
@@ -180,7 +180,7 @@ class Enrolment:
 
     def _refuse(self, wanted: _Wanted, error: str) -> None:
         now = asyncio.get_running_loop().time()
-        self._impossible.put(wanted.identity, True, now)
+        self._impossible.put(wanted.identity, now + _REMEMBERED, now)
         if self._lines.take("", now):
             _log.error("the registry refuses a terminal", terminal=wanted.identity, error=error)
         wanted.tell("impossible")

@@ -1,7 +1,8 @@
 """What was said of whom lately, in bounded memory: two generations, of which the older one is dropped whole.
 
-An entry lives for one to two periods after it was written. Where more keys come than are kept, the older generation
-goes before its time: who is forgotten is treated as never seen, so a flood makes a limit milder, never wrong.
+An entry lives for a period at least after it was written, and until something else is written three periods later:
+where that matters, the time stands in the value. Where more keys come than are kept, the older generation goes before
+its time: who is forgotten is treated as never seen, so a flood makes a limit milder, never wrong.
 """
 
 from __future__ import annotations

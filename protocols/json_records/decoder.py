@@ -73,6 +73,8 @@ def _add(builder: BatchBuilder, frame: int, position: int, data: bytes) -> None:
         else:
             numbers[name] = value
     fix = told.lat == told.lat and told.lon == told.lon
+    if told.satellites == 0 and told.lat == 0 and told.lon == 0:  # whatever else is said of it
+        fix = False
     valid = fix and (told.valid if told.valid is not None else told.satellites != 0)
     ignition, movement = numbers.get("ignition"), numbers.get("movement")
     flags = VALID if valid else 0

@@ -61,7 +61,7 @@ def read(payload: bytes, template: Template | None = None) -> Reading:
         found.refused.append(Refusal(payload, "length"))
         return found
     try:
-        told = json.loads(payload, object_pairs_hook=_once, parse_constant=_no_constant)
+        told = json.loads(payload, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
         members = _members(told, template)
     except RefusedError as error:
         found.refused.append(Refusal(payload, error.reason))
@@ -131,10 +131,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         raise RefusedError("structure")
-    for value in made.values():
-        if isinstance(value, float) and not math.isfinite(value):  # 1e999
-            raise RefusedError("structure")
     return made
+
+
+def _finite(text: str) -> float:
+    told = float(text)
+    if not math.isfinite(told):  # 1e999
+        raise RefusedError("structure")
+    return told
 
 
 def _no_constant(_: str) -> Any:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 Plain = dict[str, Any]
 
@@ -23,6 +23,7 @@ _MILLISECONDS = 1e11  # a time above it is in milliseconds: in seconds it would 
 _LAST_US = 253_402_300_799_999_999  # the end of year 9999
 _FAR = 1e6  # m, km/h, degrees: farther is no terminal
 _DIGITS = re.compile(r"([0-9]+)$")
+_WHOLE = re.compile(r"[+-]?[0-9]{16,19}")
 _FUEL_GOOD = (0, None)
 
 
@@ -58,10 +59,10 @@ def number(value: Any) -> float | int | None:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise RefusedError("value") from None
+        told = _read(value)
+        if told is None:
+            raise RefusedError("value")
+        value = told
     if not isinstance(value, int | float):
         raise RefusedError("value")
     if isinstance(value, int):
@@ -99,6 +100,8 @@ def truth(value: Any) -> bool | None:
 
 def position(plain: Plain, lat: Any, lon: Any) -> None:
     """Put a position in, where there is one."""
+    if isinstance(lat, bool) or isinstance(lon, bool):
+        raise RefusedError("value")
     north, east = number(lat), number(lon)
     if north is None or east is None:
         return
@@ -116,6 +119,8 @@ def put(plain: Plain, name: str, value: Any) -> None:
             told = cleaned(told)
         elif isinstance(told, int) and abs(told) >= 1 << 63:
             told = str(told)
+        elif isinstance(told, float) and not math.isfinite(told):  # after a change of unit
+            raise RefusedError("value")
         plain["m"].setdefault(cleaned(key)[:MAX_NAME], told)
 
 
@@ -130,35 +135,69 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-@lru_cache(4096)
 def known(name: str) -> str:
     """`name` where the dictionary of measures has it, else `param.<name>`."""
+    return name if len(name) <= MAX_NAME and _described(name) else f"param.{name}"
+
+
+@lru_cache(4096)
+def _described(name: str) -> bool:
     from protocols.measures import describe  # which reads the registry, and the registry us
 
-    return name if len(name) <= MAX_NAME and describe(name) is not None else f"param.{name}"
+    return describe(name) is not None
 
 
 def measure(plain: Plain, name: str, value: Any) -> None:
     """A measure as whoever sent it calls it; a known one that is a number may come as a text."""
-    called = known(name)
-    if called is name and isinstance(value, str) and not _is_text(name):
-        value = number(value) if _numeric(value) else value
-    put(plain, called, value)
+    for key, told in _flat(name, value):
+        put(plain, *(_typed(key, told) if known(key) == key else (known(key), told)))
+
+
+def _typed(name: str, told: Any) -> tuple[str, Any]:
+    """A known measure in its own type; what is no number of one that is a number stays beside it."""
+    kind = _kind(name)
+    if kind == "key" and isinstance(told, int) and not isinstance(told, bool) and 0 <= told < 1 << 64:
+        return name, f"{told:x}"
+    if kind in ("key", "text"):
+        return name, told if isinstance(told, str) else str(told)
+    if kind == "any" or not isinstance(told, str):
+        return name, told
+    truth = _TRUTH.get(told.lower()) if kind == "truth" else None
+    read = _read(told) if truth is None else truth
+    return (f"param.{name}", told) if read is None else (name, read)
+
+
+_TRUTH = {"true": 1, "false": 0}
 
 
 @lru_cache(4096)
-def _is_text(name: str) -> bool:
+def _kind(name: str) -> Literal["key", "text", "truth", "any", "number"]:
+    """What a measure of the dictionary holds: a driver's key, a text, yes or no, either numbers or texts, numbers."""
     from protocols.measures import describe
 
     found = describe(name)
-    return (found is not None and found.unit == "text") or name.startswith(("param.", "driver.", "vin"))
+    if name == "driver.key":
+        return "key"
+    if name == "vin" or (found is not None and found.unit == "text"):
+        return "text"
+    if name.startswith(("param.", "io.")):
+        return "any"
+    return "truth" if found is not None and found.unit == "0/1" else "number"
+
+
+def _read(text: str) -> float | int | None:
+    """A finite number as its sender would write it: ASCII, and nothing of Python's own ways."""
+    if _WHOLE.fullmatch(text) and abs(exact := int(text)) >= 1 << 53:  # what a float would not hold
+        return exact
+    try:
+        told = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return None
+    return told if math.isfinite(told) else None
 
 
 def _numeric(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    return _read(text) is not None
 
 
 # -- the shapes ---------------------------------------------------------------------------------------------------
@@ -229,17 +268,29 @@ def core(plain: Plain, name: str, value: Any) -> None:
 
 
 def _fuel(plain: Plain, sensor: dict[str, Any], place: int) -> bool:
-    """A fuel-level sensor: its number is what its name ends with, else its place. An error is never a level of 0."""
+    """A fuel-level sensor: its number is what its name ends with, else its place. An error is never a level of 0.
+
+    One whose number another has already is none: two tanks must not become one.
+    """
     if "level" not in sensor:
         return False
     digits = _DIGITS.search(str(sensor.get("id", sensor.get("sensor", ""))))
     n = int(digits[1][-4:]) if digits else place
+    if any(f"fuel.{what}.{n}" in plain["m"] for what in ("level", "status", "temperature")):
+        return False
     status, level = number(sensor.get("status")), number(sensor.get("level"))
     if status in _FUEL_GOOD:
         put(plain, f"fuel.level.{n}", level)
     put(plain, f"fuel.status.{n}", status)
     put(plain, f"fuel.temperature.{n}", number(sensor.get("temp")))
     return True
+
+
+def _word(value: Any) -> str:
+    """A text, where it is one word."""
+    if isinstance(value, dict | list):
+        raise RefusedError("value")
+    return str(value)
 
 
 def _odometer(kilometres: Any) -> float | None:
@@ -258,7 +309,7 @@ _FLESPI: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "engine.ignition.status": ("ignition", truth), "movement.status": ("movement", truth),
     "engine.rpm": ("can.engine.rpm", number), "can.engine.rpm": ("can.engine.rpm", number),
     "gsm.signal.level": ("gsm.signal", number), "gps.vehicle.mileage": ("odometer", _odometer),
-    "vehicle.vin": ("vin", str),
+    "vehicle.vin": ("vin", _word),
 }  # fmt: skip
 
 
@@ -291,7 +342,7 @@ def _flespi(member: dict[str, Any]) -> Told:
 _OWNTRACKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "batt": ("battery.level", number), "odometer": ("odometer", _odometer), "ubatt": ("power.battery", number),
     "uext": ("power.external", number), "rpm": ("can.engine.rpm", number), "flvl": ("can.fuel.percent", number),
-    "vin": ("vin", str),
+    "vin": ("vin", _word),
 }  # fmt: skip
 _NUMBERED = {"temp_c-": "temperature.", "din": "input."}
 

@@ -17,7 +17,7 @@ Where something stands is a path: keys and, in lists, places from 0, joined by d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ _FIELD_KEYS = {"path", "scale", "offset"}
 _CORE = ("altitude", "speed", "course", "satellites")
 _ALIASES = {"alt": "altitude", "sat": "satellites", "sats": "satellites"}
 MAX_FIELDS = 512
+_TERMINAL = "{terminal}"
+_LARGEST = 1e15  # of a factor; an integer of TOML may be larger than any float
 
 
 class TemplateError(Exception):
@@ -58,7 +60,7 @@ class _Field:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """See the module; `levels` are the topic's, "" the one that names the terminal, "+" any."""
+    """See the module; `levels` are the topic's, `_TERMINAL` the one that names the terminal, "+" any."""
 
     fields: Mapping[str, _Field]
     levels: tuple[str, ...] = ()
@@ -104,7 +106,7 @@ class Template:
             return None
         found = ""
         for wanted, level in zip(mine, levels, strict=True):
-            if wanted == "":
+            if wanted == _TERMINAL:
                 found = level
             elif wanted not in ("+", level):
                 return None
@@ -139,10 +141,8 @@ class Template:
             else:
                 shapes.measure(plain, called, value)
         if self.keep_unknown:
-            taken = {told.path[0] for told in fields.values()} | set(self.terminal[:1])
-            for key, value in member.items():
-                if key not in taken:
-                    shapes.put(plain, f"param.{key}", value)
+            for key, value in _left(member, [told.path for told in fields.values()] + [self.terminal]):
+                shapes.put(plain, f"param.{key}", value)
         named = _at(member, self.terminal) if self.terminal else ""
         if self.terminal and (named is None or isinstance(named, dict | list | bool)):
             raise RefusedError("identity")
@@ -160,6 +160,8 @@ def _field(name: str, told: Any) -> _Field:
     for part in ("scale", "offset"):
         if isinstance(told.get(part, 0.0), bool) or not isinstance(told.get(part, 0.0), int | float):
             raise TemplateError(key, f"{part} is not a number", "write a number, without quotes")
+        if not -_LARGEST <= told.get(part, 0.0) <= _LARGEST:
+            raise TemplateError(key, f"{part} is out of range", f"take a number within {_LARGEST:g}")
     return _Field(_path(key, told["path"]), float(told.get("scale", 1.0)), float(told.get("offset", 0.0)))
 
 
@@ -173,11 +175,32 @@ def _levels(told: Any) -> tuple[str, ...]:
     if told == "":
         return ()
     levels = told.split("/") if isinstance(told, str) else []
-    if not levels or levels.count("{terminal}") > 1 or any("#" in level or "{" in level[1:] for level in levels):
+    wild = any("#" in level or ("+" in level and level != "+") for level in levels)
+    odd = any(mark in level and level != _TERMINAL for level in levels for mark in "{}")
+    if not levels or levels.count(_TERMINAL) > 1 or wild or odd:
         raise TemplateError(
             ("topic",), "is no topic", 'write it whole, "+" for any level and "{terminal}" for the one that names it'
         )
-    return tuple("" if level == "{terminal}" else level for level in levels)
+    return tuple(levels)
+
+
+def _left(told: Any, taken: Sequence[Path]) -> Iterator[tuple[str, Any]]:
+    """What stands at none of these paths, by name; what nothing is taken out of is left whole."""
+    for key, named, value in _inner(told):
+        deeper = [path[1:] for path in taken if path and path[0] == key]
+        if not deeper:
+            yield named, value
+        elif () not in deeper:
+            for name, inner in _left(value, deeper):
+                yield f"{named}.{name}", inner
+
+
+def _inner(told: Any) -> Iterator[tuple[str, str, Any]]:
+    """Key as in a path, as in a name (where places count from 1), and what stands there."""
+    if isinstance(told, dict):
+        yield from ((key, key, value) for key, value in told.items())
+    elif isinstance(told, list):
+        yield from ((str(place), str(place + 1), value) for place, value in enumerate(told))
 
 
 def _at(told: Any, path: Path) -> Any:

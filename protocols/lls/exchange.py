@@ -56,10 +56,15 @@ class Ask:
                 if reading is not None:
                     self._buffer = b""
                     return reading
-                if size == 0:
+                if size:
+                    at += size
+                    continue
+                # A line that has no end yet, or a byte of noise before an answer that is here already.
+                found = self._behind(buffer, at)
+                if found is None:
                     break
-                at += size
-                continue
+                self._noise += found - at
+                at = found
             size = whole(buffer[at : at + MAX_NOISE])
             if size == 0:
                 # Of a packet that is not whole yet; behind its damaged head a good one may stand already.

@@ -50,6 +50,7 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "reversals": ("", "changes of direction that fuel meter N has counted"),
 }
 _TYPES = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
+_SCALES = 1e9  # and its inverse; 1 / scale must have room for a decimal fraction's digits
 _ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
@@ -84,6 +85,8 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         if not math.isfinite(raw):
             return math.nan, False
         told = raw * self.scale if self.scale == 1 or self.scale % 1 == 0 else _decimal(raw, self.scale)
+        if not math.isfinite(told):  # a double may be larger than what can be told of it
+            return math.nan, False
         within = (self.least is None or told >= self.least) and (self.most is None or told <= self.most)
         return told, within and raw not in self.invalid
 
@@ -146,10 +149,10 @@ def parse(text: str) -> Profile:
     """
     try:
         told = msgspec.convert(tomllib.loads(text), _Source)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ProfileError(f"is not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise ProfileError(f"is no register profile: {error}") from error
+    except (ValueError, RecursionError) as error:  # of an integer without end Python says so in a plain ValueError
+        raise ProfileError(f"is not TOML: {error}") from error
     seen: set[str] = set()
     for number, value in enumerate(told.value, 1):
         if what := _wrong(value, seen):
@@ -176,6 +179,13 @@ def _wrong(value: Value, seen: set[str]) -> str:
         return "ends behind the last register"
     if not math.isfinite(value.scale) or value.scale == 0:
         return "scale must be a number other than 0"
+    if not 1 / _SCALES <= abs(value.scale) <= _SCALES:
+        return f"scale must be from {1 / _SCALES:g} to {_SCALES:g}"
+    bounds = [bound for bound in (value.least, value.most) if bound is not None]
+    if not all(map(math.isfinite, (*bounds, *value.invalid))):
+        return "least, most and invalid must be numbers"
+    if bounds != sorted(bounds):
+        return "least is above most: no value would be one"
     unit = MEASURES[value.measure][0]
     if value.unit and unit not in ("raw", value.unit):
         return f"{value.measure} is told in {unit or 'no unit'}, not in {value.unit}: scale it"

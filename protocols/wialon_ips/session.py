@@ -50,6 +50,7 @@ from protocols.wialon_ips.wire import (
 
 ANSWER = "answer"  # kind of a message that is the receipt of a command
 _MAX_RUNS = 3  # runs of unreadable bytes in a row
+_MAX_PREFIX = 4 * MAX_IDENTITY + 8  # bytes of a datagram before its first packet: a character takes up to four
 _VERSION = re.compile(rb"[0-9]+\.[0-9]+")
 _SPOKEN = re.compile(rb"2\.[0-9]")
 _CRLF, _LF = b"\r\n", b"\n"
@@ -415,7 +416,7 @@ class WialonSession:
             if wrong or int.from_bytes(buffer[1:HEADER], "little") != len(buffer) - HEADER:
                 return self._lost(wrong or "structure")
             buffer[:] = line
-        at = buffer.find(b"#", 0, 2 * MAX_IDENTITY)
+        at = buffer.find(b"#", 0, _MAX_PREFIX)
         if at == 0:
             return self._lost("login")
         *version, name = bytes(buffer[: max(at, 0)]).split(b";")

@@ -228,3 +228,20 @@ def test_no_protocol_s_beginning_is_another_s(name: str) -> None:
     for data in (login, *frames):
         assert begun(data).name == name
         assert all(begun(data, among=[other]).hopeless for other in told_apart() if other != name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_what_was_told_of_a_beginning_stays_told(data: st.DataObject) -> None:
+    """A verdict is for the whole connection: no byte that follows may turn it, whatever the first ones were."""
+    name = data.draw(st.sampled_from(told_apart()))
+    wire = bytearray(b"".join(wire_frames(name, 5)[0:1]) + data.draw(st.binary(max_size=20)))
+    for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(wire) - 1), st.integers(0, 255)), max_size=2)):
+        wire[at] = byte
+    for one in told_apart():
+        begins = protocol(one).begins
+        assert begins is not None
+        told = [begins(bytes(wire[:size]), "tcp") for size in range(min(len(wire), 64) + 1)]
+        decided = [verdict for verdict in told if verdict is not None]
+        assert len(set(decided)) <= 1, (one, wire.hex())
+        assert told[: len(told) - len(decided)] == [None] * (len(told) - len(decided)), "and is not taken back"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocols.lines import Reading, Status
@@ -239,13 +239,43 @@ def test_up_to_three_bits_are_never_taken_for_a_reading(answer: bytes, bits: set
     assert reading.status in (Status.NO_ANSWER, Status.CHECKSUM)
 
 
+noise = st.binary(max_size=20) | st.lists(
+    st.sampled_from([b"F", b" ", b"F=09", b">", b"1", b"\r", b"\xff"]), max_size=5
+).map(b"".join)
+
+
 @PATIENT
-@given(answers, st.binary(max_size=20), st.binary(max_size=4))
-def test_an_answer_is_found_in_noise(answer: bytes, before: bytes, after: bytes) -> None:
-    """Unless the noise is itself a packet, whose checksum it has by chance."""
-    if any(lls.whole(before[at:] + answer) > 0 for at in range(len(before))):
+@given(answers, noise, st.binary(max_size=4), st.booleans(), st.integers(1, 12))
+@example(L2, b"F", b"", True, 12)
+@example(L2, b" ", b"", True, 1)
+@example(L2, b"F=09", b"", True, 3)
+def test_an_answer_is_found_in_noise(answer: bytes, before: bytes, after: bytes, text: bool, step: int) -> None:
+    """Also where letters are understood, and the noise is one; unless it is a packet by its checksum's chance."""
+    wire = before + answer + after
+    if any(lls.whole(wire[at:]) > 0 for at in range(len(before))):
         return
-    assert heard(Ask(answer[1]), before + answer + after).status in (Status.GOOD, Status.INVALID)
+    for cut in (len(wire), step):
+        ask = Ask(answer[1], text=text)
+        assert heard(ask, *(wire[at : at + cut] for at in range(0, len(wire), cut))).status in (
+            Status.GOOD,
+            Status.INVALID,
+        )
+
+
+@PATIENT
+@given(st.integers(-127, 127), st.integers(0, 4095), st.integers(0, 0xFFFF), noise, st.integers(1, 9))
+def test_a_line_of_text_is_found_in_noise(
+    temperature: int, level: int, frequency: int, before: bytes, step: int
+) -> None:
+    """A line has no checksum: it is read where it stands whole, behind whatever came before."""
+    line = lls.text_line(temperature, level, frequency)
+    wire = before + line
+    if any(lls.whole(wire[at:]) > 0 for at in range(len(wire))) or b"\n" in before or before[-1:] in (b" ", b"\r"):
+        return
+    values = {"level": float(level), "temperature": float(temperature), "frequency": float(frequency)}
+    for cut in (len(wire), step):
+        reading = heard(AskText(1), *(wire[at : at + cut] for at in range(0, len(wire), cut)))
+        assert reading == Reading(Status.GOOD, values)
 
 
 def test_the_line_s_declaration() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -12,12 +13,12 @@ from pymodbus.framer.rtu import FramerRTU
 from pymodbus.pdu.decoders import DecodePDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
-from protocols.lines import Reading, Status
+from protocols.lines import Reading, Status, add_round, combined, pack_round
 from protocols.modbus_fuel import LINE, SHIPPED, parse, shipped
 from protocols.modbus_fuel import declaration as modbus
-from protocols.modbus_fuel.exchange import Ask, sensor
+from protocols.modbus_fuel.exchange import Ask, reading_of, sensor
 from protocols.modbus_fuel.profile import MEASURES, ProfileError, Read, Value, reorder
-from protocols.records import Frame, Malformed, Message
+from protocols.records import BatchBuilder, Frame, Malformed, Message
 from protocols.registry import protocol
 from tests.protocols.line_helpers import PATIENT, events, heard, measures, units
 from tests.protocols.modbus_fuel_vectors import CAP, CAP_ASK, KRAL, KRAL_ASK, PROBE, PROBE_ASK, REFUSED, VECTORS
@@ -262,6 +263,13 @@ def test_registers_that_adjoin_are_read_at_once_and_others_by_themselves() -> No
         ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\nwords = "AB"', "no order of bytes"),
         ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\nscale = 0', "scale must be"),
         ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\nscale = inf', "scale must be"),
+        ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\nscale = 1e-320', "scale must be from"),
+        ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\nscale = 9e300', "scale must be from"),
+        ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\nmost = nan', "must be numbers"),
+        ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\ninvalid = [inf]', "must be numbers"),
+        ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\nleast = 5\nmost = 4', "least is above most"),
+        (f"gap = {'9' * 5000}", "is not TOML"),
+        (f"gap = {10**400}", "no register profile"),
         ('[[value]]\nmeasure = "temperature"\nfunction = 4\nstart = 0\nunit = "°F"', "told in °C, not in °F"),
         ('[[value]]\nmeasure = "level"\nfunction = 4\nstart = 0\n' * 2, "level stands twice"),
     ],
@@ -278,6 +286,77 @@ def test_any_text_is_a_profile_or_says_why(text: str) -> None:
         parse(text)
     except ProfileError:
         return
+
+
+VALUES = st.builds(
+    Value,
+    measure=st.sampled_from(sorted(MEASURES)), function=st.sampled_from([3, 4]), start=st.integers(0, 300),
+    type=st.sampled_from(["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]),
+    words=st.sampled_from(["ABCD", "CDAB", "BADC", "DCBA"]),
+    scale=st.sampled_from([1.0, 0.1, -0.01, 0.25, 3.0, 2.5, 1e-9, 1e9, 1e8 + 0.5, -7.0]),
+    least=st.none() | st.floats(-1e6, 0), most=st.none() | st.floats(0, 1e6),
+    invalid=st.lists(st.sampled_from([0.0, 65535.0, -1.0]), max_size=2).map(tuple),
+)  # fmt: skip
+
+
+def as_toml(values: list[Value], gap: int) -> str:
+    text = f'name = "any"\ngap = {gap}\n'
+    for value in values:
+        text += "[[value]]\n" + "".join(
+            f"{name} = {list(told) if isinstance(told, tuple) else told!r}\n"
+            for name in value.__struct_fields__ if (told := getattr(value, name)) is not None
+        )  # fmt: skip
+    return text.replace("'", '"')
+
+
+@PATIENT
+@given(
+    st.lists(VALUES, min_size=1, max_size=8, unique_by=lambda value: value.measure),
+    st.integers(0, 32),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_registers_hold_is_a_number_or_no_good_level(values: list[Value], gap: int, random: Random) -> None:
+    """Each value is asked for once, in answers that the protocol has room for; and a round holds what was read."""
+    profile = parse(as_toml(values, gap))
+    asked = [value for read in profile.reads for _, value in read.values]
+    assert sorted(asked, key=repr) == sorted(values, key=repr)
+    readings = []
+    for read in profile.reads:
+        assert 0 < read.count <= 125
+        assert all(at >= 0 and at + 2 * value.registers <= 2 * read.count for at, value in read.values)
+        registers = random.randbytes(2 * read.count)
+        if random.random() < 0.3:
+            registers = random.choice([b"\xff", b"\x7f", b"\0", b"\x7f\xef"]) * (2 * read.count)
+        readings.append(reading_of(read, registers[: 2 * read.count]))
+        for at, value in read.values:
+            told, fine = value.read(registers[at : at + 2 * value.registers])
+            assert not fine or (math.isfinite(told) and told not in value.invalid)
+            if fine and value.type[0] in "ui" and value.registers < 4:
+                assert value.pack(told) == reorder(registers[at : at + 2 * value.registers], value.words)
+    reading = combined(readings)
+    assert all(map(math.isfinite, reading.values.values()))
+    assert (reading.status is Status.GOOD) == ("level" in reading.values or not profile.level)
+    asked_of = sensor(1, profile=profile)
+    builder = BatchBuilder()
+    assert add_round(builder, 0, pack_round(1, [asked_of], [reading])) is None
+    (group,) = builder.build().groups
+    stored = {name: float(told) for name, told in zip(group.names, group.values[0], strict=True) if told == told}
+    assert {name: stored.get(f"fuel.{name}.1") for name in reading.values} == dict(reading.values)
+
+
+def test_what_is_too_large_to_tell_is_no_level() -> None:
+    """A round writes numbers as JSON: a level without end would be told as none, and called good."""
+    value = Value(measure="level", function=4, start=0, type="f64", scale=1e9)
+    (read,) = parse(as_toml([value], 0)).reads
+    assert reading_of(read, struct.pack(">d", 1e300)) == Reading(Status.INVALID)
+    assert reading_of(read, struct.pack(">d", 1e3)).values == {"level": 1e12}
+
+
+def test_an_answer_has_room_for_125_registers_however_wide_the_gaps() -> None:
+    names = sorted(MEASURES)[:8]
+    values = [Value(measure=name, function=4, start=33 * n) for n, name in enumerate(names)]
+    reads = parse(as_toml(values, 32)).reads
+    assert [(read.start, read.count) for read in reads] == [(0, 100), (132, 100)]
 
 
 def test_every_measure_of_profiles_is_in_the_dictionary() -> None:

@@ -701,3 +701,14 @@ def test_a_refused_datagram_gets_no_word() -> None:
 def test_an_empty_datagram() -> None:
     session = PROTOCOL.new_session(transport="udp")
     assert [e.reason for e in session.receive_data(b"", 0.0) if isinstance(e, Malformed)] == ["structure"]
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "я" * 64, "😀" * 64, "я"])
+@pytest.mark.parametrize("version", [b"", b"2.0;"])
+def test_a_name_may_be_as_long_over_udp_as_over_tcp(name: str, version: bytes) -> None:
+    """64 characters, of however many bytes: else a terminal is known over one transport and damage over the other."""
+    heard = talk(version + name.encode() + b"#P#\r\n", transport="udp")
+    assert (heard.kinds(), heard.said) == (["Login", "Reply"], b"#AP#\r\n")
+    assert "Login" in talk(b"#L#" + name.encode() + b";NA\r\n").kinds()
+    longer = talk(version + (name + "a" * 64).encode() + b"#P#\r\n", transport="udp")
+    assert (longer.kinds(), longer.said) == (["Malformed"], b"")

@@ -19,7 +19,6 @@ from protocols.registry import PROTOCOLS, RECEIVED
 
 _NUMBERS = {name: number for number, name in enumerate(RECEIVED)}
 JSON, UNKNOWN = _NUMBERS["json"], _NUMBERS["unknown"]
-_MAX_TERMINAL = 64  # bytes
 
 
 class Kind(enum.Enum):
@@ -96,7 +95,7 @@ class Topics:
 
 def _named(kind: Kind, terminal: str, protocol: int, text: str, template: Template | None = None) -> Route:
     """A terminal's, if that is the name of one as it stands there."""
-    fits = len(terminal.encode()) <= _MAX_TERMINAL and identity_of(terminal) == terminal and terminal[:1] != "$"
+    fits = identity_of(terminal) == terminal and terminal[:1] != "$"
     if not terminal or not fits:
         return Route(Kind.NOTHING, _shown(text), UNKNOWN, "topic")
     return Route(kind, terminal, protocol, template=template)

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import structlog
 
@@ -214,6 +213,7 @@ class Lines:
         self._shared = shared
         self._lines: list[Line] = []
         self._leaving: set[asyncio.Task[None]] = set()
+        self._freed: dict[str, asyncio.Task[None]] = {}  # by port: done when nobody before has it any more
         self._before: dict[str, dict[str, int]] = {}  # what lines that are gone counted, by port
 
     def apply(self, wanted: Sequence[Serial]) -> None:
@@ -227,22 +227,32 @@ class Lines:
                 line = Line(self._shared, settings)
                 self._lines.append(line)
                 before = leave.pop(settings.port, None)
-                if before is None:
+                if before is None and settings.port not in self._freed:
                     line.start()
                 else:
-                    self._later(self._replace(before, line))
+                    self._follow(settings.port, before, line)
         for line in leave.values():
-            self._later(self._end([line]))
+            self._follow(line.settings.port, line, None)
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _follow(self, port: str, before: Line | None, line: Line | None) -> None:
+        """`line` has the port once `before` has ended, and whoever was there before that: reloads may come quickly."""
+        task = asyncio.get_running_loop().create_task(self._replace(self._freed.get(port), before, line))
         self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._freed[port] = task
 
-    async def _replace(self, before: Line, line: Line) -> None:
-        """The port is free once the line before has ended."""
-        await self._end([before])
-        if line in self._lines:
+        def done(task: asyncio.Task[None]) -> None:
+            self._leaving.discard(task)
+            if self._freed.get(port) is task:
+                del self._freed[port]
+
+        task.add_done_callback(done)
+
+    async def _replace(self, freed: asyncio.Task[None] | None, before: Line | None, line: Line | None) -> None:
+        if before is not None:
+            await self._end([before])
+        if freed is not None:
+            await asyncio.wait({freed})
+        if line is not None and line in self._lines:
             line.start()
 
     async def stop(self, timeout: float = 4.0) -> None:

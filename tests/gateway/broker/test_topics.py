@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from gateway.receive.broker.topics import JSON, UNKNOWN, Kind, Topics, status_filters
 from protocols.json_records import Template
+from protocols.records import identity_of
 from protocols.registry import RECEIVED
 
 TEMPLATE = Template.of({"topic": "fleet/{terminal}/up", "fields": {"ts": "t"}})
@@ -43,6 +46,42 @@ def test_topics(topic: str, kind: Kind, terminal: str, protocol: int) -> None:
 
 def test_a_topic_that_is_no_text() -> None:
     assert Topics(["#"], None).route(b"telemetry/\xff\0/json").kind is Kind.NOTHING
+
+
+printable = st.text(st.characters(codec="utf-8", exclude_characters="/+#$"), min_size=1, max_size=80)
+
+
+@settings(deadline=None)
+@given(printable)
+@example("я" * 64)
+@example("😀" * 64)
+@example("x" * 64)
+def test_whoever_may_be_registered_may_publish(terminal: str) -> None:
+    """A name is as long in a topic as in the registry: 64 characters, of however many bytes."""
+    fits = identity_of(terminal) == terminal
+    for topic, kind in (("telemetry/{}/omnicomm", Kind.FRAMES), ("a/{}/json", Kind.JSON), ("status/{}", Kind.STATUS)):
+        route = Topics(["telemetry/+/+"], None).route(topic.format(terminal).encode())
+        assert (route.kind is kind, route.kind is Kind.NOTHING) == (fits, not fits)
+        assert not fits or route.terminal == terminal
+
+
+levels = st.sampled_from(
+    [b"telemetry", b"status", b"json", b"", b"owntracks", b"\xff", b"fleet", b"up", b"omnicomm", b"7", b" ", b"\0"]
+)
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=60) | st.lists(levels, max_size=5).map(b"/".join),
+    st.sampled_from([None, TEMPLATE, NAMELESS, PLAIN]),
+)
+def test_any_topic_has_somewhere_to_go(topic: bytes, template: Template | None) -> None:
+    """And names nobody whom the store cannot hold."""
+    route = Topics(["telemetry/+/+", "owntracks/#", "fleet/#"], template).route(topic)
+    assert len(route.terminal) <= 64
+    assert "\0" not in route.terminal
+    route.terminal.encode()
+    assert (route.reason != "") == (route.kind is Kind.NOTHING)
 
 
 def test_templates() -> None:

@@ -91,6 +91,29 @@ def test_one_that_is_refused_is_found_by_halves(error: Exception, logged: list[d
     assert [(line["event"], line["terminal"]) for line in logged] == [("the registry refuses a terminal", "t7")]
 
 
+def test_one_that_was_refused_is_asked_about_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has mended the constraint meanwhile: nobody else has to be refused before the terminal is let in."""
+
+    async def go() -> None:  # with no time limit: the loop's time is set ahead
+        registry = Registry()
+        enrolment = Enrolment(registry)
+        loop, ahead = asyncio.get_running_loop(), [0.0]
+        real = loop.time
+        monkeypatch.setattr(loop, "time", lambda: real() + ahead[0])
+        registry.bad = {"t"}
+        for refused in range(1, 4):
+            assert (await enrolment.ask("t", "teltonika", None))[0] == "impossible"
+            assert len(registry.tried) == refused
+            ahead[0] += module._REMEMBERED / 2
+            assert (await enrolment.ask("t", "teltonika", None))[0] == "impossible"
+            assert len(registry.tried) == refused, "not within the minute"
+            ahead[0] += module._REMEMBERED / 2 + 1
+        registry.bad = set()
+        assert await enrolment.ask("t", "teltonika", None) == ("accepted", 1)
+
+    asyncio.run(go())
+
+
 def test_many_that_are_refused_fill_no_log(logged: list[dict[str, Any]]) -> None:
     async def act(registry: Registry, enrolment: Enrolment) -> None:
         names = [f"t{n}" for n in range(200)]

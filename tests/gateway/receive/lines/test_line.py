@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -154,4 +155,55 @@ def test_lines_are_replaced_when_their_port_is_free_and_stopped_with_all_they_to
             patch.setattr("tests.gateway.receive.conversing.NAMES", list(every()))
             converse(tmp_path, act)
     finally:
+        bus.close()
+
+
+def test_reloads_that_follow_one_another_leave_one_who_asks_on_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the line was taken out and put back: the port is held until the first poller has let go."""
+    bus = Bus(Sensors("lls", [1], level=lambda address, now, count: count))
+    lets_go = threading.Event()
+    happened: list[str] = []
+    start = Line.start
+
+    def started(line: Line) -> None:
+        happened.append(f"{line.settings.terminal} starts")
+        start(line)
+
+    monkeypatch.setattr(Line, "start", started)
+
+    def serial(name: str) -> Serial:
+        return Serial(port=bus.port, **{**KEYS, "terminal": name})
+
+    async def act(world: World) -> None:
+        for number, name in enumerate("ABCDE", 7):
+            world.terminals.rows[name] = number
+        lines = Lines(world.shared)
+        lines.apply([serial("A")])
+        await until(lambda: levels(world))
+        close = lines._lines[0].poller._close
+
+        def slowly() -> None:
+            assert lets_go.wait(20)
+            close()
+            happened.append("A lets go")
+
+        monkeypatch.setattr(lines._lines[0].poller, "_close", slowly)
+        for wanted in ([serial("B")], [serial("C")], [], [serial("D")], [serial("E")]):
+            lines.apply(wanted)
+            for _ in range(20):  # turns, not time: all but A could end and begin in them
+                await asyncio.sleep(0)
+        lets_go.set()
+        await until(lambda: "E" in {name for job in world.store.jobs for name, _ in job.identities})
+        assert happened == ["A starts", "A lets go", "E starts"], "those between were never there"
+        assert not lines._freed
+        await lines.stop()
+        await world.pipeline.drain()
+
+    try:
+        monkeypatch.setattr("tests.gateway.receive.conversing.NAMES", list(every()))
+        converse(tmp_path, act)
+    finally:
+        lets_go.set()
         bus.close()
