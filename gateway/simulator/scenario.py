@@ -22,6 +22,8 @@ PROFILES = ("driving", "idling", "parked", "sleeping")
 Seconds = float
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
+LEAST_INTERVAL = 0.001  # s: with less, making up records would leave no time to send them, or to hear a signal
+_Interval = Annotated[float, msgspec.Meta(ge=LEAST_INTERVAL)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
@@ -32,10 +34,10 @@ class ScenarioError(ValueError):
 class Intervals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds between two reports of one vehicle in each state; `spread` is how far vehicles differ (share)."""
 
-    moving: _Positive = 10.0
-    idling: _Positive = 30.0
-    parked: _Positive = 60.0
-    sleeping: _Positive = 300.0
+    moving: _Interval = 10.0
+    idling: _Interval = 30.0
+    parked: _Interval = 60.0
+    sleeping: _Interval = 300.0
     spread: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.2
 
 

@@ -63,6 +63,7 @@ def test_every_part_can_be_set() -> None:
         ("mix = {egts = 1}", "mix.egts"),
         ("mix = {teltonika = 0}", "mix"),
         ("intervals = {moving = -1}", "intervals.moving"),
+        ("intervals = {sleeping = 1e-9}", "intervals.sleeping"),
         ('intervals = {moving = "soon"}', "intervals.moving"),
         ("profiles = {driving = 0, idling = 0, parked = 0, sleeping = 0}", "profiles"),
         ('fault = [{kind = "fire"}]', "fault"),
