@@ -52,7 +52,7 @@ def _target(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
     if not 0 < number <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of terminals: give 1 to 1000000")
     return number

@@ -235,12 +235,12 @@ def load_scenario(path: Path) -> Scenario:
 
 def parse_target(text: str) -> tuple[str, int] | Broker:
     """`host:port` or `[v6]:port` → (host, port), `mqtt://…` → a broker; raises `ScenarioError`."""
-    if text.startswith("mqtt"):
+    if text.startswith("mqtt") and "//" in text:  # a host may be called so too
         broker = parse_url(text)
         if broker is None or broker.secure:  # what a terminal's certificate is, nobody has said
             raise ScenarioError("that is no mqtt://HOST:PORT: write for example mqtt://127.0.0.1:1883")
         return broker
     host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
         raise ScenarioError(f"{text!r} is no HOST:PORT: write for example 127.0.0.1:5027")
     return host.removeprefix("[").removesuffix("]"), int(port)
