@@ -8,6 +8,7 @@ acknowledgement follows its records. End of input is a close.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Iterator
@@ -79,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may send letters that stdout cannot
+        sys.stdout.reconfigure(errors="backslashreplace")
     for note in given.notes:
         print(f"dozor decode: {note}", file=sys.stderr)
     printer: Printer = JsonPrinter(sys.stdout) if args.json else TextPrinter(sys.stdout, trees=not args.tree)
