@@ -54,7 +54,7 @@ class Restarts(Detector):
         if "event" not in measures or OMNICOMM.isdisjoint(measures):
             return {}
         # `event` is Omnicomm's where one of its own measures stands beside it.
-        own = ~np.isnan(columns[next(name for name in OMNICOMM if name in measures)])
+        own = np.logical_or.reduce([~np.isnan(columns[name]) for name in OMNICOMM if name in measures])
         told = (
             (columns["event.number"] == POWER_UP) & own & (np.abs(columns["received"] - columns["time"]) <= LIVE_WITHIN)
         )

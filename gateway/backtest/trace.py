@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gateway.errors import BacktestError
+from gateway.files import place_of
 from protocols.records import identity_of
 
 Slice: TypeAlias = dict[str, NDArray[Any]]
@@ -100,8 +101,10 @@ class TraceWriter:
                 self._assemble()
 
     def _assemble(self) -> None:
-        half = self._file.with_name(self._file.name + ".part")
+        half: Path | None = None
         try:
+            place = place_of(self._file)
+            half = place.with_name(place.name + ".part")
             with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
                 with archive.open(f"{_NAMES}.npy", "w") as member:
                     np.lib.format.write_array(member, self._names, allow_pickle=False)
@@ -112,13 +115,14 @@ class TraceWriter:
                         self._parts[name].seek(0)
                         while data := self._parts[name].read(_COPIED):
                             member.write(data)
-            half.replace(self._file)
+            half.replace(place)
         except OSError as error:
             raise BacktestError(
                 f"{self._file}: cannot be written: {error.strerror}: make room, or name another"
             ) from error
         finally:
-            half.unlink(missing_ok=True)
+            if half is not None:
+                half.unlink(missing_ok=True)
 
 
 class Trace:

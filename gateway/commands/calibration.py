@@ -16,8 +16,9 @@ from psycopg_pool import AsyncConnectionPool
 from gateway.commands.calibration_csv import read_points, written
 from gateway.commands.common import load_settings, with_pool
 from gateway.commands.csv_file import ENCODINGS
+from gateway.commands.instants import day_or_instant
 from gateway.errors import CalibrationError
-from gateway.store.calibrations import Point, Table, hints, holding, save, tables
+from gateway.store.calibrations import SENSORS, Point, Table, hints, holding, save, tables
 from protocols.records import identity_of
 
 _AHEAD = timedelta(days=400)  # a year mistyped is further away
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (importing, exporting, showing):
         action.add_argument("terminal", metavar="T", help="its identity")
         optional: dict[str, Any] = {"nargs": "?"} if action is showing else {}
-        action.add_argument("sensor", metavar="N", type=int, help="number of the sensor, from 1", **optional)
+        action.add_argument("sensor", metavar="N", type=_sensor, help="number of the sensor, from 1", **optional)
         action.add_argument("--json", action="store_true", help="one JSON object a line")
     importing.add_argument("file", type=Path, metavar="FILE.csv")
     importing.add_argument(
@@ -145,13 +146,17 @@ def _line(table: Table, now: datetime, found: Sequence[Table]) -> str:
     )
 
 
+def _sensor(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
+    if not 1 <= number <= SENSORS:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no sensor: sensors are numbered from 1 to {SENSORS}")
+    return number
+
+
 def _instant(text: str) -> datetime:
     try:
-        told = datetime.fromisoformat(text)
-        if "T" in text.upper() and told.tzinfo is None:
-            raise ValueError("without its offset")
-        return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return day_or_instant(text)
+    except ValueError:
         what = f"{text[:80]!r} is neither a day such as 2026-12-31 nor an instant with its offset"
         raise argparse.ArgumentTypeError(what) from None
 

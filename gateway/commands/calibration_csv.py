@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from gateway.commands.csv_file import ImportFileError, Lines, read_text
@@ -13,7 +14,7 @@ from gateway.store.calibrations import Point, problems
 HEADING = ("code", "litres")
 _SIZE_LIMIT = 1 << 20  # bytes: two hundred lines, whatever stands around the numbers
 # Not what `float` takes besides: nan, inf, 1_000, digits of other scripts.
-_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:[.,][0-9]{1,15})?")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:[.,][0-9]{1,60})?")  # so many behind the point has a register's float
 
 
 def read_points(file: Path, encoding: str = "") -> list[Point]:
@@ -40,7 +41,7 @@ def written(points: Sequence[Point]) -> str:
 
 
 def _told(value: float) -> str:
-    return f"{value:.15f}".rstrip("0").rstrip(".") if value != int(value) else str(int(value))
+    return str(int(value)) if value == int(value) else f"{Decimal(repr(value)):f}"
 
 
 def _read(text: str, file: Path, points: list[tuple[int, Point]]) -> Iterator[str]:

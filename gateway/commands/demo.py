@@ -42,7 +42,7 @@ _PROGRESS = 5.0  # s between two lines of progress
 
 
 def _terminals(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
     if not 1 <= number <= _MAX_TERMINALS:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of terminals: give 1 to {_MAX_TERMINALS}")
     return number

@@ -10,10 +10,10 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.commands.csv_file import ENCODINGS, ImportFileError, Lines, read_text
+from gateway.commands.instants import day_or_instant
 from protocols.records import identity_of
 from protocols.registry import RECEIVED, every
 from protocols.terminals import luhn
@@ -134,11 +134,4 @@ def moment(text: str | None) -> str | None:
     """
     if not text:
         return text
-    told = datetime.fromisoformat(text)
-    if "T" in text.upper() and told.tzinfo is None:
-        raise ValueError("an instant without its offset")
-    told = told if told.tzinfo else told.replace(tzinfo=UTC)
-    try:
-        return f"{told.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    except OverflowError as error:
-        raise ValueError("out of range") from error
+    return f"{day_or_instant(text).replace(tzinfo=None).isoformat(timespec='seconds')}Z"

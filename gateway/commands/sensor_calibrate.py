@@ -28,16 +28,18 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from gateway.commands.calibration_csv import HEADING, written
 from gateway.commands.common import with_pool
 from gateway.configuration.settings import Settings
 from gateway.errors import CalibrationError, GatewayError
+from gateway.files import place_of
 from gateway.receive.lines.bus import Bus
 from gateway.store import calibrations
+from gateway.store.backup import sync_folder
 from gateway.store.calibrations import Point
 from protocols.lines import Sensor, Status
 from protocols.records import identity_of
 
-HEADING = ("code", "litres")
 SETTLE = 10.0  # s in which a level that is settled does not move
 TOLERANCE = 2.0  # raw, by which it may all the same: a sensor's own noise
 SAMPLES = 3  # at least, in that time
@@ -115,19 +117,17 @@ def read_points(file: Path) -> list[Point]:
 
 def write_points(file: Path, points: list[Point]) -> None:
     """All of them, whole or not at all; on disk when it returns."""
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    with fresh.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(HEADING)
-        writer.writerows((f"{code:g}" if code % 1 else int(code), f"{litres:.10g}") for code, litres in points)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(file)
-    folder = os.open(file.absolute().parent, os.O_RDONLY)
+    place = place_of(file)
+    fresh = place.with_name(f".{place.name}.{os.getpid()}")
     try:
-        os.fsync(folder)
+        with fresh.open("w", encoding="utf-8", newline="") as out:
+            out.write(written(points))
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(place)
     finally:
-        os.close(folder)
+        fresh.unlink(missing_ok=True)
+    sync_folder(place.parent)
 
 
 def _wrong(points: list[Point]) -> str:
@@ -204,7 +204,10 @@ class _Session:
             self._say(f"point {place} refused: at {litres:g} l code {code:g}: {'; '.join(wrong)}{after}")
             return
         self._points.append(point)
-        write_points(self._file, self._points)
+        try:
+            write_points(self._file, self._points)
+        except OSError as error:  # a full disk, say: the tank is filled already, and the next point writes all of them
+            self._say(f"{self._file} cannot be written: {error.strerror}: make room; point {place} is not in it yet")
         self._save()
         self._say(f"point {place}: {litres:g} l at code {code:g}")
 

@@ -19,6 +19,7 @@ from gateway.errors import BacktestError
 from gateway.mqtt import Broker
 from gateway.simulator.run import FleetRun, expected_row
 from gateway.simulator.scenario import (
+    LEAST_INTERVAL,
     Intervals,
     Scenario,
     ScenarioError,
@@ -51,7 +52,7 @@ def _target(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
     if not 0 < number <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of terminals: give 1 to 1000000")
     return number
@@ -101,8 +102,8 @@ def _scenario(args: argparse.Namespace) -> tuple[Scenario, dict[str, str]]:
         if getattr(args, name) is not None:
             changes[name] = getattr(args, name)
     if args.interval is not None:
-        if args.interval <= 0:
-            raise ScenarioError("--interval must be above 0")
+        if args.interval < LEAST_INTERVAL:
+            raise ScenarioError(f"--interval must be {LEAST_INTERVAL:g} s or more")
         every = args.interval
         changes["intervals"] = Intervals(moving=every, idling=every, parked=every, sleeping=every * _SLEEPERS)
     if args.udp:

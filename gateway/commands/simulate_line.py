@@ -48,9 +48,11 @@ def run(args: argparse.Namespace) -> int:
         registers = profile(args.profile or "", Origin(Path.cwd(), text=True)).registers
         if line(name).takes_profile != (registers is not None):
             raise ValueError(f"--profile: {name} {'has none' if registers else 'needs one'}")
-        if args.serial.exists() and not args.serial.is_symlink():
+        if not _ours(args.serial):
             raise ValueError(f"{args.serial} is there, and no simulated port")
-    except (ValueError, WrongValueError) as error:
+        if args.truth is not None:
+            args.truth.open("a", encoding="utf-8").close()  # an hour later it would be too late
+    except (ValueError, WrongValueError, OSError) as error:
         print(f"dozor simulate: {error}", file=sys.stderr)
         return 2
     sensors = Sensors(
@@ -60,7 +62,11 @@ def run(args: argparse.Namespace) -> int:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    bus = Line(sensors, args.serial.absolute())
+    try:
+        bus = Line(sensors, args.serial.absolute())
+    except OSError as error:
+        print(f"dozor simulate: {args.serial} cannot be made: {error.strerror}", file=sys.stderr)
+        return 2
     try:
         print(f"{count} sensors answer on {bus.port}", file=sys.stderr, flush=True)
         ended.wait(args.duration)
@@ -68,6 +74,16 @@ def run(args: argparse.Namespace) -> int:
         bus.close()
     _tell(args, bus.port, sensors)
     return 0
+
+
+def _ours(port: Path) -> bool:
+    """Nothing is there, or what an earlier run has left: a link to a pseudo-terminal, or to one that is gone.
+
+    Any other link is somebody's way to a device, such as those in /dev/serial/by-id.
+    """
+    if port.is_symlink():
+        return port.readlink().parent == Path("/dev/pts")
+    return not port.exists()
 
 
 def _tell(args: argparse.Namespace, port: str, sensors: Sensors) -> None:

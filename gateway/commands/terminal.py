@@ -137,13 +137,20 @@ async def _import(pool: AsyncConnectionPool, rows: Sequence[dict[str, str | None
         changed = [
             row
             for row in rows
-            if row["terminal"] in known
-            and any(row[f] not in (None, was) for f, was in zip(FIELDS, known[row["terminal"]], strict=True))
+            if row["terminal"] in known and _changes(row, dict(zip(FIELDS, known[row["terminal"]], strict=True)))
         ]
         await _register(cursor, [*new, *changed])
     told = f"{len(new)} new, {len(changed)} changed, {len(rows) - len(new) - len(changed)} as before"
     print(f"{told}: nothing was written" if dry_run else told)
     return 0
+
+
+def _changes(row: dict[str, str | None], known: dict[str, str | None]) -> bool:
+    """Whether `_GIVEN` would make another row of it."""
+    told: dict[str, str | None] = {name: value for name, value in row.items() if name in FIELDS and value is not None}
+    if "stage" in told:  # an end that is not given any more is none
+        told.setdefault("stage_until", None)
+    return any(value != known[name] for name, value in told.items())
 
 
 async def _add(pool: AsyncConnectionPool, row: dict[str, str | None]) -> int:

@@ -174,10 +174,15 @@ class Follower:
 
     async def page(self, most: int = PAGE) -> Page | None:
         """What comes next, at most so many records; None: nothing does for now."""
-        wanted = await self._terminals()
         if self._last is not None:
-            return await self._history(wanted, self._last)
-        return await self._batches(wanted, most)
+            return await self._history(await self._terminals(), self._last)
+        if not self._ready:
+            await self._read_on()
+        if not self._ready:
+            await self._look()
+            return None
+        # Asked behind the batches: who was registered meanwhile may stand in them already.
+        return self._batches(await self._terminals(), most)
 
     async def _terminals(self) -> NDArray[np.int32] | None:
         """Rows of the terminals that are wanted and registered; None: all are."""
@@ -189,12 +194,7 @@ class Follower:
             self._wanted.update(await cursor.fetchall())
         return np.array(list(self._wanted.values()), np.int32)
 
-    async def _batches(self, wanted: NDArray[np.int32] | None, most: int) -> Page | None:
-        if not self._ready:
-            await self._read_on()
-        if not self._ready:
-            await self._look()
-            return None
+    def _batches(self, wanted: NDArray[np.int32] | None, most: int) -> Page:
         self.oldest = self._ready[0].stored_at
         taken: list[NDArray[Any]] = []
         after: list[tuple[int, int]] = []

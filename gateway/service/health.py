@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -92,7 +93,8 @@ def host_metrics(readiness: Readiness, data_dir: Path) -> Iterator[Metric]:
         not_ready.add_metric([reason], float(reason in held))
     yield not_ready
     free = GaugeMetricFamily("dozor_disk_free_bytes", "Free space where the directory lies", labels=["directory"])
-    free.add_metric(["data_dir"], float(shutil.disk_usage(data_dir).free))
+    with suppress(OSError):  # a disk that is gone: what waits in the spool is told all the same
+        free.add_metric(["data_dir"], float(shutil.disk_usage(data_dir).free))
     yield free
     reception = readiness.reception
     waits = (reception.spool_bytes, reception.spool_frames) if reception is not None else (0, 0)

@@ -22,6 +22,8 @@ PROFILES = ("driving", "idling", "parked", "sleeping")
 Seconds = float
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
+LEAST_INTERVAL = 0.001  # s: with less, making up records would leave no time to send them, or to hear a signal
+_Interval = Annotated[float, msgspec.Meta(ge=LEAST_INTERVAL)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
@@ -32,10 +34,10 @@ class ScenarioError(ValueError):
 class Intervals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds between two reports of one vehicle in each state; `spread` is how far vehicles differ (share)."""
 
-    moving: _Positive = 10.0
-    idling: _Positive = 30.0
-    parked: _Positive = 60.0
-    sleeping: _Positive = 300.0
+    moving: _Interval = 10.0
+    idling: _Interval = 30.0
+    parked: _Interval = 60.0
+    sleeping: _Interval = 300.0
     spread: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.2
 
 
@@ -233,12 +235,12 @@ def load_scenario(path: Path) -> Scenario:
 
 def parse_target(text: str) -> tuple[str, int] | Broker:
     """`host:port` or `[v6]:port` → (host, port), `mqtt://…` → a broker; raises `ScenarioError`."""
-    if text.startswith("mqtt"):
+    if text.startswith("mqtt") and "//" in text:  # a host may be called so too
         broker = parse_url(text)
         if broker is None or broker.secure:  # what a terminal's certificate is, nobody has said
             raise ScenarioError("that is no mqtt://HOST:PORT: write for example mqtt://127.0.0.1:1883")
         return broker
     host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
         raise ScenarioError(f"{text!r} is no HOST:PORT: write for example 127.0.0.1:5027")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -34,6 +34,7 @@ import structlog
 
 from gateway import VERSION
 from gateway.errors import BackupError
+from gateway.files import place_of
 from gateway.store.embedded import EmbeddedServer, plain_environment
 
 _log = structlog.get_logger()
@@ -63,7 +64,11 @@ def backup(server: EmbeddedServer, file: Path) -> Manifest:
     BackupError
         If it cannot be written whole; then nothing new is there under that name.
     """
-    partial = file.with_name(f".{file.name}.partial")
+    try:
+        place = place_of(file)
+    except OSError as error:
+        raise BackupError(f"{file} cannot be written: {error.strerror}: name another file") from error
+    partial = place.with_name(f".{place.name}.partial")
     try:
         with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w+b") as out:
             with zipfile.ZipFile(out, "w") as archive:
@@ -78,8 +83,8 @@ def backup(server: EmbeddedServer, file: Path) -> Manifest:
                 _dump(server, archive)
             out.flush()
             os.fsync(out.fileno())
-        partial.replace(file)
-        sync_folder(file.absolute().parent)
+        partial.replace(place)
+        sync_folder(place.parent)
     except OSError as error:
         raise BackupError(f"{file} cannot be written: {error.strerror or error}: nothing was left there") from error
     finally:

@@ -107,7 +107,8 @@ def _build(archive: zipfile.ZipFile, new: Path) -> None:
 def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path, name: str) -> None:
     """One file below `folder`, wherever its name would rather lie."""
     parts = name.split("/")
-    if len(parts) > 32 or not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
+    ours = info.filename == FILES + name and parts[0] in NOT_KEPT  # in whose place it would be put
+    if ours or len(parts) > 32 or not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
         raise BackupError(f"it holds a file by the name {info.filename!r}: not written by dozor")
     path = folder.joinpath(*parts)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

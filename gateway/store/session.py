@@ -26,9 +26,11 @@ _SETTINGS = {
 
 def fit(dsn: str, **more: str) -> str:
     """The DSN with the settings that its sessions need, beside the options it has, or PGOPTIONS where it has none."""
-    options = conninfo_to_dict(dsn).get("options") or os.environ.get("PGOPTIONS", "")
-    wanted = [f"-c {name}={value}" for name, value in {**_SETTINGS, **more}.items()]
-    return make_conninfo(dsn, options=" ".join([str(options), *(w for w in wanted if w not in str(options))]).strip())
+    options = str(conninfo_to_dict(dsn).get("options") or os.environ.get("PGOPTIONS", "")).strip()
+    wanted = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, **more}.items())
+    if not f" {options}".endswith(f" {wanted}"):  # of several that set the same the last one counts
+        options = f"{options} {wanted}".strip()
+    return make_conninfo(dsn, options=options)
 
 
 def require(link: psycopg.Connection) -> None:

@@ -1,6 +1,9 @@
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from detectors.firmware import WANTED_MOST, Catalogue, Firmware, Mark, Release, Target, judge_firmware
 from detectors.verdicts import Verdict
@@ -117,3 +120,62 @@ def test_invented_versions_stay_bounded():
     drive.fleet.judge()
     verdicts = drive.fleet.verdicts("firmware")[1:5001]
     assert int((verdicts == Verdict.FAIL).sum()) == WANTED_MOST
+
+
+# -- beside the contract's own words, read once more
+
+days = st.integers(0, 60).map(lambda day: date(2026, 1, 1) + timedelta(days=day))
+releases = st.lists(
+    st.builds(Release, st.sampled_from("abcdef"), days, st.sampled_from([None, None, *Mark])),
+    min_size=1, max_size=6, unique_by=lambda release: release.version,
+)  # fmt: skip
+instants = st.integers(-86_400, 90 * 86_400).map(lambda second: at(2026, 1, 1) + second)
+
+
+def by_the_contract(version, its, grace, now):
+    """Stale where a later release without a mark is out longer than the grace; a mark of its own fails at once."""
+    own = {release.version: release for release in its}.get(version)
+    if own is None:
+        return Verdict.UNKNOWN
+    if own.mark:
+        return Verdict.FAIL
+    out = [now - at(r.released.year, r.released.month, r.released.day)
+           for r in its if r.mark is None and r.released > own.released]  # fmt: skip
+    longest = max(out, default=-1.0)
+    return Verdict.GOOD if longest < 0 else Verdict.FAIL if longest > grace * 86_400 else Verdict.SUSPECT
+
+
+@settings(deadline=None)
+@given(releases, st.sampled_from("abcdefgh"), st.integers(0, 40), instants)
+def test_any_catalogue_is_read_as_the_contract_has_it(its, version, grace, now):
+    told = judge_firmware("M", version, Catalogue(grace, {"M": its}), now)
+    assert told.verdict == by_the_contract(version, its, grace, now), told.reason
+    recommended = told.numbers.get("recommended")
+    if recommended is not None:  # nobody is led to what is marked, older than his own, or not out yet
+        by_version = {release.version: release for release in its}
+        best = by_version[recommended]
+        assert best.mark is None
+        assert best.released > by_version[version].released
+        assert at(best.released.year, best.released.month, best.released.day) <= now
+
+
+minutes = st.integers(-1440, 90 * 1440).map(lambda minute: at(2026, 1, 1) + 60 * minute)  # a verdict is kept for one
+TWO = [Release("a", date(2026, 1, 1)), Release("b", date(2026, 1, 10))]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    releases, st.lists(st.sampled_from("abcdefgh"), min_size=3, max_size=3), st.lists(minutes, min_size=1, max_size=4)
+)
+@example(TWO, ["a", "b", "z"], [at(2026, 2, 25), at(2026, 1, 1), at(2026, 1, 10)])  # the clock is set back
+def test_the_fleet_is_judged_as_each_of_its_versions_is_whatever_the_clock_does(its, versions, moments):
+    drive = Drive(Firmware(Catalogue(10, {"M": its})))
+    drive.fleet.identify([1, 2, 3], {"model": ["M"] * 3, "firmware": versions})
+    detector = drive.fleet.detectors["firmware"]
+    for now in moments:
+        view = drive.fleet.view("firmware")
+        view.now = now
+        rows = np.array([1, 2, 3])
+        wanted = [by_the_contract(version, its, 10, now) for version in versions]
+        assert detector.judge(view, rows).verdicts.tolist() == wanted
+        assert [detector.explain(view, row).verdict for row in rows.tolist()] == wanted

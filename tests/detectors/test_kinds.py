@@ -358,3 +358,14 @@ def test_an_event_number_is_omnicomms_where_its_own_measures_stand_beside_it():
     measures = {"event": np.array([3.0, 3.0]), "unit.id": np.array([7.0, np.nan])}
     told = Restarts.reduce(plain(rows, at, rows, at, at, np.zeros(2, np.int16), measures))
     assert told["restarts"].tolist() == [1, 0]
+
+
+def test_any_of_omnicomms_own_measures_will_do_whatever_others_in_the_batch_tell():
+    rows, at = np.array([1, 2, 3], np.int32), np.full(3, 1_800_000_000_000_000, np.int64)
+    measures = {
+        "event": np.array([3.0, 3.0, 3.0]),
+        "unit.id": np.array([7.0, np.nan, np.nan]),
+        "mileage.delta": np.array([np.nan, 5.0, np.nan]),
+    }
+    told = Restarts.reduce(plain(rows, at, rows, at, at, np.zeros(3, np.int16), measures))
+    assert told["restarts"].tolist() == [1, 1, 0]

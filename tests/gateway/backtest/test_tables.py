@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from gateway.backtest.tables import (
     Fault,
@@ -106,3 +108,62 @@ def test_a_wrong_table_is_refused(tmp_path: Path, raw: bytes, said: str) -> None
     assert said in str(refused.value)
     with pytest.raises(BacktestError, match=r"none\.csv: cannot be read"):
         read_terminals(tmp_path / "none.csv")
+
+
+# -- anything that may be known, written and read
+
+FEW = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+# As the registry takes them: printable, and without blanks around them.
+cells = (
+    st.text(st.characters(codec="utf-8"), max_size=12).map(str.strip).filter(lambda cell: cell and cell.isprintable())
+)
+identities = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=12)
+attributes = st.sampled_from(["operator", "customer", "listener", "stage_until", "a_1"])
+seconds = st.integers(0, 4_000_000_000).map(float)
+
+
+@FEW
+@given(st.dictionaries(identities, st.dictionaries(attributes, cells, max_size=3), max_size=5))
+@example({"1": {"operator": 'in "quotes", and'}, "2": {"operator": ";\xa0x"}, "#3": {"a_1": "'"}})
+def test_any_terminals_come_back_as_they_were(tmp_path: Path, terminals: dict[str, dict[str, str]]) -> None:
+    write_terminals(tmp_path / "t.csv", terminals)
+    assert read_terminals(tmp_path / "t.csv") == terminals
+
+
+@FEW
+@given(
+    st.lists(
+        st.builds(
+            lambda kind, zone, begins, lasts, whose: Fault(kind, zone, begins, begins + lasts, **whose),
+            cells, cells, seconds, seconds | st.just(float("inf")),
+            st.one_of(
+                identities.map(lambda name: {"terminal": name}),
+                st.tuples(attributes, cells).map(lambda both: {"group_by": both[0], "group_value": both[1]}),
+                st.just({"group_by": "gateway"}),
+            ),
+        ),
+        max_size=5,
+    )
+)  # fmt: skip
+def test_any_truth_comes_back_as_it_was(tmp_path: Path, faults: list[Fault]) -> None:
+    write_truth(tmp_path / "f.csv", faults)
+    assert read_truth(tmp_path / "f.csv") == faults
+
+
+@FEW
+@given(
+    st.binary(max_size=60) | st.text(max_size=40).map(lambda text: (HEADING + text).encode("utf-8", "surrogatepass"))
+)
+@example(b'terminal\n"1\n')
+@example((HEADING + "1,,,silence,,0001-01-01T00:00+14:00,\n").encode())
+@example((HEADING + "1,,,silence,,9999-12-31T23:59-14:00,\n").encode())
+def test_any_file_is_read_or_refused_by_its_name(tmp_path: Path, raw: bytes) -> None:
+    file = tmp_path / "any.csv"
+    file.write_bytes(raw)
+    told: list[str] = []
+    for read in (read_terminals, read_truth):
+        try:
+            read(file)
+        except BacktestError as error:
+            told.append(str(error))
+    assert all(what.startswith(f"{file}:") for what in told)

@@ -109,7 +109,10 @@ def test_versions_are_kept_and_it_is_said_how_long_each_holds(dozor: Callable[..
         (("export", "{}", "1", "--table", "7"), "has no version 7"),
         (("import", "{}", "1", "tank.csv", "--from", "2026-11-01T10:00"), "nor an instant with its offset"),
         (("import", "{}", "1", "tank.csv", "--from", "0001-01-01T00:00+14:00"), "nor an instant with its offset"),
-        (("import", "{}", "one", "tank.csv"), "invalid int value"),
+        (("import", "{}", "one", "tank.csv"), "'one' is no sensor: sensors are numbered from 1"),
+        (("export", "{}", "99999999999"), "sensors are numbered from 1"),
+        (("show", "{}", "10000"), "sensors are numbered from 1"),
+        (("import", "{}", "1", "tank.csv", "--from", "2026-11-01 10:00"), "nor an instant with its offset"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -331,3 +331,109 @@ def test_a_simulated_line_and_its_truth(tmp_path: Path, command: Command) -> Non
             cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=20,
         )  # fmt: skip
         assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+
+
+def simulated(port: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "simulate", "--serial", str(port), "--duration", "0.2", *more],
+        cwd=folder, env=environment(folder), capture_output=True, text=True, check=False, timeout=40,
+    )  # fmt: skip
+
+
+def test_a_way_to_a_device_is_nobodys_simulated_port(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Links such as udev makes in /dev/serial/by-id: one that was taken over would be gone at the end."""
+    device, link, port = tmp_path / "ttyUSB0", tmp_path / "by-id", tmp_path / "port"
+    device.touch()
+    for target in (device, tmp_path / "unplugged", Path("/dev/null")):
+        link.symlink_to(target)
+        assert main(["simulate", "--serial", str(link)]) == 2
+        assert capsys.readouterr().err == f"dozor simulate: {link} is there, and no simulated port\n"
+        assert link.readlink() == target
+        link.unlink()
+    assert (main(["simulate", "--serial", str(device)]), device.is_file()) == (2, True)
+    port.symlink_to("/dev/pts/9999")  # an earlier run was killed
+    assert simulated(port, tmp_path).returncode == 0
+    assert not port.is_symlink()
+
+
+def test_what_a_simulated_line_could_not_write_at_its_end_is_refused_at_its_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = tmp_path / "port"
+    for truth in (tmp_path / "none" / "truth.jsonl", tmp_path):
+        assert main(["simulate", "--serial", str(port), "--truth", str(truth)]) == 2
+        out, err = capsys.readouterr()
+        assert (out, len(err.splitlines()), str(truth) in err) == ("", 1, True)
+    done = simulated(tmp_path / "none" / "port", tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2, f"dozor simulate: {tmp_path / 'none' / 'port'} cannot be made: No such file or directory",
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+    earlier = tmp_path / "truth.jsonl"
+    earlier.write_text("an earlier run's\n")
+    assert main(["simulate", "--serial", str(port), "--truth", str(earlier), "--sensors", "0"]) == 2
+    assert earlier.read_text() == "an earlier run's\n", "who is refused spoils nothing"
+
+
+def test_a_full_disk_costs_no_point_of_a_tank_that_is_filled_already(tmp_path: Path, postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True) as link:
+        link.execute("INSERT INTO terminal (identity) VALUES ('TANK-7')")
+    level = [10]
+    kept, away = tmp_path / "kept", tmp_path / "away"
+    kept.mkdir()
+    with line(Sensors("lls", [5], level=lambda *_: level[0])) as port:
+        talk = Conversation(
+            tmp_path, postgres_dsn, port, "5", "--terminal", "TANK-7", "--sensor", "1", "--step", "40",
+            "--file", str(kept / "tank.csv"), "--settle", "0.3",
+        )  # fmt: skip
+        talk.expect(r"cannot be drained")
+        talk.type()
+        talk.expect(r"point 1: 0 l at code 10")
+        talk.expect(r"fill in 40 l")
+        kept.rename(away)  # as a disk that takes nothing for a while
+        level[0] = 200
+        talk.type()
+        talk.expect(r"tank.csv cannot be written: No such file or directory: make room; point 2 is not in it yet")
+        talk.expect(r"point 2: 40 l at code 200")
+        talk.expect(r"fill in 40 l")
+        away.rename(kept)
+        assert read_points(kept / "tank.csv") == [Point(10, 0)]
+        assert tables(postgres_dsn) == [(1, [10.0, 200.0], [0.0, 40.0])]
+        level[0] = 400
+        talk.type()
+        talk.expect(r"point 3: 80 l at code 400")
+        talk.expect(r"fill in 40 l")
+        talk.type("q")
+        talk.expect(r"3 points, 0 refused")
+        assert talk.end() == 0
+    assert read_points(kept / "tank.csv") == [Point(10, 0), Point(200, 40), Point(400, 80)]
+    assert [path.name for path in kept.iterdir()] == ["tank.csv"]
+
+
+def test_a_resumed_table_of_fractions_supersedes_its_own_version(tmp_path: Path, postgres_dsn: str) -> None:
+    """Codes of a register have digits behind the point; rounded ones would be no beginning of what the store has."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as link:
+        row = link.execute("INSERT INTO terminal (identity) VALUES ('TANK-7') RETURNING id").fetchone()
+        assert row is not None
+        codes = [0.5, 1234.56789, 1234.567891]
+        link.execute(
+            "INSERT INTO calibration (terminal, sensor, version, since, codes, litres)"
+            " VALUES (%s, 1, 4, '2026-11-01Z', %s, '{0,40,80}')",
+            (row[0], codes),
+        )
+    write_points(tmp_path / "tank.csv", [Point(code, litres) for code, litres in zip(codes, (0, 40, 80), strict=True)])
+    with line(Sensors("lls", [5], level=lambda *_: 2000)) as port:
+        talk = Conversation(
+            tmp_path, postgres_dsn, port, "5", "--terminal", "TANK-7", "--sensor", "1", "--step", "40",
+            "--file", "tank.csv", "--settle", "0.3",
+        )  # fmt: skip
+        talk.expect(r"resumes behind point 3: 80 l at code 1234.57")
+        talk.expect(r"fill in 40 l")
+        talk.type()
+        talk.expect(r"point 4: 120 l at code 2000")
+        talk.expect(r"fill in 40 l")
+        talk.type("q")
+        talk.expect(r"4 points, 0 refused: tank.csv, version 5 in the store")
+        assert talk.end() == 0
+    with psycopg.connect(postgres_dsn) as link:
+        assert link.execute("SELECT count(DISTINCT since), count(*) FROM calibration").fetchone() == (1, 2)

@@ -16,7 +16,7 @@ from gateway.egress.following import Follower, LostError, Page
 from gateway.store.copy import EPOCH
 from gateway.store.cursors import BEGINNING, NOW, consumers, ensure, forget, reset
 from tests.gateway.egress.world import following, link_to, store_of
-from tests.gateway.store.test_writer import DAY, record
+from tests.gateway.store.test_writer import DAY, Store, job, record
 from tests.gateway.store.test_writer import NOW as STARTED
 from tests.gateway.store.world import World
 
@@ -40,6 +40,19 @@ async def all_of(follower: Follower, most: int = 500) -> Sent:
     while (page := await follower.page(most)) is not None:
         found += await done(follower, page)
     return found
+
+
+async def first_of(store: Store, link: psycopg.AsyncConnection[Any], name: str, at: int) -> int:
+    """A terminal is registered, and its first record is stored; the number of its row."""
+    await link.execute("INSERT INTO terminal (identity) VALUES (%s)", (name,))
+    row = await (await link.execute("SELECT id FROM terminal WHERE identity = %s", (name,))).fetchone()
+    assert row is not None
+    store.writer._registry[name] = row[0]  # type: ignore[index]
+    told = job([record(row[0], at)])
+    told.identities = [(name, "teltonika")]
+    told.rows.terminal[:] = 0
+    await store.writer.write(store.link, told, STARTED)
+    return int(row[0])
 
 
 def of_terminals(found: Sent) -> dict[int, list[int]]:
@@ -198,17 +211,46 @@ def test_only_the_terminals_that_are_wanted(postgres_dsn: str) -> None:
                 assert first == {2: [0, 1, 2, 3], 5: [0, 1, 2]}
             async with following(postgres_dsn, "b", NOW, "T99") as follower:
                 assert await all_of(follower) == []
-                await link.execute("INSERT INTO terminal (identity) VALUES ('T99')")
-                row = await (await link.execute("SELECT id FROM terminal WHERE identity = 'T99'")).fetchone()
-                assert row is not None
-                store.writer._registry["T99"] = row[0]  # type: ignore[index]
-                from tests.gateway.store.test_writer import job
+                number = await first_of(store, link, "T99", 4)
+                assert await all_of(follower) == [(number, 4)]
 
-                told = job([record(row[0], 4)])
-                told.identities = [("T99", "teltonika")]
-                told.rows.terminal[:] = 0
-                await store.writer.write(store.link, told, STARTED)
-                assert await all_of(follower) == [(row[0], 4)]
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("start", [NOW, BEGINNING])
+def test_a_terminal_that_is_registered_while_a_page_is_made_loses_nothing(postgres_dsn: str, start: str) -> None:
+    """Whatever comes between any two statements of the follower: its first record stands in that page or the next."""
+
+    async def test() -> None:
+        async with store_of(postgres_dsn) as store, link_to(postgres_dsn) as link:
+            await ensure(link, [("a", start)])
+            names = [f"late {number}" for number in range(8)]
+            async with following(postgres_dsn, "a", start, *names) as follower:
+                assert await all_of(follower) == []
+                expected: Sent = []
+                for number, name in enumerate(names):
+                    plain, left = follower._link.execute, number
+
+                    async def execute(
+                        *args: Any, plain: Any = plain, number: int = number, name: str = name, **more: Any
+                    ) -> Any:
+                        nonlocal left
+                        left -= 1
+                        if left == -1:  # before this statement: another one each time
+                            follower._link.execute = plain  # type: ignore[method-assign]
+                            expected.append((await first_of(store, link, name, number), number))
+                        return await plain(*args, **more)
+
+                    follower._link.execute = execute  # type: ignore[method-assign]
+                    found: Sent = []
+                    for _ in range(10):
+                        if (page := await follower.page()) is not None:
+                            found += await done(follower, page)
+                        if found:
+                            break
+                    follower._link.execute = plain  # type: ignore[method-assign]
+                    assert found == expected[-1:], f"before statement {number}"
+                assert len(expected) == len(names)
 
     asyncio.run(test())
 

@@ -123,3 +123,11 @@ def test_what_receiving_says(refusing: bool, store_up: bool, failing: bool, told
         terminals=SimpleNamespace(failing=failing),
     )
     assert Receiving.reasons(here) == told
+
+
+def test_a_data_directory_that_is_gone_costs_its_own_figure_alone(tmp_path: Path) -> None:
+    samples = {metric.name: metric.samples for metric in host_metrics(readiness("spool_error"), tmp_path / "gone")}
+    assert samples["dozor_disk_free_bytes"] == []
+    assert [sample.value for sample in samples["dozor_spool_bytes"]] == [4096]
+    assert [sample.value for sample in samples["dozor_spool_frames"]] == [7]
+    assert {sample.labels["reason"]: sample.value for sample in samples["dozor_not_ready"]}["spool_error"] == 1

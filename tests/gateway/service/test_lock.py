@@ -96,3 +96,25 @@ def test_a_place_that_can_be_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "data" / "dozor.lock").mkdir(parents=True)
     with pytest.raises(InUseError, match="Is a directory"):
         DataDirectoryLock(tmp_path / "data").acquire()
+
+
+def test_a_disk_without_room_for_its_holders_name_keeps_nobody_out(tmp_path: Path) -> None:
+    take = "from pathlib import Path; import resource, sys; from gateway.service.lock import DataDirectoryLock as L; "
+    full = "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "  # no file may grow: every write says so
+    (tmp_path / "dozor.lock").write_text("4711\n")
+    script = f"{take}{full}a = L(Path(sys.argv[1])); a.acquire(); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(InUseError, match="in use by process unknown: stop that one"):  # and no stranger's
+            DataDirectoryLock(tmp_path).acquire()
+        process.kill()
+    lock = DataDirectoryLock(tmp_path)
+    lock.acquire()
+    lock.release()

@@ -80,6 +80,8 @@ def test_a_server_that_acks_wrongly_is_told_by_the_exit_code() -> None:
         (("--protocol", "omnicomm", "--terminals", "3", "--target", "nowhere"), "HOST:PORT"),
         (("--protocol", "omnicomm", "--terminals", "3", "--target", "127.0.0.1:1", "--udp"), "--udp"),
         (("--scenario", "none.toml"), "none.toml"),
+        # It would make up records for ever, and hear no signal.
+        (("--protocol", "omnicomm", "--terminals", "3", "--target", "127.0.0.1:1", "--interval", "1e-9"), "--interval"),
     ],
 )
 def test_wrong_use_is_told(arguments: tuple[str, ...], told: str) -> None:

@@ -63,6 +63,7 @@ def test_every_part_can_be_set() -> None:
         ("mix = {egts = 1}", "mix.egts"),
         ("mix = {teltonika = 0}", "mix"),
         ("intervals = {moving = -1}", "intervals.moving"),
+        ("intervals = {sleeping = 1e-9}", "intervals.sleeping"),
         ('intervals = {moving = "soon"}', "intervals.moving"),
         ("profiles = {driving = 0, idling = 0, parked = 0, sleeping = 0}", "profiles"),
         ('fault = [{kind = "fire"}]', "fault"),
@@ -71,6 +72,7 @@ def test_every_part_can_be_set() -> None:
         ('broker = "127.0.0.1:1883"', "broker"),
         ("broker_share = 0.5", "broker"),
         ('targets = {teltonika = "mqtts://h"}', "targets.teltonika"),
+        (f'targets = {{teltonika = "h:{"1" * 5000}"}}', "targets.teltonika"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, told: str) -> None:
@@ -90,7 +92,9 @@ def test_targets_and_durations() -> None:
     assert parse_target("[::1]:5027") == ("::1", 5027)
     assert parse_target("mqtt://u:p@h") == Broker("mqtt", "h", 1883, "u", "p")
     assert [parse_duration(t) for t in ("90", "1.5m", "250ms", "2h")] == [90.0, 90.0, 0.25, 7200.0]
-    for wrong in ("", "host", "host:", ":1", "host:0", "host:70000", "host:x", "mqtt://", "mqtt:h"):
+    assert parse_target("mqtt-gateway.example:5027") == ("mqtt-gateway.example", 5027), "a host that is called so"
+    assert parse_target("mqtt:1883") == ("mqtt", 1883)
+    for wrong in ("", "host", "host:", ":1", "host:0", "host:70000", "host:x", "mqtt://", "mqtt:h", "h:" + "1" * 5000):
         with pytest.raises(ScenarioError):
             parse_target(wrong)
     for wrong in ("", "soon", "-1", "nan", "inf"):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from gateway.errors import SchemaError
@@ -139,6 +139,34 @@ def test_the_options_of_a_dsn_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fit(once) == once
     monkeypatch.setitem(os.environ, "PGOPTIONS", "-c work_mem=8MB")
     assert "-c work_mem=8MB" in str(conninfo_to_dict(fit("postgresql://x/y"))["options"])
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("-c lock_timeout=20000", {"lock_timeout": "2000"}),
+        ("-c timezone=UTC-3", {}),
+        ("-c timezone=UTC -c timezone=Asia/Tokyo", {}),
+        ("-c bytea_output=hex -c bytea_output=escape", {}),
+        ("-c client_encoding=UTF8 --client_encoding=LATIN1", {}),
+        ("-c statement_timeout=0 -c statement_timeout=100", {"statement_timeout": "0"}),
+        ("--datestyle=ISO,DMY -c datestyle=German", {}),
+    ],
+)
+def test_what_is_wanted_wins_whatever_the_options_say_before(
+    shared_dsn: str, given: str, wanted: dict[str, str]
+) -> None:
+    """Also where what is wanted is the beginning of another value there, or stands there and is overruled."""
+    once = fit(make_conninfo(shared_dsn, options=given), **wanted)
+    with psycopg.connect(once) as link:
+        require(link)
+        for name, value in {**module._SETTINGS, **wanted}.items():
+            row = link.execute("SELECT setting, unit FROM pg_settings WHERE lower(name) = %s", (name,)).fetchone()
+            assert row is not None
+            assert row[0].split(",")[0] == value, name
+    assert fit(once, **wanted) == once
+    with psycopg.connect(fit(once)) as link:  # a part with fewer wishes: what the options had besides stays
+        require(link)
 
 
 async def unknown(identity: str, protocol: str) -> int:

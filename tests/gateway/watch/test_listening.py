@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.watch.listening import OUTAGES_KEPT, Listening
 
@@ -135,3 +137,63 @@ def test_the_clock_is_what_was_listened_at_the_last_tick():
         if rng.random() < 0.05:
             listening.absent(listening.now - 0.5, listening.now + 2)  # an end that is yet to come
             assert listening.clock == listening.listened(np.array([listening.now]))[0]
+
+
+# -- any history, beside what was listened in truth
+
+steps = st.one_of(
+    st.tuples(st.just("listens"), st.integers(1, 60)),
+    st.tuples(st.just("deaf"), st.integers(1, 20)),
+    st.tuples(st.just("stalls"), st.integers(6, 900)),
+    st.tuples(st.just("is set"), st.sampled_from([-86_400, -3600, -3, 3, 3600, 86_400 * 400])),
+    st.tuples(st.just("restarts"), st.integers(0, 900)),
+    st.tuples(st.just("restarts and is set"), st.sampled_from([-86_400, -60, 60, 86_400])),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(steps, min_size=1, max_size=25))
+def test_listened_time_is_what_was_listened_whatever_happens_to_clock_and_process(history):
+    """Whoever asks later for any earlier tick is told the same: absences and settings of the clock cost nothing."""
+    listening, real, wall, began = Listening(), 0.0, T, 0.0  # wall: what its clock shows; began: this process
+    heard = 0.0
+    seen = []  # of each tick: wall time, as it reads after all that the clock was set since, and what was listened then
+
+    def tick(*, passed, counts, ok=True):
+        nonlocal real, wall, heard
+        real, wall = real + passed, wall + passed
+        was = listening.now
+        listening.advance(wall, real - began, listening=ok)
+        if not np.isnan(was):  # what is kept in wall time moves along
+            seen[:] = [(at + listening.jump, then) for at, then in seen]
+        heard += passed if counts else 0.0
+        seen.append((wall, heard))
+
+    tick(passed=0.0, counts=False)
+    for what, number in history:
+        if what == "listens":
+            for _ in range(min(number, 8)):
+                tick(passed=1.0, counts=True)
+        elif what == "deaf":
+            for _ in range(min(number, 4)):
+                tick(passed=1.0, counts=False, ok=False)
+            assert not listening.trusted
+        elif what == "stalls":
+            tick(passed=float(number), counts=False)
+        elif what == "is set":
+            wall += number
+            tick(passed=1.0, counts=False)
+            assert listening.jump == number
+        else:
+            kept = listening.dump()
+            listening = Listening()
+            listening.load(kept)
+            began = real = real + (number if what == "restarts" else 30)
+            wall += number if what == "restarts" else 30 + number
+            tick(passed=0.0, counts=False)
+        assert listening.now == pytest.approx(wall)
+    first = float(listening.listened(np.array([seen[0][0]]))[0])
+    told = listening.listened(np.array([at for at, _ in seen])) - first
+    assert told == pytest.approx(np.array([then for _, then in seen]), abs=1e-3)
+    assert listening.clock - first == pytest.approx(heard, abs=1e-3)
+    assert (np.diff(told) >= -1e-6).all(), "it never runs back"
