@@ -90,6 +90,7 @@ CLOSED = [("raise",), ("recover",), ("consent", "anna", "by phone"), ("close", "
 @example([("raise",), ("wait", 2 * 86_400), ("look",), ("take", "anna", ""), ("wait", 90), *CLOSED[1:], ("look",)])
 @example([("raise",), ("ask", "bob", "said"), ("wait", 2 * 86_400), ("look",), ("take", "bob", ""), *CLOSED])
 @example([*CLOSED[:3], ("raise",), ("close", "anna", ""), ("recover",), ("close", "anna", ""), *CLOSED[2:]])
+@example([*CLOSED[:3], ("raise",)])
 @given(st.lists(STEPS, max_size=22))
 def test_any_life_of_a_ticket_is_what_the_contract_says(shared_dsn, steps):
     asyncio.run(life(shared_dsn, steps))
@@ -205,12 +206,13 @@ async def check_rows(pool, told, terminal):
     """Owed once per number, whatever came back; owners; and a journal that anybody can verify."""
     rows = await fetch(
         pool,
-        "SELECT t.number, t.owner, (SELECT count(*) FROM outbox o WHERE o.ticket = t.id), t.closed_at IS NOT NULL"
+        "SELECT t.number, t.owner, (SELECT count(*) FROM outbox o WHERE o.ticket = t.id), t.closed_at IS NOT NULL,"
+        " t.consent_at IS NOT NULL"
         " FROM ticket t WHERE t.terminal = %s",
         terminal,
     )
     assert {row[0]: row[1:] for row in rows} == {
-        number: (ticket.owner, 1, ticket.state == "closed") for number, ticket in told.items()
+        number: (ticket.owner, 1, ticket.state == "closed", ticket.consent) for number, ticket in told.items()
     }
     for number, ticket in told.items():
         entries = await fetch(

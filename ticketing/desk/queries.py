@@ -279,8 +279,8 @@ async def search(request: Request) -> Found:
     number = parse(words)
     exact = await desk(request).tickets.get(number) if number else None
     if exact is not None:  # a short identity may read like a number: then both are meant
-        same = await desk(request).reader.terminal(words) if len(words) <= 64 else None
-        return Found([exact], [] if same is None else [same])
+        namesake = await desk(request).reader.terminal(words) if len(words) <= 64 else None
+        return Found([exact], [] if namesake is None else [namesake])
     found = await desk(request).reader.terminals(TerminalQuery(search=words), limit=FOUND)
     same = [t for t in found.items if t.terminal == words]
     listed = await desk(request).tickets.list(search=words, limit=FOUND)
