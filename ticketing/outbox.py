@@ -153,6 +153,7 @@ class Outbox:
         self._channels: dict[Target, Channel] = {}
         self._wakes: dict[Target, asyncio.Event] = {}
         self._changed = asyncio.Event()
+        self._over = False
         self.failed: Counter[str] = Counter()
         self.unforeseen = 0
         self.replace(channels)
@@ -177,6 +178,7 @@ class Outbox:
 
     async def run(self, keep: Keep) -> None:
         """Deliver until cancelled. A store that is away is waited for; what else fails, `keep` begins again."""
+        self._over = False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep("outbox", self._expire_for_ever))
@@ -186,7 +188,13 @@ class Outbox:
                         if target not in self._wakes:
                             self._wakes[target] = asyncio.Event()
                             group.create_task(self._serve(target, keep))
-                    await self._changed.wait()
+                    try:
+                        await self._changed.wait()
+                    except asyncio.CancelledError:
+                        # `asyncio.wait_for` of Python 3.11, as pools use it, may lose a courier's own cancellation.
+                        self._over = True
+                        self.wake()
+                        raise
         finally:
             self._wakes.clear()
 
@@ -234,7 +242,7 @@ class Outbox:
         used: Channel | None = None
         sending: set[asyncio.Task[None]] = set()
         try:
-            while (channel := self._channels.get(target)) is not None:
+            while not self._over and (channel := self._channels.get(target)) is not None:
                 if used is not channel:
                     await _put_away(used, sending)
                     used = channel

@@ -465,3 +465,25 @@ def test_a_message_is_frozen_when_it_is_owed(postgres_dsn):
     assert first["id"] != second["id"]
     assert first["ticket"] == second["ticket"]
     assert second["ticket"]["state"] == "new"
+
+
+def test_a_courier_that_does_not_hear_of_the_end_ends_all_the_same(postgres_dsn, monkeypatch):
+    """A cancellation that comes just as the pool gives a connection is lost in Python 3.11."""
+    monkeypatch.setattr("ticketing.outbox.POLL", 3600.0)
+
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            outbox, asked = Outbox(pool, [Probe()]), asyncio.Event()
+
+            async def deaf(_channel, _limit):
+                asked.set()
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    return []
+
+            monkeypatch.setattr(outbox, "_claim", deaf)
+            async with asyncio.timeout(30), delivering(outbox):
+                await asked.wait()
+
+    asyncio.run(scenario())
