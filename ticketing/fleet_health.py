@@ -11,13 +11,13 @@ from psycopg_pool import AsyncConnectionPool
 
 DAYS = 7
 GROUPS = 30  # those with the most silent terminals
-# What health can be asked by, and the terminal's column.
+# What health can be asked by, and the terminal's column; null: unknown. Lists mean the same by these names.
 BY = {
     "operator": sql.SQL("e.operator"),
     "customer": sql.SQL("e.customer"),
     "site": sql.SQL("e.site"),
     "region": sql.SQL("e.region"),
-    "model": sql.SQL("coalesce(e.model_told, e.model)"),
+    "model": sql.SQL("coalesce(e.model_told, e.model, 'protocol:' || e.protocol)"),
     "protocol": sql.SQL("e.protocol"),
 }
 

@@ -23,7 +23,8 @@ _DAMM = (
     (9, 4, 3, 8, 6, 1, 7, 2, 0, 5),
     (2, 5, 8, 1, 4, 3, 6, 7, 9, 0),
 )
-_SPOKEN = re.compile(r"(?:DZ)?[\s\-#]*([0-9]{2,18})", re.ASCII | re.IGNORECASE)
+# As letters tag their subjects, as people say it, and with the dashes that programs make of a hyphen.
+_SPOKEN = re.compile(r"\[?[\s#№]*(?:DZ)?[\s\-‐‑‒–—#№]*([0-9]{2,18})\s*\]?", re.IGNORECASE)
 
 
 def check_digit(digits: str) -> int:
@@ -40,7 +41,7 @@ def ticket_number(sequence: int) -> str:
 
 
 def parse(text: str) -> str | None:
-    """Read a number as people write it (``dz 10017``, ``#10017``); None when the check digit does not agree."""
+    """Read a number as people write it (``dz 10017``, ``[#DZ-10017]``); None when the check digit does not agree."""
     found = _SPOKEN.fullmatch(text.strip())
     if found is None or check_digit(found[1]) != 0:
         return None

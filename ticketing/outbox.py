@@ -39,6 +39,7 @@ RETRY_AFTER = (1, 5, 30, 120, 600, 1800, 3600)
 GIVE_UP_AFTER = timedelta(hours=24)
 SEND_TIMEOUT = 30.0  # s, for one attempt whole
 LEASE = timedelta(seconds=60)  # longer than an attempt: a lease that ends belongs to a dead courier
+FAR = timedelta(hours=2)  # beyond any wait and lease of ours, though clocks of two services may differ
 EXPIRE = 3600.0  # s between looks for what nobody will send
 POLL = 1.0  # s; `wake` makes it sooner
 CLAIM = 8  # messages a courier sends at once
@@ -152,6 +153,7 @@ class Outbox:
         self._channels: dict[Target, Channel] = {}
         self._wakes: dict[Target, asyncio.Event] = {}
         self._changed = asyncio.Event()
+        self._over = False
         self.failed: Counter[str] = Counter()
         self.unforeseen = 0
         self.replace(channels)
@@ -176,6 +178,7 @@ class Outbox:
 
     async def run(self, keep: Keep) -> None:
         """Deliver until cancelled. A store that is away is waited for; what else fails, `keep` begins again."""
+        self._over = False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep("outbox", self._expire_for_ever))
@@ -185,7 +188,13 @@ class Outbox:
                         if target not in self._wakes:
                             self._wakes[target] = asyncio.Event()
                             group.create_task(self._serve(target, keep))
-                    await self._changed.wait()
+                    try:
+                        await self._changed.wait()
+                    except asyncio.CancelledError:
+                        # `asyncio.wait_for` of Python 3.11, as pools use it, may lose a courier's own cancellation.
+                        self._over = True
+                        self.wake()
+                        raise
         finally:
             self._wakes.clear()
 
@@ -233,7 +242,7 @@ class Outbox:
         used: Channel | None = None
         sending: set[asyncio.Task[None]] = set()
         try:
-            while (channel := self._channels.get(target)) is not None:
+            while not self._over and (channel := self._channels.get(target)) is not None:
                 if used is not channel:
                     await _put_away(used, sending)
                     used = channel
@@ -270,14 +279,18 @@ class Outbox:
         async with self._pool.connection() as connection:
             rows = await connection.execute(
                 "UPDATE outbox o SET lease_until = %(lease)s, attempts = attempts + 1 FROM ("
+                # A first attempt waits for nothing, and what lies further ahead than any wait or lease was
+                # written under a clock that was ahead.
                 "  SELECT id FROM outbox WHERE state = 'pending' AND channel = %(channel)s AND target = %(target)s"
-                "    AND not_before <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)"
+                "    AND (not_before <= %(now)s OR not_before > %(far)s OR attempts = 0)"
+                "    AND (lease_until IS NULL OR lease_until <= %(now)s OR lease_until > %(far)s)"
                 "  ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED) due, ticket t"
                 " WHERE o.id = due.id AND t.id = o.ticket"
                 " RETURNING o.id, o.event, t.number, o.body, o.settled, o.attempts, o.created_at",
                 {
                     "now": now,
                     "lease": now + LEASE,
+                    "far": now + FAR,
                     "channel": channel.name,
                     "target": channel.target,
                     "limit": limit,

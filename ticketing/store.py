@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from ticketing.clock_records import load_clock, refresh
 from ticketing.errors import InvalidTextError, NotFoundError
-from ticketing.fleet_health import Health, fleet_health
+from ticketing.fleet_health import BY, Health, fleet_health
 from ticketing.moments import utc_now
 from ticketing.numbers import parse
 from ticketing.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
@@ -199,15 +199,15 @@ class TicketStore:
         where: list[sql.Composable] = []
         values: list[Any] = []
         for column, value in (
-            ("t.state", state),
-            ("t.kind", kind),
-            ("t.verdict", verdict),
-            ("e.protocol", protocol),
-            ("coalesce(e.model_told, e.model)", model),
-            ("e.firmware", firmware),
+            (sql.SQL("t.state"), state),
+            (sql.SQL("t.kind"), kind),
+            (sql.SQL("t.verdict"), verdict),
+            (_of_its(BY["protocol"]), protocol),
+            (_of_its(BY["model"]), model),
+            (_of_its(sql.SQL("e.firmware")), firmware),
         ):
             if value is not None:
-                where.append(sql.SQL(column + " = %s"))
+                where.append(sql.SQL("{} = %s").format(column))
                 values.append(_storable(value))
         if terminal is not None:
             where.append(_OF_TERMINAL)
@@ -541,6 +541,11 @@ def _utc_or_none(value: datetime | None) -> datetime | None:
 
 def _where(conditions: Sequence[sql.Composable]) -> sql.Composable:
     return sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(conditions)) if conditions else sql.SQL("")
+
+
+def _of_its(column: sql.Composable) -> sql.Composable:
+    """What a ticket's terminal shares with others, as lists of terminals call it; of a ticket about many nothing."""
+    return sql.SQL("CASE WHEN e.id IS NOT NULL THEN coalesce({}, 'unknown') END").format(column)
 
 
 def _escaped(text: str) -> str:

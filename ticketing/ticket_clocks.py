@@ -76,7 +76,8 @@ class Stand:
             "cycle": self.number,
             "verdict": str(self.verdict),
             "stopped": None if self.stopped is None else zone.iso(instant(self.stopped)),
-            "breaches": [breach.as_json() for breach in self.breaches],
+            # One that was stored comes back in UTC: it reads as on the day when it was told.
+            "breaches": [{**breach.as_json(), "due": zone.iso(instant(breach.due))} for breach in self.breaches],
             "texts": {
                 "rule": rule_text(result.rule),
                 "start": moment_text(zone, result.start_at, whole=True),

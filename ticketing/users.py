@@ -100,6 +100,12 @@ def checked_name(name: str) -> str:
     return name
 
 
+def _spelled(name: str) -> str:
+    """`name` as accounts are stored; "" where none can be called that, so that nobody is found."""
+    name = unicodedata.normalize("NFC", name)
+    return name if len(name) <= MAX_NAME and name.isprintable() else ""
+
+
 class Users:
     """Accounts in the store. `idle` and `lifetime` end a session, whichever comes first."""
 
@@ -153,14 +159,16 @@ class Users:
         NoUserError, PasswordError
         """
         encoded = await self._passwords.hash(password)
-        found = await self._one(
-            """WITH changed AS (UPDATE app_user SET password = %s WHERE lower(name) = lower(%s) RETURNING id),
-                    ended AS (DELETE FROM session WHERE app_user IN (SELECT id FROM changed))
-               SELECT id FROM changed""",
-            (encoded, name),
-        )
-        if found is None:
-            raise NoUserError(f"no user {name!r}")
+        async with self._pool.connection() as connection, connection.transaction():
+            rows = await connection.execute(
+                "UPDATE app_user SET password = %s WHERE lower(name) = lower(%s) RETURNING id",
+                (encoded, _spelled(name)),
+            )
+            found = await rows.fetchone()
+            if found is None:
+                raise NoUserError(f"no user {name!r}")
+            # A statement of its own: it sees the session of a sign-in that the first one waited for.
+            await connection.execute("DELETE FROM session WHERE app_user = %s", (found[0],))
 
     async def remove(self, name: str) -> None:
         """Remove an account with its sessions and tokens; the journal keeps the name.
@@ -172,9 +180,11 @@ class Users:
         async with self._pool.connection() as connection, connection.transaction():
             # Two removals at once must not each see the other's admin as the remaining one.
             rows = await (
-                await connection.execute("SELECT id, lower(name), role FROM app_user ORDER BY id FOR UPDATE")
+                await connection.execute(
+                    "SELECT id, lower(name) = lower(%s), role FROM app_user ORDER BY id FOR UPDATE", (_spelled(name),)
+                )
             ).fetchall()
-            gone = [row for row in rows if row[1] == name.lower()]
+            gone = [row for row in rows if row[1]]
             if not gone:
                 raise NoUserError(f"no user {name!r}")
             if gone[0][2] == "admin" and sum(row[2] == "admin" for row in rows) == 1:
@@ -212,7 +222,7 @@ class Users:
         found = await self._one(
             """INSERT INTO api_token (digest, app_user, scope)
                SELECT %s, id, %s FROM app_user WHERE lower(name) = lower(%s) RETURNING app_user""",
-            (digest(token), scope, name),
+            (digest(token), scope, _spelled(name)),
         )
         if found is None:
             raise NoUserError(f"no user {name!r}")
@@ -226,20 +236,19 @@ class Users:
         BusyError
             If too many logins wait already.
         """
-        found = None
-        if "\0" not in name and len(name) <= MAX_NAME:
-            found = await self._one(
-                "SELECT id, name, role, password FROM app_user WHERE lower(name) = lower(%s)",
-                (unicodedata.normalize("NFC", name),),
-            )
+        found = await self._one(
+            "SELECT id, name, role, password FROM app_user WHERE lower(name) = lower(%s)", (_spelled(name),)
+        )
         if not await self._passwords.verify(found["password"] if found else None, password) or found is None:
             return None
         token = secrets.token_urlsafe(32)
         now = self._now()
-        await self._execute(
+        # The password is asked for once more: while it was verified it may have been changed, which ended all sessions.
+        opened = await self._one(
             """WITH ended AS (DELETE FROM session WHERE used_at < %(idle)s OR opened_at < %(life)s)
                INSERT INTO session (digest, app_user, opened_at, used_at, address)
-               SELECT %(digest)s, id, %(now)s, %(now)s, %(address)s FROM app_user WHERE id = %(id)s""",
+               SELECT %(digest)s, id, %(now)s, %(now)s, %(address)s FROM app_user
+               WHERE id = %(id)s AND password = %(password)s FOR SHARE RETURNING app_user""",
             {
                 "idle": now - self._idle,
                 "life": now - self._lifetime,
@@ -247,8 +256,11 @@ class Users:
                 "now": now,
                 "address": address[:64],
                 "id": found["id"],
+                "password": found["password"],
             },
         )
+        if opened is None:
+            return None
         return User(found["id"], found["name"], found["role"]), token
 
     async def sign_out(self, token: str) -> None:

@@ -382,7 +382,7 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
-    url: Annotated[str, Key(values.url, REQUIRED, "where ticket events are posted")]
+    url: Annotated[str, Key(values.hook, REQUIRED, "where ticket events are posted; at most 2 000 bytes")]
     secret_file: Annotated[
         Path | None,
         Key(

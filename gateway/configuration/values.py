@@ -71,6 +71,7 @@ class WrongValueError(ValueError):
         self.remedy = remedy
 
 
+MAX_HOOK = 2000
 _RELAYS = ("wialon-retranslator", "egts", "wialon-ips")  # announced; each comes with its protocol
 # one component of a duration in seconds
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -400,6 +401,15 @@ def url(raw: object, _: Origin) -> str:
     if not fine:
         raise WrongValueError("is no http or https URL", 'write it whole, such as "https://desk.example.org"')
     return str(raw).rstrip("/")
+
+
+def hook(raw: object, origin: Origin) -> str:
+    """A URL that is called as it is written: receivers tell `…/hook/` from `…/hook`."""
+    url(raw, origin)
+    # What is owed to it is found by an index, whose entries have 2 704 bytes.
+    if len(str(raw).encode()) > MAX_HOOK:
+        raise WrongValueError(f"has more than {MAX_HOOK} bytes", "take a shorter one: a token belongs in secret_file")
+    return str(raw)
 
 
 def consumer(raw: object, origin: Origin) -> Broker:

@@ -41,7 +41,7 @@ OVERDUE = SQL(
     "(CASE WHEN t.id < octet_length(%(silence)s::bytea) THEN get_byte(%(silence)s::bytea, t.id) ELSE 0 END"
     " >= {suspect})"
 ).format(suspect=int(Verdict.SUSPECT))
-SEARCH = SQL("(strpos(lower(t.identity), %(search)s) > 0 OR strpos(lower(t.name), %(search)s) > 0)")
+SEARCH = SQL("(strpos(lower(t.identity), lower(%(search)s)) > 0 OR strpos(lower(t.name), lower(%(search)s)) > 0)")
 KEYS = {
     "terminal": SQL("t.identity"),
     "name": SQL("left(coalesce(t.name, ''), 64)"),  # a cursor has to hold it
@@ -59,7 +59,7 @@ def statement(
     conditions: list[Composable] = [SQL("true")]
     if wanted.search:
         conditions.append(SEARCH)
-        values["search"] = wanted.search.lower()
+        values["search"] = wanted.search  # made small by the store, which may know no letters but ASCII
     for name, column in GROUPED.items():
         value = getattr(wanted, name)
         if value is not None:

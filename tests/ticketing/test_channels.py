@@ -14,6 +14,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from ticketing.channels.email import Mail, MailSettings
+from ticketing.channels.secrets import read_password
 from ticketing.channels.webhook import Webhook, signature
 from ticketing.errors import DeliveryError, UndeliverableError
 from ticketing.outbox import Outgoing, trial
@@ -151,6 +152,116 @@ def test_login_is_encrypted_and_takes_its_password_from_the_file(tmp_path, certi
 
     assert asyncio.run(scenario()) == 1
     assert seen == [(b"dozor", "пароль")]
+
+
+SECRETS = {
+    b"key": b"key",
+    b"key\n": b"key",
+    b"key\r\n": b"key",
+    b"key\n\n": b"key\n",
+    b" key \n": b" key ",
+    b"\xff\x00\n": b"\xff\x00",
+    b"\n\n": b"\n",
+}
+
+
+@pytest.mark.parametrize(("held", "key"), SECRETS.items())
+def test_a_key_is_the_files_content_without_one_line_end(tmp_path, held, key):
+    """Read at each call: a changed one counts at once."""
+    secret, requests = tmp_path / "secret", []
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    async def scenario():
+        async with http(ok, requests) as url:
+            channel = Webhook(url, secret, clock=lambda: 1_795_000_000.0)
+            try:
+                for content in (b"earlier\n", held):
+                    secret.write_bytes(content)
+                    await channel.send(MESSAGE)
+            finally:
+                await channel.close()
+
+    asyncio.run(scenario())
+    for (head, body), expected in zip(requests, (b"earlier", key), strict=True):
+        assert f"Dozor-Signature: {signature(expected, 1_795_000_000, body)}\r\n" in head
+
+
+@pytest.mark.parametrize("held", [None, b"", b"\n", b"\r\n", "folder"])
+def test_without_a_key_nothing_is_sent(tmp_path, held):
+    """A key that anybody knows is none: such a call would look signed."""
+    secret, requests = tmp_path / "secret", []
+    if held == "folder":
+        secret.mkdir()
+    elif held is not None:
+        secret.write_bytes(held)
+    with pytest.raises(DeliveryError, match=f"secret file {secret}"):
+        asyncio.run(call(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", requests, secret))
+    assert requests == []
+
+
+@pytest.mark.parametrize("held", ["пароль", "\ufeffпароль", "\ufeffпароль\r\n", "пароль\n"])
+def test_a_password_file_of_any_editor_is_understood(tmp_path, held):
+    file = tmp_path / "password"
+    file.write_bytes(held.encode())
+    assert asyncio.run(read_password(file)) == "пароль"
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "utf-16"])
+def test_a_password_file_that_is_no_utf_8_is_told_without_what_it_holds(tmp_path, encoding):
+    file = tmp_path / "password"
+    file.write_bytes("пароль".encode(encoding))
+
+    async def scenario():
+        sink = Sink()
+        async with smtp(sink) as port:
+            with pytest.raises(DeliveryError) as refused:
+                await mail(port, user="dozor", password_file=file).send(MESSAGE)
+            return refused.value, sink.letters
+
+    refused, letters = asyncio.run(scenario())
+    assert str(refused) == f"secret file {file} is not UTF-8"
+    assert refused.__suppress_context__, "nor in a trace of it"
+    assert letters == []
+
+
+def test_a_server_that_takes_a_letter_and_dies_gets_the_same_one_again():
+    """Nobody knows whether it went out: who has it twice can tell by its Message-ID."""
+
+    class Dying(Sink):
+        async def handle_DATA(self, server, session, envelope):
+            answer = await super().handle_DATA(server, session, envelope)
+            if len(self.letters) > 1:
+                return answer
+            server.transport.abort()
+            return "421 dying"
+
+    async def scenario():
+        sink = Dying()
+        async with smtp(sink) as port:
+            channel = mail(port)
+            with pytest.raises(DeliveryError) as unknown:
+                await channel.send(MESSAGE)
+            return unknown.value, await channel.send(MESSAGE), sink.letters
+
+    unknown, identity, letters = asyncio.run(scenario())
+    assert type(unknown) is DeliveryError
+    assert unknown.settled == {}
+    found = [message_from_bytes(raw, policy=default)["Message-ID"] for _, _, raw in letters]
+    assert found == [identity, identity]
+
+
+def test_who_has_taken_a_letter_is_not_written_to_again_whatever_the_order_of_addresses():
+    settled = {"ops@example.org": "", "gone@example.org": "550 no such user"}
+    message = Outgoing(MESSAGE.id, MESSAGE.event, MESSAGE.number, MESSAGE.body, settled)
+
+    async def scenario():
+        sink = Sink()
+        async with smtp(sink) as port:
+            await mail(port, to=("new@example.org", "Ops <ops@example.org>", "gone@example.org")).send(message)
+            await mail(port, to=("gone@example.org", "ops@example.org")).send(message)
+            return [recipients for _, recipients, _ in sink.letters]
+
+    assert asyncio.run(scenario()) == [["new@example.org"]], "one added to the configuration, and nobody else"
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, monkeypatch):

@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import json
 import time
 from contextlib import asynccontextmanager
@@ -7,10 +8,12 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.configuration.values import MAX_HOOK
 from gateway.parts import Supervisor
 from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, execute, fetch, pool_of, raise_one
 from ticketing.errors import DeliveryError, UndeliverableError
 from ticketing.outbox import CLAIM, GIVE_UP_AFTER, LEASE, Outbox
+from ticketing.store import TicketStore
 
 
 class Probe:
@@ -333,5 +336,154 @@ def test_a_target_that_comes_back_while_its_courier_ends_is_served(postgres_dsn)
                 outbox.replace([again])
                 await raise_one(pool, await add_terminal(pool, "t"), targets=outbox.targets)
                 await again.heard.wait()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("ahead", [60.0, 3600.0, 86_400.0, 366 * 86_400.0])
+def test_a_clock_that_was_ahead_keeps_no_message_waiting(postgres_dsn, ahead):
+    """A ticket opened before the clock was set right is told at once, not when that time comes."""
+
+    async def scenario():
+        probe = Probe()
+        async with pool_of(postgres_dsn) as pool:
+            clock = Clock(MONDAY + ahead)
+            outbox = Outbox(pool, [probe], clock=clock)
+            await raise_one(pool, await add_terminal(pool, "t"), MONDAY + ahead, targets=outbox.targets)
+            clock.now = MONDAY
+            await outbox.deliver(probe)
+            return len(probe.got)
+
+    assert asyncio.run(scenario()) == 1
+
+
+def test_what_a_clock_ahead_put_off_or_leased_is_tried_when_it_is_right_again(postgres_dsn):
+    async def scenario():
+        probe = Probe(answers=[DeliveryError("answered 500")] * 2)
+        async with owed(postgres_dsn, probe, tickets=2) as (pool, clock, outbox):
+            clock.now = MONDAY + 366 * 86_400 - 1000
+            await execute(pool, "UPDATE outbox SET created_at = %s", clock())
+            assert await outbox.deliver(probe) == 2, "and both were put off, a year from now"
+            await execute(
+                pool,
+                "UPDATE outbox SET lease_until = %s WHERE id = (SELECT id FROM outbox ORDER BY id LIMIT 1)",
+                clock() + LEASE,
+            )
+            clock.now = MONDAY
+            assert await outbox.deliver(probe) == 2
+            return await fetch(pool, "SELECT state, attempts FROM outbox"), len({message.id for message in probe.got})
+
+    assert asyncio.run(scenario()) == ([("sent", 2), ("sent", 2)], 2)
+
+
+def test_clocks_of_two_services_may_differ_by_minutes(postgres_dsn):
+    """What one of them is sending, the other leaves alone, though its lease lies far ahead there."""
+
+    async def scenario():
+        probe = Probe()
+        async with owed(postgres_dsn, probe) as (pool, clock, outbox):
+            for behind in (1, 30, 600, 3600):
+                await execute(pool, "UPDATE outbox SET attempts = 1, lease_until = %s", clock() + LEASE)
+                clock.now -= behind
+                assert await outbox.deliver(probe) == 0, behind
+                clock.now += behind
+            return probe.got
+
+    assert asyncio.run(scenario()) == []
+
+
+def test_a_clock_that_leaps_ahead_for_a_moment_gives_up_what_failed_in_it_alone(postgres_dsn):
+    async def scenario():
+        probe = Probe(answers=[DeliveryError("answered 500")])
+        async with owed(postgres_dsn, probe, tickets=1) as (pool, clock, outbox):
+            clock.now += 30 * 86_400
+            await outbox.deliver(probe)
+            clock.now -= 30 * 86_400
+            row = await add_terminal(pool, "later")
+            await raise_one(pool, row, targets=outbox.targets)
+            await outbox.deliver(probe)
+            return await fetch(pool, "SELECT state FROM outbox ORDER BY attempts, state"), len(probe.got)
+
+    assert asyncio.run(scenario()) == ([("failed",), ("sent",)], 2)
+
+
+def test_a_ticket_is_owed_to_targets_of_every_length_that_a_configuration_may_hold(postgres_dsn):
+    """No URL that is taken at the start keeps tickets from being opened afterwards."""
+
+    async def scenario():
+        random = "".join(hashlib.sha256(str(n).encode()).hexdigest() for n in range(60))  # nothing to be compressed
+        probes = [Probe(("https://hooks.example/" + random)[:size]) for size in (30, 900, MAX_HOOK)]
+        async with owed(postgres_dsn, *probes, tickets=2) as (_, _, outbox):
+            for probe in probes:
+                await outbox.deliver(probe)
+            return [len(probe.got) for probe in probes]
+
+    assert asyncio.run(scenario()) == [2, 2, 2]
+
+
+def test_every_state_of_a_row_is_told_by_what_became_of_it(postgres_dsn):
+    """Pending keeps its place, sent has its time and the other side's name for it, failed says why."""
+
+    async def scenario():
+        answers = [DeliveryError("answered 503"), None, UndeliverableError("no such address\x00\ud800")]
+        probe = Probe(answers=answers)
+        async with owed(postgres_dsn, probe, tickets=3) as (pool, _, outbox):
+            while await outbox.deliver(probe):
+                pass
+            rows = await fetch(
+                pool,
+                "SELECT state, sent_at IS NOT NULL, provider_id, last_error, lease_until, attempts FROM outbox"
+                " ORDER BY state",
+            )
+            return rows, await outbox.pending(), outbox.failed, outbox.unforeseen
+
+    rows, pending, failed, unforeseen = asyncio.run(scenario())
+    assert rows == [
+        ("failed", False, None, "no such address\ufffd?", None, 1),
+        ("pending", False, None, "answered 503", None, 1),
+        ("sent", True, "taken", None, None, 1),
+    ]
+    assert (pending, failed, unforeseen) == ({"webhook": 1}, {"webhook": 2}, 0)
+
+
+def test_a_message_is_frozen_when_it_is_owed(postgres_dsn):
+    """Whatever is done to the ticket meanwhile, each receiver hears of it as it was opened, and hears the same."""
+
+    async def scenario():
+        early, late = Probe("a"), Probe("b")
+        async with owed(postgres_dsn, early, late) as (pool, clock, outbox):
+            await outbox.deliver(early)
+            store = TicketStore(pool, clock=clock)
+            number = early.got[0].number
+            await store.take(number, "anna", "mine")
+            await store.ask(number, "anna", "is it in the yard?")
+            await execute(pool, "UPDATE terminal SET name = 'renamed'")
+            await outbox.deliver(late)
+            return json.loads(early.got[0].body), json.loads(late.got[0].body)
+
+    first, second = asyncio.run(scenario())
+    assert first["id"] != second["id"]
+    assert first["ticket"] == second["ticket"]
+    assert second["ticket"]["state"] == "new"
+
+
+def test_a_courier_that_does_not_hear_of_the_end_ends_all_the_same(postgres_dsn, monkeypatch):
+    """A cancellation that comes just as the pool gives a connection is lost in Python 3.11."""
+    monkeypatch.setattr("ticketing.outbox.POLL", 3600.0)
+
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            outbox, asked = Outbox(pool, [Probe()]), asyncio.Event()
+
+            async def deaf(_channel, _limit):
+                asked.set()
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    return []
+
+            monkeypatch.setattr(outbox, "_claim", deaf)
+            async with asyncio.timeout(30), delivering(outbox):
+                await asked.wait()
 
     asyncio.run(scenario())

@@ -19,7 +19,7 @@ from typing import Any
 import aiosmtplib
 
 from ticketing.channels import letter as compose
-from ticketing.channels.secrets import read_secret
+from ticketing.channels.secrets import read_password
 from ticketing.errors import DeliveryError, UndeliverableError
 from ticketing.outbox import Outgoing
 
@@ -73,7 +73,7 @@ class Mail:
         wanted = [address for address in everybody if address not in message.settled]
         if not wanted:
             return identity
-        password = None if settings.password_file is None else (await read_secret(settings.password_file)).decode()
+        password = None if settings.password_file is None else await read_password(settings.password_file)
         try:
             answers, _ = await aiosmtplib.send(
                 content,

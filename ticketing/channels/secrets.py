@@ -21,6 +21,21 @@ async def read_secret(path: Path) -> bytes:
     return await asyncio.to_thread(_read, path)
 
 
+async def read_password(path: Path) -> str:
+    """The same as text; a byte order mark, as some editors begin a file with, is no part of it.
+
+    Raises
+    ------
+    DeliveryError
+        As `read_secret`, and if it is not UTF-8; what it holds is not told.
+    """
+    secret = await read_secret(path)
+    try:
+        return secret.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DeliveryError(f"secret file {path} is not UTF-8") from None
+
+
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:

@@ -41,6 +41,8 @@ RIGHTS = {
 FORM = re.compile(r"/tickets/[^/]{1,40}/[a-z]{1,20}|/terminals/.{1,64}/commands")  # where the forms of pages go
 ACTIONS = ("take", "note", "ask", "consent", "close", "command")
 
+_ASCII = "".join(map(chr, range(33, 127)))
+
 SESSION_COOKIE = "dozor_session"
 LOGIN_COOKIE = "dozor_login"  # what the login form's token is bound to, before there is a session
 
@@ -160,8 +162,9 @@ def _stranger(request: Request) -> Response:
         )
     target = "/login"
     if request.method in ("GET", "HEAD") and path != "/":
-        query = request.scope["query_string"].decode("latin-1")
-        asked = path + ("?" + query if query else "")
+        # The path is decoded: an identity's own ? # % must not be read as the address's. The query is as it came.
+        query = quote(request.scope["query_string"], safe=_ASCII)
+        asked = quote(path) + ("?" + query if query else "")
         target += "?next=" + quote(asked, safe="")
     return RedirectResponse(target, 303)
 

@@ -82,10 +82,16 @@ def cursor(request: Request) -> str | None:
 def span(request: Request, latest: datetime, begins: str = "since", ends: str = "until") -> tuple[datetime, datetime]:
     """`since` and `until` (ISO 8601 with an offset); without them the 24 hours up to `latest`."""
     until = _moment(request, ends) or latest
-    since = _moment(request, begins) or until - timedelta(hours=24)
+    since = _moment(request, begins) or before(until, timedelta(hours=24))
     if not timedelta(0) < until - since <= LONGEST_SPAN:
         raise HTTPException(400, f"{begins} must lie before {ends}, by {LONGEST_SPAN.days} days at most")
     return since, until
+
+
+def before(until: datetime, span: timedelta) -> datetime:
+    """When a span ends so far in the past that it would begin before time does, it begins with it."""
+    first = datetime.min.replace(tzinfo=UTC)
+    return until - span if until - first > span else first
 
 
 def _moment(request: Request, name: str) -> datetime | None:

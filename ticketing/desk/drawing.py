@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 from ticketing.desk.ports import Point, Position
+from ticketing.moments import local_time
 
 TILE = 256  # pixels of a map tile
 MAX_ZOOM = 17
@@ -210,11 +211,14 @@ STEPS = (60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 6 * 3600, 12 * 3600, 8640
 def _moments(since: datetime, until: datetime, zone: tzinfo) -> list[tuple[datetime, str]]:
     """Four to eight round moments in the desk's zone."""
     step = next((s for s in STEPS if (until - since).total_seconds() / s <= 8), STEPS[-1])
-    start = since.astimezone(zone)
+    start = local_time(since, zone)
     midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
     found = []
     for n in range(math.ceil((start - midnight).total_seconds() / step), 10_000):
-        moment = midnight + timedelta(seconds=n * step)
+        try:
+            moment = midnight + timedelta(seconds=n * step)
+        except OverflowError:  # the last day of time
+            break
         if moment > until:
             break
         found.append((moment, moment.strftime("%d %b" if step >= 86400 else "%H:%M")))

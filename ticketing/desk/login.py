@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 import structlog
+from psycopg import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -32,9 +33,17 @@ _log = structlog.get_logger()
 
 
 async def form(request: Request) -> dict[str, str]:
-    """The fields of a form, files refused; the last of equal names counts."""
+    """The fields of a form, the last of equal names counts; line ends as in JSON.
+
+    Raises
+    ------
+    HTTPException
+        400 for what our pages never send: a multipart form says in which encoding it is to be read, and may lie.
+    """
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise HTTPException(400, "send the form as application/x-www-form-urlencoded")
     fields = await request.form(max_files=0, max_fields=FORM_FIELDS)
-    return {name: value for name, value in fields.items() if isinstance(value, str)}
+    return {name: value.replace("\r\n", "\n") for name, value in fields.items() if isinstance(value, str)}
 
 
 def vouched(request: Request, fields: Mapping[str, str]) -> bool:
@@ -97,7 +106,11 @@ async def sign_in(request: Request) -> Response:
         )
     try:
         signed_in = await here.users.sign_in(name, password, address)
+    except OperationalError:
+        here.throttle.undone(name, address)
+        raise
     except BusyError:
+        here.throttle.undone(name, address)
         return _page(
             request,
             target=target,

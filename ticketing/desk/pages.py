@@ -22,6 +22,7 @@ from ticketing.desk.queries import desk
 from ticketing.errors import ConflictError, InvalidTextError
 from ticketing.fleet_health import BY
 from ticketing.incidents.decisions import COMMON
+from ticketing.numbers import parse
 from ticketing.store import Incident
 from ticketing.tickets import PEOPLE, TEXT_LIMIT, WATCH, Action, Ticket
 
@@ -180,7 +181,7 @@ async def terminal(request: Request) -> Response:
     here, reader = desk(request), desk(request).reader
     record = await reader.last_record(found.terminal)
     until = queries.latest(request, record)
-    since = until - timedelta(hours=hours)
+    since = asked.before(until, timedelta(hours=hours))
     # A terminal that has only just begun fills the charts with what there is.
     since = await reader.first_time(found.terminal, since=since, until=until) or since
     positions = await reader.positions(found.terminal, since=since, until=until)
@@ -301,7 +302,8 @@ async def search(request: Request) -> Response:
     words = (request.query_params.get("q") or "").strip()
     if len(found.tickets) == 1 and not found.terminals:
         return RedirectResponse(f"/tickets/{found.tickets[0].number}", 303)
-    if len(found.terminals) == 1 and found.terminals[0].terminal == words:
+    meant = parse(words) in [ticket.number for ticket in found.tickets]  # its number reads like an identity
+    if len(found.terminals) == 1 and found.terminals[0].terminal == words and not meant:
         return RedirectResponse(f"/terminals/{quote(words, safe='')}", 303)
     return render(request, "search.html", found=found, words=words)
 

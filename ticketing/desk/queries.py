@@ -273,14 +273,14 @@ async def fleet(request: Request) -> Fleet:
 async def search(request: Request) -> Found:
     """What the one search box finds: ticket numbers, terminals, names."""
     who = require(request, "tickets")
-    words = asked.parameter(request, "q")
-    if words is None or who.sees_nothing:
+    words = (asked.parameter(request, "q") or "").strip()
+    if not words or who.sees_nothing:
         return Found([], [])
-    words = words.strip()
     number = parse(words)
     exact = await desk(request).tickets.get(number) if number else None
-    if exact is not None:
-        return Found([exact], [])
+    if exact is not None:  # a short identity may read like a number: then both are meant
+        namesake = await desk(request).reader.terminal(words) if len(words) <= 64 else None
+        return Found([exact], [] if namesake is None else [namesake])
     found = await desk(request).reader.terminals(TerminalQuery(search=words), limit=FOUND)
     same = [t for t in found.items if t.terminal == words]
     listed = await desk(request).tickets.list(search=words, limit=FOUND)

@@ -19,7 +19,7 @@ from detectors.verdicts import spell
 from ticketing.commands import visible
 from ticketing.desk.settings import DeskSettings
 from ticketing.incidents.decisions import MASS, PLATFORM, STORM
-from ticketing.moments import iso
+from ticketing.moments import iso, local_time
 from ticketing.zones import zone as named_zone
 
 STATES = {
@@ -197,14 +197,14 @@ def number(value: Any) -> str:
 
 def stamp(moment: datetime, zone: tzinfo) -> str:
     """An absolute time with its zone."""
-    local = moment.astimezone(zone)
+    local = local_time(moment, zone)
     return f"{local:%Y-%m-%d %H:%M:%S} {_called(local)}"
 
 
 def deadline(moment: datetime, zone: tzinfo, place: tzinfo | str | None) -> str:
     """An absolute time with its zone, and in that of the policy where it reads otherwise there."""
     there = named_zone(place).info if isinstance(place, str) else place
-    local, away = moment.astimezone(zone), moment.astimezone(there or zone)
+    local, away = local_time(moment, zone), local_time(moment, there or zone)
     if local.utcoffset() == away.utcoffset():
         return stamp(moment, zone)
     shown = f"{away:%H:%M:%S}" if away.date() == local.date() else f"{away:%Y-%m-%d %H:%M:%S}"

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY = 64 * 1024  # a note is 10 000 characters at most; nothing is uploaded in this version
+MAX_BODY = 128 * 1024  # a text is 10 000 characters at most, in a form of 12 bytes each; nothing is uploaded
 
 
 def content_policy(tiles: str) -> str:

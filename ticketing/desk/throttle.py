@@ -1,6 +1,7 @@
 """How often somebody may try a password.
 
-An attempt counts when it begins and is taken back when it succeeds, so that a hundred at once gain nothing.
+An attempt counts when it begins and is taken back when it succeeds, or when no password was tried: so a hundred at once
+gain nothing, and a store that is away locks out nobody.
 Three counters, whichever is the strictest: the same name from the same address, one address over all names
 (guessing names), one name over all addresses (guessing from many machines; loose, because it locks out its owner).
 """
@@ -8,6 +9,7 @@ Three counters, whichever is the strictest: the same name from the same address,
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,6 +71,13 @@ class Throttle:
             if counter is not None:
                 counter.failures = 0 if key[0] == "name and address" else max(0, counter.failures - 1)
 
+    def undone(self, name: str, address: str) -> None:
+        """No password was tried after all: the attempt is taken back."""
+        for key in _keys(name, address):
+            counter = self._counters.get(key)
+            if counter is not None:
+                counter.failures = max(0, counter.failures - 1)
+
     def _wait(self, key: tuple[str, str], now: float) -> float:
         counter = self._counters.get(key)
         limit = LIMITS[key[0]]
@@ -79,5 +88,5 @@ class Throttle:
 
 
 def _keys(name: str, address: str) -> list[tuple[str, str]]:
-    name = name.lower()[:64]
+    name = unicodedata.normalize("NFC", name).lower()[:64]  # one account, however it is spelled
     return [("name and address", f"{name}\0{address}"), ("address", address), ("name", name)]

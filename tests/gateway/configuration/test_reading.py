@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.configuration.reading import KEYS, Address, ConfigError, Listen, Settings, Webhook, load
+from gateway.configuration.values import MAX_HOOK
 from tests.gateway.configuration.serial_keys import SERIAL_KEYS
 from tests.gateway.configuration.watch_keys import WATCH_KEYS
 from ticketing import policies
@@ -185,6 +186,28 @@ def test_a_webhook_may_come_from_the_environment(tmp_path: Path) -> None:
     assert [hook.url for hook in read(tmp_path, text).webhook] == ["http://one.example", "http://two.example"]
     settings = read(tmp_path, text, DOZOR_WEBHOOK__URL="http://three.example")
     assert settings.webhook == [Webhook(url="http://three.example", secret_file=None)]
+
+
+@pytest.mark.parametrize("end", ["", "/", "/hook", "/hook/", "/hook//", "/hook?key=/", "/#x/"])
+def test_a_webhook_is_called_as_it_is_written(tmp_path: Path, end: str) -> None:
+    """Many receivers answer the one of `/hook` and `/hook/` with a redirect to the other, which no call follows."""
+    address = f"https://hooks.example{end}"
+    assert [hook.url for hook in read(tmp_path, f'[[webhook]]\nurl = "{address}"\n').webhook] == [address]
+    assert read(
+        tmp_path, f'[desk]\nurl = "https://desk.example{end}"\n'
+    ).desk.url == f"https://desk.example{end}".rstrip("/")
+
+
+def test_a_webhook_that_no_index_takes_is_refused_at_once(tmp_path: Path) -> None:
+    """Its value is not repeated: it may hold a token."""
+    start = "https://hooks.example/"
+    longest = start + "x" * (MAX_HOOK - len(start))
+    assert read(tmp_path, f'[[webhook]]\nurl = "{longest}"\n').webhook[0].url == longest
+    for longer in (longest + "x", start + "я" * (MAX_HOOK // 2), start + "x" * 100_000):
+        with pytest.raises(ConfigError) as refused:
+            read(tmp_path, f'[[webhook]]\nurl = "{longer}"\n')
+        assert "dozor.toml:2: webhook.url: has more than 2000 bytes: take a shorter one" in str(refused.value)
+        assert "xxx" not in str(refused.value)
 
 
 def test_order_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Telemetry as the desk reads it: real partitions, values as stored, and only the partitions that are needed."""
 
 import asyncio
+import math
+import random
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from gateway.service.reader import PostgresReader
 from gateway.store.partitions import Partitions
 from tests.ticketing.desk.parts import LAYOUT, add_connection, add_records, add_terminal
-from tests.ticketing.desk_parts import pool_of
+from tests.ticketing.desk_parts import execute, pool_of
 from ticketing.desk.ports import TerminalQuery
 from ticketing.paging import BadCursorError
 
@@ -174,3 +176,72 @@ def test_only_the_partitions_of_the_span_are_touched(postgres_dsn):
         assert (found.items[0].records, len(positions)) == (50, 49)
 
     run(postgres_dsn, work)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_span_holds_what_a_plain_loop_finds(shared_dsn, seed):
+    """Bounds, order, limits and what counts as told, over records within partitions and outside them."""
+    chance = random.Random(seed)
+    begin = NOW - timedelta(days=20)
+
+    async def work(pool, reader):
+        identity = f"loop{seed}"
+        terminal = await add_terminal(pool, identity, protocol="teltonika")
+        values = [[chance.choice([math.nan, 0.0, 12.5, -3.0, 1e16, math.inf])] for _ in range(60)]
+        times = await add_records(pool, terminal, 60, end=NOW, step=26_000, layout=("adc.1",), measures=values)
+        rows = []
+        for time, (value,) in zip(times, values, strict=True):
+            row = {
+                "time": time,
+                "lat": chance.choice([55.0, -90.0, 90.5, math.nan, 1e9]),
+                "lon": chance.choice([37.0, 180.0, -181.0, math.nan]),
+                "speed": chance.choice([0.0, 61.5, math.nan]),
+                "valid": chance.random() < 0.7,
+                "adc.1": value,
+            }
+            rows.append(row)
+            await execute(
+                pool,
+                "UPDATE record SET lat = %s, lon = %s, speed = %s, flags = %s WHERE terminal = %s AND time = %s",
+                *(row["lat"], row["lon"], row["speed"], 1 if row["valid"] else 0, terminal, time),
+            )
+        await execute(
+            pool,
+            "WITH gone AS (DELETE FROM record WHERE terminal = %s AND fingerprint %% 4 = 0 RETURNING *)"
+            " INSERT INTO record_outside SELECT * FROM gone",
+            terminal,
+        )
+        for _ in range(25):
+            since = begin + timedelta(seconds=chance.randrange(20 * 86_400))
+            until = since + timedelta(seconds=chance.randrange(1, 12 * 86_400))
+            if chance.random() < 0.3:  # exactly at a record: the beginning counts, the end does not
+                since, until = sorted((chance.choice(times), until))
+            inside = [row for row in rows if since <= row["time"] < until]
+            limit = chance.choice([1, 3, 500])
+            places = [row for row in inside if row["valid"] and -90 <= row["lat"] <= 90 and -180 <= row["lon"] <= 180]
+            found = await reader.positions(identity, since=since, until=until, limit=limit)
+            assert [(p.time, p.lat, p.lon) for p in found] == [
+                (row["time"], row["lat"], row["lon"]) for row in places[-limit:]
+            ]
+            assert [p.speed for p in found] == [
+                None if math.isnan(row["speed"]) else row["speed"] for row in places[-limit:]
+            ]
+            first = await reader.first_time(identity, since=since, until=until)
+            assert first == (inside[0]["time"] if inside else None)
+            for measure in ("adc.1", "speed"):
+                told = [row for row in inside if abs(row[measure]) < 1e15]  # NaN is never smaller
+                points = await reader.series(identity, measure, since=since, until=until, points=10_000)
+                assert [p.time for p in points] == [row["time"] for row in told]
+                assert [p.value for p in points] == pytest.approx([row[measure] for row in told])
+                if told:
+                    few = await reader.series(identity, measure, since=since, until=until, points=3)
+                    assert len(few) <= 4
+                    assert min(p.low for p in few) == min(row[measure] for row in told)
+                    assert max(p.high for p in few) == max(row[measure] for row in told)
+            names = await reader.measures(identity, since=since, until=until)
+            assert names == ["speed", "altitude", "satellites", *(["adc.1"] if inside else [])]
+        last = await reader.last_record(identity)
+        assert last.time == times[-1]
+        assert ("adc.1" in last.measures) is math.isfinite(values[-1][0])
+
+    run(shared_dsn, work)

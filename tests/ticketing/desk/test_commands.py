@@ -74,7 +74,7 @@ def test_wrong_requests(postgres_dsn):
                 b"{",
                 b"\xff",
                 b"[" * 5000,
-                b'{"text":"' + b"x" * 70_000 + b'"}',
+                b'{"text":"' + b"x" * 140_000 + b'"}',
             ):
                 assert (await program.post(PATH, content=content)).status_code in (400, 413)
             assert (await program.post("/api/terminals/none/commands", content=b"{")).status_code == 404

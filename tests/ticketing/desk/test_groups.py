@@ -117,7 +117,8 @@ def test_pages_show_the_group_and_lead_from_one_to_the_other(postgres_dsn):
     assert "/terminals/t2" not in ticket  # names stand in the evidence
     assert "t2" in ticket
     health = pages["/fleet?by=customer"]
-    assert '<a href="/terminals?customer=Lesprom">Lesprom</a></th><td class="num">4</td><td class="num">2 ' in health
+    link = '<a href="/terminals?customer=Lesprom&amp;stage=in_use">Lesprom</a>'
+    assert f'{link}</th><td class="num">4</td><td class="num">2 ' in health
     assert 'role="img" aria-label="' in health
 
 

@@ -17,6 +17,7 @@ from tests.ticketing.desk_parts import fetch
 from ticketing.desk.access import comes_from_here, safe_next
 from ticketing.desk.app import routes
 from ticketing.desk.openapi import description
+from ticketing.desk.shield import MAX_BODY
 from ticketing.paging import BadCursorError, cursor_of, read_cursor
 from ticketing.tickets import PEOPLE
 
@@ -162,7 +163,7 @@ BODIES = [
     b"", b"null", b"[]", b"0", b'"x"', b"{", b'{"text":', b'{"text":null}', b'{"text":1}', b'{"text":["x"]}',
     b'{"text":"\\u0000"}', b'{"text":"\\ud800"}', b'{"text":"' + b"x" * 10_001 + b'"}', b'{"text":"   "}',
     b'{"text":"\xff"}', b"\xef\xbb\xbf{}", b"[" * 30_000, b'{"a":' * 10_000, b'{"text":"x","text":2}', b"\x00",
-    b"x" * 70_000,
+    b"x" * (MAX_BODY + 1),
 ]  # fmt: skip
 
 
@@ -185,7 +186,7 @@ def test_odd_bodies_are_refused_and_write_nothing(postgres_dsn):
 
             async def endless():
                 for _ in range(80):
-                    yield b"x" * 1024
+                    yield b"x" * (MAX_BODY // 64)
 
             answer = await client.post(f"/api/tickets/{before[0][0]}/note", content=endless())
             assert answer.status_code == 413, "whether its length was announced or not"

@@ -4,14 +4,17 @@ import asyncio
 import html
 import re
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 
 from gateway.service.listing import RANKS
 from tests.ticketing.desk.parts import add_connection, site
-from tests.ticketing.desk_parts import add_terminal, raise_one
+from tests.ticketing.desk_parts import add_terminal, execute, fetch, raise_one
 from ticketing.desk.ports import SORTS
+from ticketing.fleet_health import BY
+from ticketing.incidents import Incidents
 from ticketing.store import TICKET_SORTS
 
 KINDS = {"silence": "Silence", "firmware": "Firmware"}
@@ -255,3 +258,77 @@ def test_terminals_are_found_and_shown_by_what_people_know_of_them(postgres_dsn)
     assert "should be 04.01" in page
     assert "Season until" in page
     assert "Stage" not in other
+
+
+def test_a_ticket_is_chosen_by_what_its_terminal_is_chosen_by(postgres_dsn):
+    """One word means the same in both lists: whatever terminals it finds, it finds their tickets."""
+
+    async def work(desk, browser):
+        now = datetime.now(UTC).timestamp()
+        for name in FLEET:
+            row = (await fetch(desk.pool, "SELECT id FROM terminal WHERE identity = %s", name))[0][0]
+            await raise_one(desk.pool, row, now)
+        asked = 0
+        for key in ("protocol", "model", "firmware"):
+            words = {str(getattr(t, key)) for t in (await desk.reader.terminals(limit=500)).items}
+            words |= {"unknown", "protocol:omnicomm", "protocol:teltonika", "nonesuch", ""}
+            left = set(FLEET)
+            for word in sorted(words):
+                query = urlencode({key: word, "limit": 500})
+                terminals = await listed(browser, query)
+                tickets = await listed(browser, query, "/api/tickets", "terminal")
+                assert sorted(tickets) == sorted(terminals), (key, word)
+                asked += bool(word and terminals)
+                left -= set(terminals) if word else set()
+            assert not left, f"each has some word of {key}"
+        return asked
+
+    assert run(postgres_dsn, work) > 8
+
+
+def test_a_ticket_about_many_is_of_no_model(postgres_dsn):
+    async def work(desk, browser):
+        now = datetime.now(UTC).timestamp()
+        storm = Incidents(desk.pool, tickets_per_minute=1)
+        for name in FLEET:
+            row = (await fetch(desk.pool, "SELECT id FROM terminal WHERE identity = %s", name))[0][0]
+            await raise_one(desk.pool, row, now, incidents=storm)
+        found = {key: await listed(browser, f"{key}=unknown", "/api/tickets", "kind") for key in ("model", "firmware")}
+        return found, await listed(browser, "", "/api/tickets", "kind")
+
+    found, kinds = run(postgres_dsn, work)
+    assert sorted(kinds) == ["silence", "storm"]
+    assert found == {"model": [], "firmware": []}
+
+
+@pytest.mark.parametrize("by", BY)
+def test_each_figure_of_health_leads_to_what_it_counts(postgres_dsn, by):
+    """Those in use alone: what is in the workshop or sold is neither counted nor listed."""
+
+    async def work(desk, browser):
+        stages = {"A": "workshop", "C": "sold", "F a&b": "season"}
+        for n, (name, (protocol, *_)) in enumerate(FLEET.items()):
+            await execute(
+                desk.pool,
+                "UPDATE terminal SET operator = %s, customer = %s, site = %s, stage = %s, stage_until = %s"
+                " WHERE identity = %s",
+                ("Nord & Süd", None)[n % 2],
+                f"{protocol or 'unknown'}",
+                "<yard>?x=1" if n > 2 else None,
+                stages.get(name, "in_use"),
+                datetime.now(UTC) + timedelta(days=-1 if name == "F a&b" else 1) if name != "A" else None,
+                name,
+            )
+        page = (await browser.get("/fleet", params={"by": by})).text
+        card = page[page.index('id="health"') :].partition("</table>")[0]
+        figures = re.findall(r'<a href="(/terminals[^"]*)">([^<]*)</a></th><td class="num">(\d+)', card)
+        groups = (await browser.get("/api/fleet/health", params={"by": by})).json()["groups"]
+        assert {(html.unescape(value), int(n)) for _, value, n in figures} == {
+            (group["value"], group["terminals"]) for group in groups
+        }
+        for link, words, number in figures:
+            listing = (await browser.get(html.unescape(link))).text
+            assert f">{number} terminal{'' if number == '1' else 's'}<" in listing, (link, words)
+        return sum(int(number) for *_, number in figures)
+
+    assert run(postgres_dsn, work) == 4, "A is in the workshop and C was sold; the season of F is over"

@@ -3,16 +3,21 @@
 import asyncio
 import html
 import re
+import unicodedata
 from datetime import timedelta
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.ticketing.desk.parts import PASSWORD, hidden, sign_in, site, small_fleet
+from tests.ticketing.desk.parts import PASSWORD, QUICK, hidden, sign_in, site, small_fleet
+from tests.ticketing.desk_parts import add_terminal
 from ticketing.desk.access import safe_next
 from ticketing.desk.kept import ENTRIES, LIFETIME, Kept, Told
 from ticketing.desk.settings import DeskSettings
-from ticketing.desk.throttle import LIMITS, MAX_KEYS, Throttle
+from ticketing.desk.shield import MAX_BODY
+from ticketing.desk.throttle import FORGET, LIMITS, MAX_KEYS, Throttle
 from ticketing.passwords import BusyError, Passwords
 
 
@@ -401,7 +406,7 @@ def test_no_other_site_puts_text_into_the_login_page(postgres_dsn):
                 assert (answer.status_code, answer.headers["location"]) == (303, "/login")
             file = await stranger.post("/tickets/DZ-1/note", files={"text": ("x", b"x")}, headers=HERE)
             assert (file.status_code, file.headers["location"]) == (303, "/login?next=%2Ftickets%2FDZ-1")
-            long = await stranger.post("/tickets/DZ-1/note", data={"text": "x" * 70_000}, headers=HERE)
+            long = await stranger.post("/tickets/DZ-1/note", data={"text": "x" * MAX_BODY}, headers=HERE)
             assert long.status_code == 413
 
     run(postgres_dsn, work)
@@ -426,3 +431,144 @@ def kept(page, name="kept"):
     """A textarea's value as a browser reads it: a line break at its beginning is dropped."""
     text = re.search(rf'<textarea[^>]* name="{name}"[^>]*>(.*?)</textarea>', page, re.DOTALL)[1]
     return html.unescape(text.replace("\r\n", "\n").removeprefix("\n"))
+
+
+ODD_IDENTITIES = ("what?not", "a#b", "50%41", "a/b", "x y", "wl/..", "é?ü=&x", "%2F", "<b>", "a;b+c", "'\"", "汉/?#")
+
+
+def test_the_login_leads_back_to_any_terminal_whatever_its_identity_holds(postgres_dsn):
+    """What is special in an address is part of the name here, and is still so behind the login."""
+
+    async def work(desk):
+        for n, identity in enumerate(ODD_IDENTITIES):
+            await add_terminal(desk.pool, identity, name=f"terminal no {n}")
+        for n, identity in enumerate(ODD_IDENTITIES):
+            async with desk.stranger() as client:
+                asked = await client.get(f"/terminals/{quote(identity, safe='')}?hours=24&measure=a%26b")
+                page = await client.get(asked.headers["location"])
+                assert page.status_code == 200
+                fields = {name: html.unescape(value) for name, value in hidden(page.text).items()}
+                answer = await client.post("/login", data=fields | {"username": "admin", "password": PASSWORD})
+                assert answer.status_code == 303
+                assert answer.headers["location"].endswith("?hours=24&measure=a%26b"), identity
+                shown = await client.get(answer.headers["location"])
+                assert shown.status_code == 200, identity
+                assert f"terminal no {n}" in shown.text, identity
+
+    run(postgres_dsn, work)
+
+
+def test_a_query_of_raw_bytes_comes_back_as_it_was(postgres_dsn):
+    async def work(desk):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/tickets", "query_string": "search=Ёлка".encode()}
+        await desk.app(scope | {"headers": [(b"host", b"desk.test")]}, None, send)
+        location = dict(sent[0]["headers"])[b"location"].decode()
+        async with desk.stranger() as client:
+            return html.unescape(hidden((await client.get(location)).text)["next"])
+
+    assert run(postgres_dsn, work) == "/tickets?search=%D0%81%D0%BB%D0%BA%D0%B0"
+
+
+def test_who_tried_no_password_is_not_made_to_wait(postgres_dsn):
+    """While the desk is too busy to look, or its store is away, no guess was made: the next attempt is as free."""
+    now = [0.0]
+    throttle = Throttle(lambda: now[0])
+
+    class Full(Passwords):
+        full = True
+
+        async def verify(self, encoded, password):
+            if self.full:
+                raise BusyError("too many logins at once")
+            return await super().verify(encoded, password)
+
+    async def work(desk):
+        desk.users._passwords.close()
+        desk.users._passwords = passwords = Full(hasher=QUICK)
+        async with desk.stranger() as client:
+            for _ in range(3 * LIMITS["address"].free):
+                answer = await sign_in(client, "admin")
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+            passwords.full = False
+            async with desk.pool.connection() as held, held.transaction():
+                await held.execute("LOCK TABLE app_user")
+                await cut(desk, "SET statement_timeout = 20")
+                for _ in range(2 * LIMITS["name and address"].free):
+                    assert (await sign_in(client, "admin")).status_code == 503
+            await cut(desk, "RESET statement_timeout")
+            for _ in range(LIMITS["name and address"].free):
+                assert (await sign_in(client, "admin", "wrong")).status_code == 401, "and guesses count as before"
+            assert (await sign_in(client, "admin")).status_code == 429
+
+    async def cut(desk, statement):
+        """For every idle connection of the pool."""
+        links = [await desk.pool.getconn() for _ in range(desk.pool.max_size - 1)]
+        for link in links:
+            await link.execute(statement)
+            await link.commit()
+            await desk.pool.putconn(link)
+
+    run(postgres_dsn, work, throttle=throttle)
+
+
+def test_one_name_is_one_counter_however_it_is_spelled():
+    """A name of many accented letters would else have as many free guesses as it has spellings."""
+    throttle = Throttle(lambda: 0.0)
+    spellings = ["Ёлка Жданова", "ёлка жданова", unicodedata.normalize("NFD", "Ёлка Жданова")]
+    attempts = [throttle.begin(spellings[n % 3], "192.0.2.1") for n in range(LIMITS["name and address"].free + 1)]
+    assert attempts[:-1] == [0.0] * LIMITS["name and address"].free
+    assert attempts[-1] > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.sampled_from(["wrong", "right", "busy"]),
+                  st.sampled_from([0.0, 0.5, 11.0, 901.0, 4000.0])),
+        max_size=150,
+    )
+)  # fmt: skip
+def test_nobody_waits_longer_than_promised_and_no_guess_is_free_above_the_limits(steps):
+    """Whatever came before: the wait is bounded, and in any 10 s no more guesses pass than a name's limit lets."""
+    now = [0.0]
+    throttle = Throttle(lambda: now[0])
+    passed = []
+    for name, address, outcome, pause in steps:
+        now[0] += pause
+        wait = throttle.begin(name, address)
+        assert 0.0 <= wait <= max(limit.longest for limit in LIMITS.values())
+        if wait > 0:
+            continue
+        if outcome == "right":
+            throttle.succeeded(name, address)
+            passed = [entry for entry in passed if entry[:2] != (name, address)]
+        elif outcome == "busy":
+            throttle.undone(name, address)
+        else:
+            passed.append((name, address, now[0]))
+        pair = LIMITS["name and address"]
+        recent = [at for n, a, at in passed if (n, a) == (name, address) and now[0] - at < pair.first]
+        assert len(recent) <= pair.free
+
+
+def test_waiting_doubles_up_to_the_longest_and_is_forgotten():
+    now = [0.0]
+    throttle = Throttle(lambda: now[0])
+    waits = []
+    while len(waits) < 10:
+        wait = throttle.begin("anna", "192.0.2.1")
+        if wait:
+            waits.append(wait)
+            now[0] += wait
+    limit = LIMITS["name and address"]
+    assert waits == [min(limit.first * 2**n, limit.longest) for n in range(10)]
+    assert waits[-1] == limit.longest
+    now[0] += FORGET
+    assert throttle.begin("anna", "192.0.2.1") == 0.0, "after the last wait, as always"
+    now[0] += FORGET + 1
+    assert [throttle.begin("anna", "192.0.2.1") for _ in range(limit.free)] == [0.0] * limit.free
