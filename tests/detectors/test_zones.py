@@ -104,7 +104,7 @@ def test_restarts_point_to_the_supply_where_it_sags_and_else_to_the_terminal():
 def test_what_speaks_against_is_told():
     zone = zone_of_silence(past(power__external=[0.4] * 5, gsm__signal=[80, 60, 10], power__backup=[1] * 5))
     assert zone.zone == "wiring-power"
-    assert "GSM signal had fallen from 80 to 10 %" in zone.spoke_against
+    assert "GSM signal had just fallen from 80 to 10 %, as at the edge of a network" in zone.spoke_against
     weak = zone_of_silence(past(power__external=[13.8] * 5, verdicts={"power": "fail", "clock": "fail"}))
     assert weak.zone == "terminal"
     assert any(text.startswith("wiring-power: a power finding") for text in weak.spoke_against)

@@ -98,7 +98,7 @@ class Signs:
             if rng.random() < chance * end / (30 * DAY) and (begin := float(rng.uniform(0, end))) >= 0
         ]
         self.words = np.zeros(0)
-        self.goodbye = self._in_use = self._reboots = False
+        self.goodbye = self._in_use = self._reboots = self._woke = False
         self.told = np.inf
         self._attempts = ""
         if vehicle.breakdown is not None:
@@ -110,10 +110,12 @@ class Signs:
         shows = ""
         if cause in ("power", "removed"):
             chance = {State.ASLEEP: LAST_WORD_ASLEEP, State.OFF: 0.0}.get(state, LAST_WORD)
-            if rng.random() < chance:
-                count = 1 if state == State.ASLEEP else int(rng.integers(LAST_WORDS[0], LAST_WORDS[1] + 1))
-                behind = 60.0 if state == State.ASLEEP else float(rng.uniform(*BEHIND))
-                self.words = np.sort(begins - rng.uniform(2.0, behind, count))
+            tells = bool(rng.random() < chance)
+            if tells and state == State.ASLEEP:
+                self._woke = True
+            elif tells:
+                count = int(rng.integers(LAST_WORDS[0], LAST_WORDS[1] + 1))
+                self.words = np.sort(begins - rng.uniform(2.0, float(rng.uniform(*BEHIND)), count))
             if cause == "power" and rng.random() < CHAFED:
                 shows = "sag"
         elif cause == "dead":
@@ -201,8 +203,12 @@ class Signs:
             if self._omnicomm:
                 self._tells(True)
                 rows["event"][np.isin(recorded, self.words)] = POWER_UP
-        elif len(self.words):
-            dying = (recorded >= self.words[0]) & (recorded < fault.begins)
+        elif len(self.words) or self._woke:
+            # Asleep it was lost before the last wake-up, which tells it on the own battery.
+            since = (
+                self.words[0] if len(self.words) else np.max(recorded, where=recorded < fault.begins, initial=-np.inf)
+            )
+            dying = (recorded >= since) & (recorded < fault.begins)
             # With the ignition off it looks like a battery switch.
             self._tells(bool(dying.any()) and (self._in_use or not self._vehicle.wired))
             self._cut(rows, dying)
