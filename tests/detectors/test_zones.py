@@ -1,6 +1,8 @@
 """Zones from last words: single clues, and injected causes with the noise that real ones have."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,3 +216,15 @@ def test_confidence_means_something():
             (sure if found.confidence > 0.8 else unsure).append(found.zone == its)
     assert np.mean(sure) >= 0.95
     assert np.mean(sure) >= np.mean(unsure)
+
+
+def test_the_page_has_each_sign_with_its_weights():
+    page = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text(encoding="utf-8")
+    heading, _, *lines = page[page.index("| sign | seen when |") :].partition("\n\n")[0].splitlines()
+    zones = re.findall(r"`([a-z-]+)`", heading)
+    told = {}
+    for line in lines:
+        sign, _, *weights = (cell.strip() for cell in line.strip("|").split("|"))
+        numbers = {zone: float(cell.replace("−", "-")) for zone, cell in zip(zones, weights, strict=True) if cell}
+        told[sign.strip("`")] = numbers
+    assert told == {sign: dict(its) for sign, its in WEIGHTS.items()}
