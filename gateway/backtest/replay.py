@@ -11,13 +11,22 @@ from detectors.columns import Array, Columns, bounded
 from detectors.detector import Connected, Past
 from detectors.gaps import Floats, runs
 from detectors.zones import IN_ORDER
-from gateway.backtest.trace import CORE, Kind, Slice
+from gateway.backtest.trace import CONNECTION, CORE, Ending, Kind, Slice
 
 LAST = 10  # records, as the evidence of a ticket has
 _ROOM = 1 << 28  # bytes for them: of a fleet that is too large for all its columns, the first ones are kept
 _NAMES = {"power.external": "voltage"}  # measure -> column of a trace
+_MOST = 1 << 31  # frames of one connection
 IN_ORDER_WITHIN = 60_000_000  # µs
 _FLAGS = frozenset({"moving", "archive", "event"})
+# As `connection` in the store has it.
+_WORDS = {
+    Ending.IN_ORDER: IN_ORDER,
+    Ending.LOST: "lost: connection reset",
+    Ending.TIMED_OUT: "idle timeout",
+    Ending.REPLACED: "replaced by a newer connection",
+    Ending.OURS: "ended by the gateway",
+}
 
 
 def columns_of(rows: Slice) -> Columns:
@@ -25,7 +34,9 @@ def columns_of(rows: Slice) -> Columns:
     kind = rows["kind"]
     frames = kind <= Kind.FRAME
     records = kind == Kind.RECORD
-    told = frozenset(rows) - CORE.keys() | {measure for measure, column in _NAMES.items() if column in rows}
+    told = frozenset(rows) - CORE.keys() - set(CONNECTION) | {
+        measure for measure, column in _NAMES.items() if column in rows
+    }
 
     def make(name: str) -> Array:
         if name == "own":
@@ -60,9 +71,10 @@ class LastRecords:
 
     def __init__(self, terminals: int, columns: list[str]) -> None:
         each = max(terminals, 1) * LAST * np.dtype(np.float32).itemsize
-        kept = [name for name in columns if name not in CORE][: max(1, _ROOM // each)]
+        kept = [name for name in columns if name not in CORE and name not in CONNECTION][: max(1, _ROOM // each)]
         self._records = _Rings(terminals, ("received", "ignition", *kept), [Kind.RECORD])
-        self._links = _Rings(terminals, ("received", "kind"), [Kind.CONNECTED, Kind.DISCONNECTED])
+        ways = [name for name in CONNECTION if name in columns]
+        self._links = _Rings(terminals, ("received", "kind", *ways), [Kind.CONNECTED, Kind.DISCONNECTED])
 
     def begin(self, rows: Slice) -> None:
         """The next slice is at hand: all rows before it have arrived."""
@@ -70,7 +82,7 @@ class LastRecords:
         self._links.begin(rows)
 
     def past(self, terminal: int, now: float, verdicts: Mapping[str, str] = MappingProxyType({})) -> Past:
-        """A terminal's last records and connections before `now` (Unix seconds); a trace knows no damaged frames."""
+        """A terminal's last records and connections before `now` (Unix seconds)."""
         records, links = self._records.of(terminal, now), self._links.of(terminal, now)
 
         def measure(name: str) -> Floats:
@@ -79,8 +91,8 @@ class LastRecords:
                 return np.full(LAST, np.nan)
             return np.where(told < 0, np.nan, told) if name == "ignition" else told
 
-        connections = _connections(records["received"], links["received"], links["kind"])
-        return Past(measure, np.zeros(len(connections), np.int64), connections, verdicts)
+        connections = _connections(records["received"], links)
+        return Past(measure, np.array([one.malformed for one in connections], np.int64), connections, verdicts)
 
 
 class _Rings:
@@ -125,21 +137,33 @@ class _Rings:
         }
 
 
-def _connections(records: Floats, at: Floats, kind: Floats) -> list[Connected]:
+def _connections(records: Floats, links: Mapping[str, Floats]) -> list[Connected]:
     """The last connections, newest first, from when records arrived and connections came and went, µs.
 
-    A trace tells no reasons: one that ended within a minute of its last record ended in order.
+    Where a trace does not tell how one ended, it ended in order if that was within a minute of its last record.
     """
+    at = links["received"]
     known = ~np.isnan(at)
     newest = float(np.nanmax(records)) if not np.isnan(records).all() else -np.inf
+    told = [links[name] if name in links else np.full(len(at), np.nan) for name in CONNECTION]
+    ways = zip(at[known][::-1], links["kind"][known][::-1], *(column[known][::-1] for column in told), strict=True)
     found: list[Connected] = []
-    ended = ""
-    for moment, what in zip(at[known][::-1].tolist(), kind[known][::-1].tolist(), strict=True):
+    ended, frames, malformed = "", np.nan, 0
+    for moment, what, its_frames, its_malformed, its_end in ways:
         if what == Kind.DISCONNECTED:
             last = records[records <= moment]
             in_order = len(last) > 0 and moment - float(last.max()) <= IN_ORDER_WITHIN
-            ended = IN_ORDER if in_order else "nothing came any more"
+            ended = _WORDS.get(its_end, IN_ORDER if in_order else "nothing came any more")
+            frames, malformed = its_frames, _count(its_malformed)
         else:
-            found.append(Connected(moment > newest, 0 if moment > newest else 1, 0, ended))
-            ended = ""
+            brought = 0 if moment > newest else 1
+            found.append(
+                Connected(bool(moment > newest), brought if np.isnan(frames) else _count(frames), malformed, ended)
+            )
+            ended, frames, malformed = "", np.nan, 0
     return found
+
+
+def _count(told: float) -> int:
+    """A file's number is a stranger's: what counts nothing is none."""
+    return int(told) if 0 <= told < _MOST else 0

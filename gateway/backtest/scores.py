@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,16 @@ _TICKET = ("opened", "relapsed")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One fault that counts: `at` is when it was ticketed, None if never; `interval` its terminal's own, s or NaN."""
+    """One fault that counts: `at` is when it was ticketed, None if never; `interval` its terminal's own, s or NaN.
+
+    `zone` and `confidence` are as the ticket named them.
+    """
 
     fault: Fault
     at: float | None
     zone: str | None
     interval: float
+    confidence: float = 0.0
 
     @property
     def delay(self) -> float:
@@ -105,7 +110,7 @@ class Truth:
             if first is None:
                 results.append(Found(fault, None, None, interval))
             else:
-                results.append(Found(fault, first.at, first.zone, interval))
+                results.append(Found(fault, first.at, first.zone, interval, first.zone_confidence))
         return results
 
     def faulty_days(self, first_heard: Mapping[str, float]) -> float:
@@ -189,6 +194,32 @@ def summary(
         "mass": truth.mass(events),
         "zones_right": round(sum(right) / len(right), 4) if right else None,
     }
+
+
+BANDS = (0.0, 0.4, 0.6, 0.8, 1.0)  # of confidence
+NO_FAULT = ("unknown", "expected")  # zones that name none
+
+
+def zones_named(found: Iterable[Found]) -> dict[str, dict[str, int]]:
+    """Of the faults ticketed, by their zone, how often each zone was named; the most frequent first."""
+    told: dict[str, Counter[str]] = {}
+    for each in found:
+        if each.at is not None:
+            told.setdefault(each.fault.zone, Counter())[str(each.zone)] += 1
+    return {zone: dict(counts.most_common()) for zone, counts in sorted(told.items())}
+
+
+def zones_right_by_confidence(found: Iterable[Found]) -> dict[tuple[float, float], tuple[int, int]]:
+    """Of the zones named with a confidence in each of `BANDS`: how many were right, of how many.
+
+    A confidence is that of the place, given that it is a fault: what names none (`NO_FAULT`) is left out.
+    """
+    named = [each for each in found if each.at is not None and each.zone not in NO_FAULT]
+    told = {}
+    for low, high in pairwise(BANDS):
+        its = [each for each in named if low <= each.confidence and (each.confidence < high or high == BANDS[-1])]
+        told[low, high] = (sum(each.zone == each.fault.zone for each in its), len(its))
+    return told
 
 
 def _rate(count: int, days: float) -> float | None:

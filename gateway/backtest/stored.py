@@ -1,4 +1,4 @@
-"""The stored telemetry as a trace: records by arrival, read as one stream of binary COPY.
+"""The stored telemetry as a trace: records and connections by arrival, read as one stream of binary COPY.
 
 Frames without a record leave nothing in the store: a terminal that only sent heartbeats looks silent here. When the
 gateway itself did not listen is known as far as its heartbeat tells.
@@ -13,7 +13,8 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg.sql import SQL, Literal
 
-from gateway.backtest.trace import CORE, GATEWAY, SLICE, Kind, Slice
+from detectors.zones import IN_ORDER
+from gateway.backtest.trace import CONNECTION, CORE, GATEWAY, SLICE, Kind, Slice
 from gateway.store import values
 from gateway.store.copy import EPOCH, HEADER, TRAILER
 from gateway.store.session import fit
@@ -21,25 +22,48 @@ from gateway.watch.listening import Beat, decode
 from gateway.watch.snapshots import LISTENING
 from protocols.records import ARCHIVE, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID
 
-COLUMNS = ("moving", "archive", "lat", "lon", "speed", "satellites", "voltage", "gsm.signal")
-_MEASURES = {"voltage": "power.external", "gsm.signal": "gsm.signal"}
+_MEASURES = {  # column -> measure: what zones are told by, beside the voltage
+    "voltage": "power.external",
+    "gsm.signal": "gsm.signal",
+    "power.battery": "power.battery",
+    "power.backup": "power.backup",
+    "case.open": "case.open",
+    "event": "event",
+    "unit.id": "unit.id",
+}
+COLUMNS = ("moving", "archive", "lat", "lon", "speed", "satellites", *_MEASURES, *CONNECTION)
 _AHEAD = 2 * 86_400.0  # s that a record of a partition may be dated ahead of its arrival
 _FIELDS = (
-    ("terminal", ">i4"), ("received", ">i8"), ("time", ">i8"), ("flags", ">i2"), ("satellites", ">i2"),
-    ("lat", ">f8"), ("lon", ">f8"), ("speed", ">f4"), ("voltage", ">f8"), ("gsm.signal", ">f8"),
+    ("terminal", ">i4"), ("received", ">i8"), ("time", ">i8"), ("kind", ">i2"), ("flags", ">i2"),
+    ("satellites", ">i2"), ("lat", ">f8"), ("lon", ">f8"), ("speed", ">f4"),
+    *((name, ">f8") for name in (*_MEASURES, *CONNECTION)),
 )  # fmt: skip
 _TUPLE = np.dtype(
     [("count", ">i2")] + [part for name, kind in _FIELDS for part in ((f"{name} length", ">i4"), (name, kind))]
 )
+# A connection that a newer one replaced is told as over before that one begins, so that each end follows its beginning.
 _QUERY = """
 COPY (
-    SELECT r.terminal, r.received, r.time, r.flags, r.satellites, r.lat, r.lon, r.speed,
-           coalesce(r.measures[l.voltage], 'NaN'), coalesce(r.measures[l.signal], 'NaN')
+    SELECT r.terminal, r.received, r.time, 0::int2 AS kind, r.flags, r.satellites, r.lat, r.lon, r.speed,
+           {measures}, 'NaN'::float8, 'NaN'::float8, 'NaN'::float8
     FROM (SELECT * FROM record WHERE time < {ahead} UNION ALL SELECT * FROM record_outside) r
-    JOIN (SELECT id, array_position(names, {voltage}) AS voltage, array_position(names, {signal}) AS signal
-          FROM layout) l ON l.id = r.layout
+    JOIN (SELECT id, {places} FROM layout) l ON l.id = r.layout
     WHERE r.received >= {begins} AND r.received < {ends}
-    ORDER BY r.received, r.terminal
+    UNION ALL
+    SELECT t.id, at, at, kind, 0::int2, -1::int2, 'NaN'::float8, 'NaN'::float8, 'NaN'::float4,
+           {nothing}, way.frames, way.malformed, way.ended
+    FROM (SELECT *, lead(opened_at) OVER (PARTITION BY terminal ORDER BY id) AS next FROM connection
+          WHERE opened_at < {ends} AND (closed_at IS NULL OR closed_at >= {begins})) c
+    JOIN terminal t ON t.identity = c.terminal
+    CROSS JOIN LATERAL (
+        VALUES (opened_at, {connected}::int2, 'NaN'::float8, 'NaN'::float8, 'NaN'::float8),
+               (greatest(least(closed_at, next - interval '1 us'), opened_at), {disconnected}::int2, c.frames::float8,
+                c.malformed::float8,
+                CASE WHEN reason = {in_order} THEN 0 WHEN reason LIKE 'lost%' THEN 1 WHEN reason LIKE '%timeout' THEN 2
+                     WHEN reason LIKE 'replaced%' THEN 3 ELSE 4 END::float8)
+    ) way (at, kind, frames, malformed, ended)
+    WHERE (kind = {connected} OR closed_at IS NOT NULL) AND at >= {begins} AND at < {ends}
+    ORDER BY 2, 1, 4
 ) TO STDOUT (FORMAT BINARY)
 """
 
@@ -87,9 +111,17 @@ class Stored:
             yield own
 
     def _tuples(self, size: int) -> Iterator[NDArray[np.void]]:
+        told = range(len(_MEASURES))
         query = SQL(_QUERY).format(
             begins=_instant(self._begins), ends=_instant(self._ends), ahead=_instant(self._ends + _AHEAD),
-            voltage=Literal(_MEASURES["voltage"]), signal=Literal(_MEASURES["gsm.signal"]),
+            measures=SQL(", ").join(SQL(f"coalesce(r.measures[l.m{n}], 'NaN')") for n in told),
+            places=SQL(", ").join(
+                SQL(f"array_position(names, {{}}) AS m{n}").format(Literal(measure))
+                for n, measure in enumerate(_MEASURES.values())
+            ),
+            nothing=SQL(", ").join([SQL("'NaN'::float8")] * len(_MEASURES)),
+            connected=Literal(int(Kind.CONNECTED)), disconnected=Literal(int(Kind.DISCONNECTED)),
+            in_order=Literal(IN_ORDER),
         )  # fmt: skip
         wanted, waiting = size * _TUPLE.itemsize, bytearray()
         skipped = False
@@ -117,7 +149,7 @@ class Stored:
             "terminal": self._row[tuples["terminal"]],
             "received": tuples["received"].astype(np.int64) + EPOCH,
             "time": np.clip(tuples["time"].astype(np.int64), -(1 << 61), 1 << 61) + EPOCH,
-            "kind": np.full(len(tuples), Kind.RECORD, np.int8),
+            "kind": tuples["kind"].astype(np.int8),
             "ignition": np.where(known, on, -1).astype(np.int8),
             "moving": (flags & MOVING != 0).astype(np.float64),
             "archive": (flags & ARCHIVE != 0).astype(np.float64),
@@ -125,7 +157,7 @@ class Stored:
         }
         for name in ("lat", "lon"):
             rows[name] = np.where(valid, tuples[name].astype(np.float64), np.nan)
-        for name in ("speed", *_MEASURES):
+        for name in ("speed", *_MEASURES, *CONNECTION):
             rows[name] = tuples[name].astype(np.float64)
         registered = rows["terminal"] != GATEWAY  # since the names were read another may have come
         return rows if registered.all() else {name: column[registered] for name, column in rows.items()}

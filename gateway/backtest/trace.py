@@ -6,7 +6,9 @@
     time       int64, shape (n,): µs UTC that the terminal told; without a record the arrival
     kind       int8, shape (n,): `Kind`
     ignition   int8, shape (n,): -1 not told, 0 off, 1 on
-    any other  float, shape (n,): `moving`, `speed`, `satellites`, `voltage`, `archive`, or a measure; NaN = absent
+    any other  float, shape (n,): `moving`, `speed`, `satellites`, `voltage`, `archive`, or a measure; NaN = absent.
+               Of a row that tells the end of a connection, `connection.frames`, `connection.malformed` (how many it
+               brought) and `connection.ended` (`Ending`)
 
 Rows of one terminal with the same `received` came in one frame. A file is a stranger's: members are never unpickled,
 everything they claim is checked, and no more than a slice of each is held.
@@ -43,6 +45,7 @@ CORE: Mapping[str, np.dtype[Any]] = {
     "kind": np.dtype("i1"),
     "ignition": np.dtype("i1"),
 }
+CONNECTION = ("connection.frames", "connection.malformed", "connection.ended")
 _NAMES = "names"
 _COLUMN = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 _TERMINALS_MOST = 2_000_000
@@ -62,6 +65,16 @@ class Kind(IntEnum):
     DISCONNECTED = 3
     LISTENING = 10  # from here on the gateway listens
     DEAF = 11  # from here on it does not
+
+
+class Ending(IntEnum):
+    """How a connection ended: the column `connection.ended` of the row that tells of it."""
+
+    IN_ORDER = 0  # closed by the terminal
+    LOST = 1  # reset
+    TIMED_OUT = 2
+    REPLACED = 3  # by a newer one
+    OURS = 4  # the gateway ended it for another reason
 
 
 _OF_TERMINALS = [Kind.RECORD, Kind.FRAME, Kind.CONNECTED, Kind.DISCONNECTED]

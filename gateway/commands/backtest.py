@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.backtest.events import Event
+from gateway.backtest.scores import zones_named, zones_right_by_confidence
 from gateway.backtest.stored import Stored
 from gateway.backtest.study import Period, Result, Source, doubts, study
 from gateway.backtest.tables import Fault, beside, instant, read_terminals, read_truth
@@ -142,6 +143,10 @@ def _print_table(results: Sequence[Result], titles: Sequence[str]) -> None:
         put("faults of groups with one ticket", number, f"{mass['one_ticket']} of {mass['injected']}")
         put("purity of their members", number, mass["members_purity"])
         put("zones right", number, told["zones_right"])
+        for zone, named in zones_named(found).items():
+            put(f"zone {zone}, named", number, ", ".join(f"{name} {count}" for name, count in named.items()))
+        for (low, high), (right, count) in zones_right_by_confidence(found).items():
+            put(f"zones right at confidence {low:g} to {high:g}", number, f"{right} of {count}")
     width = max(map(len, rows))
     if len(titles) > 1:
         print(" " * width, *(f"{title:>24}" for title in titles))

@@ -56,7 +56,8 @@ def write(args: argparse.Namespace) -> int:
     if seed < 0:
         raise BacktestError(f"--seed {seed}: give 0 or more")
     month = write_month(args.days, args.terminals or _TERMINALS, seed, trace=args.trace, truth=args.truth, table=table)
-    told = {**asdict(month), "trace": str(args.trace), "truth": str(args.truth), "terminals_csv": str(table)}
+    told = {name: value for name, value in asdict(month).items() if name != "told"}
+    told |= {"trace": str(args.trace), "truth": str(args.truth), "terminals_csv": str(table)}
     if args.json:
         print(json.dumps(told, separators=(",", ":")), flush=True)
     else:

@@ -1,12 +1,14 @@
 """Zones from last words: single clues, and injected causes with the noise that real ones have."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detectors.detector import Connected, Past
-from detectors.zones import zone_of_silence
+from detectors.zones import SHARES, WEIGHTS, zone_of_silence
 
 RECORDS = 10
 FIN, RESET, IDLE = "closed by the terminal", "lost: [Errno 104] Connection reset by peer", "idle timeout"
@@ -49,8 +51,49 @@ def test_connections_that_bring_nothing_point_to_the_path():
     assert zone_of_silence(past(later=(5, 0))).zone == "unknown"
 
 
-def test_a_weak_signal_points_to_the_operator():
-    assert zone_of_silence(past(gsm__signal=[80.0, 20.0])).zone == "sim-operator"
+def test_a_signal_that_fell_points_to_the_terminal_s_antenna():
+    moving = {"ignition": [1] * 5, "moving": [1] * 5}
+    assert zone_of_silence(past(gsm__signal=[80, 80, 60, 40, 20], ended=IDLE, **moving)).zone == "terminal"
+    weak = zone_of_silence(past(gsm__signal=[20, 20, 20, 40, 20], ended=IDLE, **moving))
+    assert weak.zone == "terminal"
+    assert weak.confidence > zone_of_silence(past(gsm__signal=[80] * 5, ended=IDLE, **moving)).confidence
+
+
+def test_the_link_gone_without_a_word_is_named_with_little_confidence():
+    """A blocked card, a dead terminal and a supply cut in its sleep end alike."""
+    fine = {"gsm__signal": [80] * 5, "power__external": [13.8] * 5}
+    in_use = zone_of_silence(past(ended=IDLE, ignition=[1] * 5, moving=[1] * 5, **fine))
+    at_rest = zone_of_silence(past(ended=IDLE, ignition=[0] * 5, moving=[0] * 5, **fine))
+    reset = zone_of_silence(past(ended=RESET, ignition=[1] * 5, moving=[1] * 5, **fine))
+    assert in_use.zone == reset.zone == "sim-operator"
+    assert max(in_use.confidence, at_rest.confidence) < 0.5 < reset.confidence
+    assert any(text.startswith("sim-operator: ") for text in at_rest.spoke_against)
+
+
+def test_a_connection_ended_in_order_while_in_use_points_to_the_terminal_s_settings():
+    zone = zone_of_silence(past(ended=FIN, ignition=[1, 1], moving=[1, 1]))
+    assert (zone.zone, zone.reason) == ("terminal", "it ended its connection in order while it was in use")
+    asleep = past(ended=FIN, ignition=[0, 0], moving=[0, 0], sleep__mode=[0, 2])
+    assert zone_of_silence(asleep).zone == "expected"
+
+
+def test_an_engine_that_stops_lowers_the_voltage_and_is_no_fault_of_the_supply():
+    told = {"ignition": [1, 1, 0, 0, 0], "moving": [1, 0, 0, 0, 0]}
+    assert zone_of_silence(past(power__external=[14.1, 14.0, 12.7, 12.5, 12.4], **told)).zone != "wiring-power"
+
+
+def test_damaged_frames_since_the_last_record_point_to_the_terminal():
+    connections = [Connected(True, 0, 3, IDLE), Connected(False, 40, 0, IDLE)]
+    told = {"ignition": np.ones(2), "moving": np.ones(2)}
+    zone = zone_of_silence(Past(lambda name: told.get(name, np.full(2, np.nan)), np.array([3, 0]), connections))
+    assert zone.zone == "terminal"
+    assert zone.spoke_for == ("connected since, and brought damaged frames alone (1 times)",)
+
+
+def test_weights_are_of_signs_and_zones_that_there_are():
+    zones = {zone for its in WEIGHTS.values() for zone in its}
+    assert zones == set(SHARES)
+    assert sum(SHARES.values()) == pytest.approx(1.0)
 
 
 def test_restarts_point_to_the_supply_where_it_sags_and_else_to_the_terminal():
@@ -61,9 +104,9 @@ def test_restarts_point_to_the_supply_where_it_sags_and_else_to_the_terminal():
 
 
 def test_what_speaks_against_is_told():
-    zone = zone_of_silence(past(power__external=[13.8] * 5, gsm__signal=[80, 60, 10]))
-    assert zone.zone == "sim-operator"
-    assert zone.spoke_against == ()
+    zone = zone_of_silence(past(power__external=[0.4] * 5, gsm__signal=[80, 60, 10], power__backup=[1] * 5))
+    assert zone.zone == "wiring-power"
+    assert "GSM signal had just fallen from 80 to 10 %, as at the edge of a network" in zone.spoke_against
     weak = zone_of_silence(past(power__external=[13.8] * 5, verdicts={"power": "fail", "clock": "fail"}))
     assert weak.zone == "terminal"
     assert any(text.startswith("wiring-power: a power finding") for text in weak.spoke_against)
@@ -87,7 +130,7 @@ def healthy(random):
         "gsm__signal": np.clip(random.normal(75, 10, RECORDS), 45, 100),
         "ignition": np.ones(RECORDS),
         "moving": np.ones(RECORDS),
-        "ended": random.choice([RESET, IDLE]),
+        "ended": RESET if random.random() < 0.06 else IDLE,
     }
 
 
@@ -107,7 +150,10 @@ def sim_blocked(random):
 
 def antenna_cut(random):
     told = healthy(random)
-    told["gsm__signal"][-2:] = random.uniform(0, 20, 2)
+    told["gsm__signal"][-3:] = random.uniform(0, 20, 3)
+    if random.random() < 0.5:  # for long
+        told["gsm__signal"][:] = random.uniform(0, 40, RECORDS)
+        told["gsm__signal"][-1] = 15
     return told
 
 
@@ -134,14 +180,14 @@ def switched_off(random):
     if random.random() < 0.5:
         told["power__external"][-1] = random.uniform(0, 1)
     else:
-        told["ended"] = FIN
+        told["ended"], told["sleep__mode"] = FIN, np.full(RECORDS, 2)
     return told
 
 
 CAUSES = {
     power_lost: "wiring-power",
     sim_blocked: "sim-operator",
-    antenna_cut: "sim-operator",
+    antenna_cut: "terminal",
     terminal_dying: "terminal",
     path_broken: "network-path",
     switched_off: "expected",
@@ -170,3 +216,15 @@ def test_confidence_means_something():
             (sure if found.confidence > 0.8 else unsure).append(found.zone == its)
     assert np.mean(sure) >= 0.95
     assert np.mean(sure) >= np.mean(unsure)
+
+
+def test_the_page_has_each_sign_with_its_weights():
+    page = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text(encoding="utf-8")
+    heading, _, *lines = page[page.index("| sign | seen when |") :].partition("\n\n")[0].splitlines()
+    zones = re.findall(r"`([a-z-]+)`", heading)
+    told = {}
+    for line in lines:
+        sign, _, *weights = (cell.strip() for cell in line.strip("|").split("|"))
+        numbers = {zone: float(cell.replace("−", "-")) for zone, cell in zip(zones, weights, strict=True) if cell}
+        told[sign.strip("`")] = numbers
+    assert told == {sign: dict(its) for sign, its in WEIGHTS.items()}

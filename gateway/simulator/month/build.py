@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,17 +15,24 @@ from gateway.backtest.tables import GATEWAY, Fault, write_terminals, write_truth
 from gateway.backtest.trace import CORE, Kind, TraceWriter
 from gateway.backtest.trace import GATEWAY as OWN
 from gateway.simulator.month.activity import State, activities, timeline
-from gateway.simulator.month.facts import DAY, IN_USE, KINDS, START
+from gateway.simulator.month.facts import DAY, FAULTY, IN_USE, KINDS, START
 from gateway.simulator.month.network import silences
 from gateway.simulator.month.places import Course
 from gateway.simulator.month.reports import MEASURED, ROW, report
+from gateway.simulator.month.signs import Signs
 from gateway.simulator.month.vehicle import Vehicle, break_down, make_vehicle
 from gateway.simulator.month.world import World, make_world
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """What was written."""
+    """What was written.
+
+    Attributes
+    ----------
+    told : of each terminal with a fault, when the first thing arrived that tells its cause from others; Unix seconds,
+        inf for never.
+    """
 
     terminals: int
     days: int
@@ -32,10 +40,13 @@ class Month:
     rows: int
     faults: int
     groups: int
+    told: Mapping[str, float]
 
 
-def write_month(days: int, terminals: int, seed: int, *, trace: Path, truth: Path, table: Path) -> Month:
-    """Make a month and write its three files.
+def write_month(
+    days: int, terminals: int, seed: int, *, trace: Path, truth: Path, table: Path, faulty: float = FAULTY
+) -> Month:
+    """Make a month and write its three files; `faulty` of its terminals get a fault in thirty days.
 
     Raises
     ------
@@ -45,13 +56,17 @@ def write_month(days: int, terminals: int, seed: int, *, trace: Path, truth: Pat
     world = make_world(days, terminals, seed)
     vehicles = _vehicles(world, terminals, seed)
     names = [vehicle.identity for vehicle in vehicles]
+    told: dict[str, float] = {}
     with (
         TraceWriter(trace, names, {name: ROW[name] for name in MEASURED}) as writer,
         TemporaryDirectory(dir=trace.absolute().parent, prefix=".month-") as folder,
     ):
         pieces = [Path(folder) / f"{day}" for day in range(days)]
         for vehicle in vehicles:
-            _spread(_rows_of(world, vehicle, seed), pieces)
+            rows, signs = _rows_of(world, vehicle, seed, faulty)
+            _spread(rows, pieces)
+            if vehicle.breakdown is not None:
+                told[vehicle.identity] = START + signs.told
         _spread(_own_rows(world), pieces)
         for piece in pieces:
             rows = np.fromfile(piece, ROW) if piece.exists() else np.zeros(0, ROW)
@@ -61,7 +76,7 @@ def write_month(days: int, terminals: int, seed: int, *, trace: Path, truth: Pat
     groups = _group_faults(world)
     write_truth(truth, sorted([*own, *groups], key=lambda fault: fault.begins))
     write_terminals(table, {vehicle.identity: vehicle.attributes for vehicle in vehicles})
-    return Month(terminals, days, seed, writer.rows, len(own), len(groups))
+    return Month(terminals, days, seed, writer.rows, len(own), len(groups), told)
 
 
 def _vehicles(world: World, terminals: int, seed: int) -> list[Vehicle]:
@@ -74,18 +89,19 @@ def _vehicles(world: World, terminals: int, seed: int) -> list[Vehicle]:
     ]
 
 
-def _rows_of(world: World, vehicle: Vehicle, seed: int) -> NDArray[Any]:
+def _rows_of(world: World, vehicle: Vehicle, seed: int, faulty: float) -> tuple[NDArray[Any], Signs]:
     rng = np.random.default_rng([seed, 3, vehicle.index])
     active = activities(world, vehicle, rng)
     line = timeline(world, vehicle, active, rng)
     used = [(begin, end) for begin, end, state in active if state <= State.IDLING]
-    break_down(world, vehicle, used, rng, IN_USE)
+    break_down(world, vehicle, used, rng, faulty, IN_USE)
     course = Course(vehicle, line)
-    rows = report(vehicle, line, silences(world, vehicle, line, course, rng), course, rng)
+    signs = Signs(vehicle, line, world.end, np.random.default_rng([seed, 4, vehicle.index]))
+    rows = report(vehicle, line, silences(world, vehicle, line, course, rng), course, signs, rng)
     for begin, end in world.deaf:  # what was on its way just then
         caught = (rows["received"] >= _micros(begin)) & (rows["received"] <= _micros(end))
         rows["received"][caught] = _micros(end) + 1_000_000 + (rows["received"][caught] - _micros(begin)) // 1000
-    return rows[np.argsort(rows["received"], kind="stable")]
+    return rows[np.argsort(rows["received"], kind="stable")], signs
 
 
 def _micros(seconds: float) -> int:

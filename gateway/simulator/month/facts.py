@@ -109,16 +109,47 @@ RESTART = (20.0, 90.0)
 REPAIRED = 0.6  # of the faults that can be, after
 REPAIR = (1 * DAY, 8 * DAY)
 IN_USE = 0.5  # of the faults begin while the vehicle is used
-SAG = 0.7  # of lost power is told by a last voltage
-BEHIND = (2 * MINUTE, 10 * MINUTE)  # so long before the end
 HEARD_AGAIN_EVERY = 9 * HOUR  # of a terminal whose antenna is cut
 HEARD_AGAIN = (1 * MINUTE, 4 * MINUTE)
 # cause -> zone, weight, whether it can be repaired
 CAUSES = {
-    "power": ("wiring-power", 0.28, True),
-    "sim": ("sim-operator", 0.22, True),
-    "antenna": ("terminal", 0.14, True),
-    "dead": ("terminal", 0.18, True),
+    "power": ("wiring-power", 0.27, True),
+    "sim": ("sim-operator", 0.19, True),
+    "antenna": ("terminal", 0.13, True),
+    "dead": ("terminal", 0.17, True),
     "removed": ("wiring-power", 0.09, False),
-    "moved": ("terminal", 0.09, False),
+    "moved": ("terminal", 0.08, False),
+    "path": ("network-path", 0.07, True),
 }
+
+# What faults show of themselves, and healthy terminals now and then.
+LAST_WORD = 0.8  # of lost power is told on the own battery
+LAST_WORD_ASLEEP = 0.5  # of those asleep: the next wake-up tells it
+LAST_WORDS = (1, 4)  # records of an awake one, in the
+BEHIND = (2 * MINUTE, 10 * MINUTE)  # before the end
+CHAFED = 0.3  # of lost power came and went before
+DYING = {"restarts": 0.3, "damage": 0.25, "battery": 0.1}  # of terminals before they are dead; the others at once
+MUTTERS = 0.4  # of those that send damaged frames come back with nothing else
+CORRODES = 0.6  # of antennas, the others are cut at once
+HALF_HEARD = 0.3  # of cut antennas let a connection through now and then, and no data
+OPENED = 0.5  # of removed terminals that know of their case
+GOODBYE = 0.7  # of terminals moved to another server end their connection with us
+REBOOTS = 0.5  # of these tell the restart that the new settings need
+CONNECTS = 0.75  # of broken paths let small packets through
+ATTEMPT_EVERY = 2 * MINUTE  # at the most often
+STRAY = 0.04  # of faults: somebody tries a connection from there all the same
+SPELL = (1 * HOUR, 24 * HOUR)  # how long something shows before the end
+RESTARTS = (3, 12)  # in one such spell
+NET_RESET, RESET = 0.2, 0.06  # connections that end with a reset: by a blocked card's network; any other
+
+HEALTHY = {"sag": 0.06, "restarts": 0.04, "damage": 0.03, "fade": 0.15, "battery": 0.02}  # spells in thirty days
+BUGGY, BUGGY_FRAMES = 0.03, 0.15  # of the terminals now and then damage a frame, and in which part of connections
+NOISE = 0.002  # of the other connections have a damaged frame
+POOR = 0.08  # of the terminals sit behind metal
+EDGE = 0.6  # of the holes are told by a falling signal
+IN_HOLE = 0.7  # of the records made in one tell a weak signal
+SHORT_LINK = 0.2  # of the terminals end their connection after each report at rest
+SWITCH_TELLS = 0.4  # of switched-off vehicles: the switch is turned with the ignition, and told
+CASE_OPENED = 0.03  # in thirty days, by a workshop
+WEAK = 20.0  # percent
+EMPTY = (3.1, 3.45)  # V of an own battery that dies

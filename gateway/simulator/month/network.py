@@ -40,8 +40,8 @@ def silences(world: World, vehicle: Vehicle, line: Timeline, course: Course, rng
     spans += [np.array([[a, b]]) for name, a, b in world.firewalls if name == vehicle.protocol]
     spans += [np.array([span]) for span in world.deaf]
     fault = vehicle.breakdown
-    if fault is not None and fault.cause in ("sim", "moved"):
-        spans.append(np.array([[fault.begins, fault.ends if fault.cause == "sim" else np.inf]]))
+    if fault is not None and fault.cause in ("sim", "path", "moved"):
+        spans.append(np.array([[fault.begins, np.inf if fault.cause == "moved" else fault.ends]]))
     elif fault is not None and fault.cause == "antenna":
         heard = np.sort(
             rng.uniform(

@@ -8,25 +8,23 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from gateway.backtest.trace import Kind
+from gateway.backtest.trace import CONNECTION, Kind
 from gateway.simulator.month.activity import State, Timeline
 from gateway.simulator.month.facts import (
-    BEHIND,
     BURST_FRAME,
     BURST_STEP,
     DAY,
-    IDLE_TIMEOUT,
     JITTER,
     LATE,
     LATE_BY,
     LATENCY,
     MISSED_WAKE,
     PING,
-    SAG,
     START,
 )
 from gateway.simulator.month.network import deliveries, inside, merged
 from gateway.simulator.month.places import Course
+from gateway.simulator.month.signs import Signs
 from gateway.simulator.month.vehicle import Vehicle
 from gateway.simulator.month.world import Spans
 
@@ -45,17 +43,26 @@ ROW = np.dtype(
         ("satellites", "<f2"),
         ("voltage", "<f2"),
         ("gsm.signal", "<f2"),
+        ("power.battery", "<f2"),
+        ("power.backup", "<f2"),
+        ("case.open", "<f2"),
+        ("event", "<f2"),
+        ("unit.id", "<f2"),
+        *((name, "<f2") for name in CONNECTION),
         ("lat", "<f4"),
         ("lon", "<f4"),
     ]
 )
+_FRAMES_MOST = 60_000  # what a half-precision number holds
 MEASURED = ROW.names[5:] if ROW.names else ()
 
 
-def report(vehicle: Vehicle, line: Timeline, spans: Spans, course: Course, rng: Generator) -> NDArray[Any]:
+def report(
+    vehicle: Vehicle, line: Timeline, spans: Spans, course: Course, signs: Signs, rng: Generator
+) -> NDArray[Any]:
     """Rows of this terminal, sorted by arrival."""
-    recorded, segment = _recorded(vehicle, line, rng)
-    state = line.state[segment]
+    reports, segment = _recorded(vehicle, line, rng)
+    recorded, state = reports, line.state[segment]
     missed = (state == State.ASLEEP) & (rng.random(len(recorded)) < MISSED_WAKE)
     if missed.any():
         at = recorded[missed]
@@ -70,8 +77,12 @@ def report(vehicle: Vehicle, line: Timeline, spans: Spans, course: Course, rng: 
     arrives[late] += rng.uniform(*LATE_BY, int(late.sum()))
     arrives = np.maximum.accumulate(arrives) if len(arrives) else arrives
     arrives = _in_bursts(arrives, leaves, waited)
+    recorded, state, arrives, waited = _with_words(signs, line, spans, recorded, state, arrives, waited)
     rows = _records(vehicle, course, recorded, state, arrives, waited, rng)
-    rows = np.concatenate([rows, *_pings(vehicle, line, spans, rows, rng), *_sessions(vehicle, line, rows)])
+    signs.mark(rows, recorded, state, waited)
+    rows = np.concatenate([rows, *_pings(vehicle, line, spans, rows, rng)])
+    rows = rows[np.argsort(rows["received"], kind="stable")]
+    rows = np.concatenate([rows, *_connections(vehicle, line, rows, reports, signs)])
     return rows[np.argsort(rows["received"], kind="stable")]
 
 
@@ -110,6 +121,24 @@ def _last_words(line: Timeline, segment: NDArray[np.intp]) -> NDArray[np.bool_]:
     return words
 
 
+def _with_words(
+    signs: Signs, line: Timeline, spans: Spans, recorded: Floats, state: NDArray[np.int8], arrives: Floats,
+    waited: NDArray[np.bool_],
+) -> tuple[Floats, NDArray[np.int8], Floats, NDArray[np.bool_]]:  # fmt: skip
+    """The records with the last words among them, which arrive at once where there is a network."""
+    words = signs.words[~inside(spans, signs.words)[0]]
+    if not len(words):
+        return recorded, state, arrives, waited
+    recorded = np.concatenate([recorded, words])
+    order = np.argsort(recorded, kind="stable")
+    return (
+        recorded[order],
+        np.concatenate([state, line.at(words)])[order],
+        np.maximum.accumulate(np.concatenate([arrives, words + LATENCY[0]])[order]),  # one connection carries all
+        np.concatenate([waited, np.zeros(len(words), np.bool_)])[order],
+    )
+
+
 def _in_bursts(arrives: Floats, leaves: Floats, waited: NDArray[np.bool_]) -> Floats:
     """What waited comes some records a frame, frame after frame as fast as the line takes them."""
     if not waited.any():
@@ -142,13 +171,6 @@ def _records(
     rows["voltage"] = nominal * rng.uniform(0.985, 1.015, n)
     rows["gsm.signal"] = rng.choice(np.array([60, 80, 80, 100]), n)
     rows["lat"], rows["lon"] = course.place(recorded)
-    fault = vehicle.breakdown
-    if fault is not None:
-        before = (recorded >= fault.begins - rng.uniform(*BEHIND)) & (recorded < fault.begins)
-        if fault.cause in ("power", "removed") and rng.random() < SAG:
-            rows["voltage"][before] = rng.uniform(0.0, 0.5) * vehicle.volts
-        elif fault.cause == "antenna":
-            rows["gsm.signal"][(recorded >= fault.begins) & (recorded < fault.ends)] = 20
     return rows
 
 
@@ -169,17 +191,23 @@ def _pings(vehicle: Vehicle, line: Timeline, spans: Spans, rows: NDArray[Any], r
     return [pings]
 
 
-def _sessions(vehicle: Vehicle, line: Timeline, rows: NDArray[Any]) -> list[NDArray[Any]]:
-    """Connections: closed in good order before sleep, given up after a while where nothing comes any more."""
-    at = rows["received"] / 1e6 - START
-    if not len(at):
-        return []
-    gap = np.flatnonzero(np.diff(at) > IDLE_TIMEOUT)
-    slept = line.at(at[gap] + 60.0) == State.ASLEEP
-    gone = np.append(at[gap] + np.where(slept, 10.0, IDLE_TIMEOUT), at[-1] + IDLE_TIMEOUT)
-    back = np.append(at[0], at[gap + 1]) - 0.2
-    opened, closed = _rows(vehicle, back), _rows(vehicle, gone[gone < line.end[-1]])
+def _connections(
+    vehicle: Vehicle, line: Timeline, rows: NDArray[Any], reports: Floats, signs: Signs
+) -> list[NDArray[Any]]:
+    """Connections as they came and went: those of these rows, and those after a fault that brought nothing."""
+    end = float(line.end[-1])
+    ways = signs.sessions(rows, line, START) if len(rows) else np.zeros((5, 0))
+    tries = signs.attempts(reports, end)
+    # One that comes while another stands would be told as that one's.
+    before = np.searchsorted(ways[0], tries[0], "right")
+    stands = np.append(-np.inf, ways[1])[before] >= tries[0]
+    comes = np.append(ways[0], np.inf)[before] <= tries[1]
+    ways = np.concatenate([ways, tries[:, ~(stands | comes)]], axis=1)
+    over = ways[1] < end
+    opened, closed = _rows(vehicle, ways[0]), _rows(vehicle, ways[1][over])
     opened["kind"], closed["kind"] = Kind.CONNECTED, Kind.DISCONNECTED
+    for name, told in zip(CONNECTION, ways[2:], strict=True):
+        closed[name] = np.minimum(told[over], _FRAMES_MOST)
     return [opened, closed]
 
 

@@ -13,7 +13,6 @@ from gateway.simulator.month.facts import (
     DAY,
     DRIFT,
     DRIFTS,
-    FAULTY,
     HOUR,
     KINDS,
     NO_LAST_WORD,
@@ -153,9 +152,11 @@ def make_vehicle(world: World, kind: str, index: int, rng: Generator) -> Vehicle
     return vehicle
 
 
-def break_down(world: World, vehicle: Vehicle, used: list[tuple[float, float]], rng: Generator, in_use: float) -> None:
-    """Perhaps give it a true fault; `used`: when it moves or idles."""
-    if rng.random() >= FAULTY * world.days / 30:
+def break_down(
+    world: World, vehicle: Vehicle, used: list[tuple[float, float]], rng: Generator, faulty: float, in_use: float
+) -> None:
+    """Perhaps give it a true fault, with the probability `faulty` in thirty days; `used`: when it moves or idles."""
+    if rng.random() >= faulty * world.days / 30:
         return
     cause = str(rng.choice(list(CAUSES), p=[weight for _, weight, _ in CAUSES.values()]))
     earliest, latest = min(3 * DAY, 0.3 * world.end), world.end - min(1 * DAY, 0.2 * world.end)

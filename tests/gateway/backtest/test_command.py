@@ -95,6 +95,8 @@ def test_without_a_truth_and_under_other_settings(capsys: pytest.CaptureFixture[
     assert table["tickets: silence"] == ["2", "1"]
     assert "watch.silence.floor=40m" in out.splitlines()[0]
     assert "1 of 1" in out
+    assert table["zone terminal, named"][-1] == "1"
+    assert table["zones right at confidence 0.8 to 1"] == ["of", "0"]
 
 
 def test_the_period_is_learned_from_before_and_counted_within(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors.detector import Connected
 from gateway.backtest.replay import LAST, LastRecords, columns_of
-from gateway.backtest.trace import Kind
+from gateway.backtest.trace import Ending, Kind
 
 
 def rows(terminal: list[int], kind: list[int], **more: Any) -> dict[str, Any]:
@@ -82,6 +82,27 @@ def test_how_the_last_connections_went() -> None:
         Connected(False, 1, 0, "nothing came any more"),
         in_order,
     ]
+
+
+def test_connections_with_what_they_brought_and_how_they_ended() -> None:
+    columns = ["received", "connection.frames", "connection.malformed", "connection.ended"]
+    last = LastRecords(1, columns)
+    kinds = [Kind.CONNECTED, Kind.RECORD, Kind.DISCONNECTED] * 2 + [Kind.CONNECTED, Kind.DISCONNECTED, Kind.CONNECTED]
+    nothing = np.full(9, np.nan)
+    frames, malformed, ended = nothing.copy(), nothing.copy(), nothing.copy()
+    frames[[2, 5, 7]], malformed[[2, 5, 7]] = [40, 1e300, 0], [0, -1, 2]
+    ended[[2, 5, 7]] = [Ending.REPLACED, Ending.IN_ORDER, 99]
+    told = dict(zip(columns[1:], (frames, malformed, ended), strict=True))
+    last.begin(rows([0] * 9, kinds, **told, received=np.arange(9) * 100_000_000))
+    past = last.past(0, 850)
+    assert past.connections == [
+        Connected(True, 0, 0, ""),
+        Connected(True, 0, 2, "nothing came any more"),  # a number that nobody knows
+        Connected(False, 0, 0, "closed by the terminal"),
+        Connected(False, 40, 0, "replaced by a newer connection"),
+    ]
+    assert past.malformed.tolist() == [0, 2, 0, 0]
+    assert columns_of(rows([0], [0], **{name: np.ones(1) for name in columns[1:]})).measures == frozenset()
 
 
 def test_the_ignition_is_told_where_it_is_known() -> None:

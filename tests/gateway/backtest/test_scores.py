@@ -10,7 +10,7 @@ import pytest
 
 from gateway.backtest.events import Event
 from gateway.backtest.intervals import Intervals, usual_gap
-from gateway.backtest.scores import DAY, Truth, summary
+from gateway.backtest.scores import DAY, Found, Truth, summary, zones_named, zones_right_by_confidence
 from gateway.backtest.tables import Fault
 
 HOUR = 3600.0
@@ -213,3 +213,24 @@ def test_intervals_are_gathered_from_slices_of_live_contacts_before_the_fault() 
     assert found[faults[0]] == 60.0
     assert np.isnan(found[faults[1]])
     assert set(found) == set(faults)
+
+
+def test_which_zones_were_named_and_how_sure() -> None:
+    other = replace(OWN, zone="sim-operator")
+    found = [
+        Found(OWN, 13 * DAY, "terminal", HOUR, 1.0),
+        Found(OWN, 13 * DAY, "sim-operator", HOUR, 0.8),
+        Found(OWN, 13 * DAY, "terminal", HOUR, 0.4),
+        Found(other, 13 * DAY, "unknown", HOUR, 0.0),
+        Found(other, None, None, HOUR),
+    ]
+    assert zones_named(found) == {"sim-operator": {"unknown": 1}, "terminal": {"terminal": 2, "sim-operator": 1}}
+    assert zones_right_by_confidence(found) == {
+        (0.0, 0.4): (0, 0),
+        (0.4, 0.6): (1, 1),
+        (0.6, 0.8): (0, 0),
+        (0.8, 1.0): (1, 2),
+    }
+    truth = Truth((OWN,), KNOWN, {OWN: HOUR}, BEGIN, END)
+    (told,) = truth.found([event(13 * DAY, "a", zone="terminal", zone_confidence=0.7)])
+    assert (told.zone, told.confidence) == ("terminal", 0.7)

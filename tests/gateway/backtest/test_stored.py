@@ -11,7 +11,7 @@ import pytest
 from msgspec import json
 
 from gateway.backtest.stored import Stored
-from gateway.backtest.trace import Kind
+from gateway.backtest.trace import CONNECTION, Ending, Kind
 from gateway.store.partitions import Partitions
 from gateway.watch.listening import Beat
 from protocols.records import ARCHIVE, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID
@@ -79,6 +79,51 @@ def test_every_record_by_its_arrival(link: Any, postgres_dsn: str) -> None:
     np.testing.assert_array_equal(rows["lat"], [55.5, 55.5, 55.5, np.nan])
     np.testing.assert_array_equal(rows["satellites"], [9, 9, 9, np.nan])
     assert (rows["kind"] == Kind.RECORD).all()
+
+
+def test_connections_with_how_they_ended(link: Any, postgres_dsn: str) -> None:
+    """Each end comes before the next beginning, though a newer connection opens before it replaces the older."""
+    record(link, 15)
+    for number, terminal, opened, closed, frames, malformed, reason in (
+        (1, "a", -50, 5, 9, 0, "idle timeout"),  # began before the period
+        (2, "a", 10, 40.5, 7, 1, "replaced by a newer connection from 10.0.0.1"),
+        (3, "a", 40, 60, 3, 0, "closed by the terminal"),
+        (4, "b", 45, 70, 1, 0, "lost: [Errno 104] Connection reset by peer"),
+        (5, "a", 65, None, 0, 0, None),
+        (6, "nobody", 20, 30, 0, 2, "login refused"),
+    ):
+        link.execute(
+            "INSERT INTO connection VALUES (%s, %s, 'teltonika', '10.0.0.1', to_timestamp(%s), to_timestamp(%s),"
+            " %s, %s, %s)",
+            (number, terminal, START + opened, closed and START + closed, frames, malformed, reason),
+        )
+    _, rows = read(postgres_dsn, 0, 100)
+    names = ("received", "terminal", "kind", *CONNECTION)
+    told = [
+        (round(at / 1e6 - START, 6), *(None if np.isnan(value) else value for value in more))
+        for at, *more in zip(*(rows[name].tolist() for name in names), strict=True)
+    ]
+    came, went = int(Kind.CONNECTED), int(Kind.DISCONNECTED)
+    assert told == [
+        (5, 0, went, 9, 0, Ending.TIMED_OUT),
+        (10, 0, came, None, None, None),
+        (15, 0, int(Kind.RECORD), None, None, None),
+        (39.999999, 0, went, 7, 1, Ending.REPLACED),
+        (40, 0, came, None, None, None),
+        (45, 1, came, None, None, None),
+        (60, 0, went, 3, 0, Ending.IN_ORDER),
+        (65, 0, came, None, None, None),
+        (70, 1, went, 1, 0, Ending.LOST),
+    ]
+
+
+def test_what_zones_are_told_by(link: Any, postgres_dsn: str) -> None:
+    link.execute("INSERT INTO layout (names, terminal) VALUES ('{case.open,event,power.backup,unit.id}', 2)")
+    record(link, 10, names=["case.open", "event", "power.backup", "unit.id"], measures=[1.0, 3.0, 0.0, 200000123.0])
+    _, rows = read(postgres_dsn)
+    named = {name: rows[name].tolist() for name in ("case.open", "event", "power.backup", "unit.id")}
+    assert named == {"case.open": [1], "event": [3], "power.backup": [0], "unit.id": [200000123]}
+    assert np.isnan(rows["power.battery"]).all()
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
