@@ -17,12 +17,14 @@ been a stranger's invention, or a test on the bench: there is no rhythm to miss.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from detectors.cohorts import Cohorts
 from detectors.columns import NEVER, Columns, Contacts, Int64s
 from detectors.detector import Before, Column, Detector, Judged, Past, Registered, Summary, View, Zone
 from detectors.expected import Expected
@@ -144,6 +146,7 @@ class Silence(Detector):
 
     rule: SilenceRule = SilenceRule()
     expected: Expected | None = None
+    cohorts: Cohorts = field(default_factory=Cohorts, compare=False, repr=False)
 
     kind = "silence"
     words = "Silence"
@@ -175,13 +178,17 @@ class Silence(Detector):
             if not len(terminal):
                 return
         contact = view["contact"][terminal[runs(terminal)[0]]]
-        learn_situations(view, terminal, received, contact, ignition, motion)
+        rested = partial(self.cohorts.rested, view)
+        learn_situations(view, terminal, received, contact, ignition, motion, rested)
         if self.expected is None:
             learn(view, terminal, received, ignition)
         note_contact(view, terminal, received)
 
     def identify(self, view: View, rows: Rows, registered: Registered) -> None:
-        """Who is not in use."""
+        """Who is not in use, and whose customer's days of rest are its own."""
+        customers = registered.get("customer")
+        if customers is not None:
+            view["cohort"][rows] = [self.cohorts.number(customer) for customer in customers]
         told = registered.get("stage")
         if told is not None:
             view["away"][rows] = [STAGES.index(stage) if stage in STAGES else 0 for stage in told]
@@ -189,7 +196,7 @@ class Silence(Detector):
     def judge(self, view: View, rows: Rows) -> Judged:
         """By age and limit."""
         if self.expected is not None:
-            verdicts, look = self.expected.judge(view, rows)
+            verdicts, look = self.expected.judge(view, rows, self.cohorts)
         else:
             limit = self.rule.limits(*settle(view, rows))
             heard = view.heard[rows]
@@ -201,7 +208,7 @@ class Silence(Detector):
 
     def meaning(self, view: View, rows: Rows) -> Int64s:
         """Which silence it is, and by `expected` whether it has become twice too long."""
-        return view.live[rows] if self.expected is None else self.expected.meaning(view, rows)
+        return view.live[rows] if self.expected is None else self.expected.meaning(view, rows, self.cohorts)
 
     def teach(self, view: View, row: int, *, normal: bool) -> bool:
         """An engineer's word on its last silence that had a ticket; False: there is none to speak of."""
@@ -216,7 +223,9 @@ class Silence(Detector):
         middle, limit = float(usual(view, rows, np.array([state]))[0][0]), np.nan
         if not view["away"][row] and view["twice"][row]:
             by = self.expected
-            limit = float((self.rule.limits(*settle(view, rows)) if by is None else by.allowed(view, rows).limit)[0])
+            limit = float(
+                (self.rule.limits(*settle(view, rows)) if by is None else by.allowed(view, rows, self.cohorts).limit)[0]
+            )
         return Outlook(
             expected_in=None if np.isnan(middle) else middle - age,
             overdue=bool(self.judge(view, rows).verdicts[0] >= Verdict.SUSPECT),
@@ -241,7 +250,7 @@ class Silence(Detector):
             stage = STAGES[int(view["away"][row])]
             return Explanation(Verdict.UNKNOWN, f"stage: {stage}, its silence means nothing", {"stage": stage})
         if self.expected is not None and not once:
-            return self.expected.explain(view, row)
+            return self.expected.explain(view, row, self.cohorts)
         interval, gaps = settle(view, np.array([row]))
         return explain_silence(
             view.clock - float(view.heard[row]),

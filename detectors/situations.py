@@ -8,11 +8,15 @@ stopped* is who was active less than two hours before. A contact that tells noth
 
 Of each situation the longest silence of each of the last four weeks is kept, and of each state the last eight gaps. A
 week in which the terminal was not heard at all does not count as one: a vehicle that stood for a month knows its weeks.
+Days on which those like it rest (`cohorts`) are no part of a silence of a day and more, unless it is a sleeper's.
 A silence for which there was a ticket is learned like any other until somebody says that it was a fault: then what was
 known before it stands again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +36,25 @@ WEEKS = 4  # what happens once a month is known, what happened in another season
 RECENT = 8  # gaps of a state: their median follows a new setting within five
 AGAIN = 3  # as many of these are no accident
 WOKEN = 16  # gaps of a sleeper after which its own longest is known
+HOLE = 2.5 * 3600.0  # s: what is no longer is a hole in coverage, met at any time of the day; longer ones are nights
+NIGHT = 20 * 3600.0  # s: what is no longer holds no day of rest
+LEAST_LEFT = 3600.0  # s of such a silence that remain
 
 SITUATIONS = 3 * BLOCKS + 2
 _FIRST = np.array([0, BLOCKS, 2 * BLOCKS, 3 * BLOCKS, 3 * BLOCKS + 1])  # a state's first situation
 _NONE = 255
+_HOLE = encode_gaps(np.array([HOLE]))[0]
+_DAY = 86_400 * 1_000_000  # µs
+
+Rested: TypeAlias = Callable[[Rows, Int64s, Int64s], Floats]  # rows, since, until (µs) -> seconds of days of rest
 
 COLUMNS = (
     Column("first", np.int64, wall=True),  # µs of its first contact
     Column("active", np.int64, wall=True),  # µs of its last contact in motion or with the ignition on
+    Column(
+        "worked", np.uint32
+    ),  # days on which it was active: the lowest bit is that of `active`, the next the day before
+    Column("cohort", np.uint16, kept=False),  # see `cohorts`
     Column("begun", np.int64, wall=True),  # µs, the present week's begin
     Column("longest", np.uint16, (SITUATIONS, WEEKS)),  # coded; 0: never in it
     Column("recent", np.uint16, (len(STATES), RECENT)),  # coded, one ring a state
@@ -83,6 +98,7 @@ def learn_situations(
     contact: Int64s,
     ignition: NDArray[np.int8],
     motion: NDArray[np.int8],
+    rested: Rested,
 ) -> None:
     """Take note of contacts, sorted by terminal, then arrival; `ignition` and `motion` as in `postures`.
 
@@ -107,18 +123,25 @@ def learn_situations(
         view["first"][rows[fresh]] = view["begun"][rows[fresh]] = received[starts[fresh]]
     _turn(view, rows, received[ends])
     counted = (since > NEVER) & (received > since) & (since >= view.undisturbed * 1e6)
-    codes = np.maximum(encode_gaps((received - since) / 1e6), 1)
+    lasted = (received - since) / 1e6
+    codes = normal = np.maximum(encode_gaps(lasted), 1)
+    long = np.flatnonzero(counted & (lasted >= NIGHT) & (began != ASLEEP))
+    if len(long):
+        normal = codes.copy()
+        left = lasted[long] - rested(terminal[long], since[long], received[long])
+        normal[long] = encode_gaps(np.maximum(left, LEAST_LEFT))
     situation = situation_of(began, since)
     failed = view["failed"][rows]
     if failed.any():
         at = starts[failed & counted[starts]]
-        _note_lesson(view, terminal[at], situation[at], codes[at])
+        _note_lesson(view, terminal[at], situation[at], normal[at])
         view["failed"][rows] = False
     if not counted.all():
-        terminal, began, situation, codes = terminal[counted], began[counted], situation[counted], codes[counted]
+        terminal, began, situation = terminal[counted], began[counted], situation[counted]
+        codes, normal = codes[counted], normal[counted]
     if len(terminal):
         _keep_recent(view, terminal, began, codes)
-        _keep_longest(view, terminal, situation, codes)
+        _keep_longest(view, terminal, situation, normal)
 
 
 def teach(view: View, row: int, *, normal: bool) -> bool:
@@ -151,16 +174,13 @@ def usual(view: View, rows: Rows, state: NDArray[np.integer]) -> tuple[Floats, F
     return np.where(filled > 0, middle, np.nan), np.where(filled >= AGAIN, third, np.nan), count
 
 
-def longest(view: View, rows: Rows, state: NDArray[np.integer], since: Int64s) -> tuple[Floats, Floats]:
+def longest(view: View, rows: Rows, state: NDArray[np.integer], since: Int64s) -> Floats:
     """For how long each was normally silent before in the situation that began at `since` (µs): s, 0 = nothing known.
 
-    And, of those in motion or with the ignition on, for how long it is usually put away at that time of the day: the
-    longest silence after a stop of two different weeks. One that goes dark when its day ends may have ended it.
-
-    The longest of the weeks. In motion or with the ignition on also of the block of the day that is near, and no less
-    than nine in ten of the state's weeks and blocks; who was in that block in one week only borrows the state's. Once a
-    vehicle stands, what it said last tells little of how long it will: that is the longest of its whole life, whatever
-    its state was. A sleeper has its own, and borrows likewise until it has woken a few times.
+    The longest of the weeks. In motion or with the ignition on also of the block of the day that is near, and holes of
+    any block: where a road has none is no matter of the hour. Who was in that block in one week only borrows the
+    state's. Once a vehicle stands, what it said last tells little of how long it will: that is the longest of its whole
+    life, whatever its state was. A sleeper has its own, and borrows likewise until it has woken a few times.
     """
     weeks: Codes = view["longest"][rows]
     situation = situation_of(state, since)
@@ -168,7 +188,6 @@ def longest(view: View, rows: Rows, state: NDArray[np.integer], since: Int64s) -
     code = own.max(axis=1)
     life = weeks.max(axis=(1, 2))
     borrows = (state == JUST_STOPPED) | (state == STOPPED) | (view["count"][rows, ASLEEP] < WOKEN)
-    put = np.zeros(len(rows))
     active = np.flatnonzero(state <= IDLING)
     if len(active):
         at = since[active]
@@ -176,18 +195,13 @@ def longest(view: View, rows: Rows, state: NDArray[np.integer], since: Int64s) -
         near = (block + np.where(at % BLOCK < BLOCK // 2, -1, 1)) % BLOCKS
         first = _FIRST[state[active]]
         cells = weeks[active[:, None], first[:, None] + np.arange(BLOCKS)].reshape(len(active), -1)
-        cells.sort(axis=1)
-        met = (cells > 0).sum(axis=1)
-        nine = cells[np.arange(len(cells)), np.minimum(cells.shape[1] - met + (9 * met + 9) // 10, cells.shape[1]) - 1]
+        holes = np.where(cells <= _HOLE, cells, 0).max(axis=1)
         often = (own[active] > 0).sum(axis=1) >= 2
-        found = np.maximum(np.where(often, code[active], cells[:, -1]), weeks[active, first + near].max(axis=1))
-        code[active] = np.maximum(found, nine)
-        stops = weeks[active, 2 * BLOCKS + block]
-        both = np.sort(np.maximum(stops, weeks[active, 2 * BLOCKS + near]), axis=1)[:, -2]
-        put[active] = np.where(both > 0, decode_gaps(both), 0.0)
+        found = np.maximum(np.where(often, code[active], cells.max(axis=1)), weeks[active, first + near].max(axis=1))
+        code[active] = np.maximum(found, holes)
     code = np.where(borrows & (state > IDLING), np.maximum(code, life), code)
     code = np.where(code > 0, code, life)
-    return np.where(code > 0, decode_gaps(code), 0.0), put
+    return np.where(code > 0, decode_gaps(code), 0.0)
 
 
 def _follow(
@@ -210,8 +224,21 @@ def _follow(
     rest = np.where(slept, ASLEEP, np.where(received - active < JUST, JUST_STOPPED, STOPPED))
     state: NDArray[np.uint8] = np.where(posture == 2, MOVING, np.where(posture == 1, IDLING, rest)).astype(np.uint8)
     view["posture"][rows] = posture[ends]
-    view["active"][rows] = active[ends]
+    _note_work(view, rows, active[ends])
     return state
+
+
+def _note_work(view: View, rows: Rows, active: Int64s) -> None:
+    """These were active last at these instants, µs; of those that come at once the last day counts."""
+    before = view["active"][rows]
+    view["active"][rows] = active
+    later = np.flatnonzero((before < active) & (before < active.max() // _DAY * _DAY))  # not today already: seldom any
+    if not len(later):
+        return
+    rows, passed = rows[later], active[later] // _DAY - before[later] // _DAY
+    worked = view["worked"]
+    moved = worked[rows] << np.clip(passed, 0, 31).astype(np.uint32)
+    worked[rows] = np.where(passed < 32, moved, 0).astype(np.uint32) | np.uint32(1)
 
 
 def _turn(view: View, rows: Rows, newest: Int64s) -> None:

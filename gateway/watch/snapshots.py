@@ -4,9 +4,9 @@
                   'fleet'           which sets of columns there are, how each is laid out, and up to when they know
                   'fleet.SET.N'     a set's rows N × CHUNK and on; only those that changed are written
 
-A set is restored where it is laid out as this version lays it out. Any other, one that a later or an earlier release
-wrote, or that of a detector that is new, costs the others nothing: it starts fresh, and what lies in the store under
-its name is written anew as a whole.
+A set is restored where each of its columns is one that this version has; columns that have been added since start
+fresh. Any other set, one that a later release wrote, or that of a detector that is new, costs the others nothing: it
+starts fresh. Either is written anew as a whole.
 
 What was committed after the snapshot is read back from the records themselves, before the listening clock learns of
 the time in which the service was down.
@@ -95,15 +95,17 @@ async def load(pool: Pool, fleet: Fleet) -> float | None:
             return None
         fleet.reserve(header.rows)
         for name, layout in layouts.items():
-            if header.sets.get(name) != layout:
+            kept_layout = header.sets.get(name, [])
+            if kept_layout != layout:
+                fleet.dirty[name][:] = True  # whatever lies there is of other rows, of another time or another layout
+            if not kept_layout or any(column not in layout for column in kept_layout):
                 log.warning("no snapshot of these columns: they start fresh", columns=name)
-                fleet.dirty[name][:] = True  # whatever lies there is of other rows, or of another time
                 continue
             for piece in range(-(-header.rows // CHUNK)):
                 key = f"{HEADER}.{name}.{piece}"
                 data = await values.read(connection, key)
                 if data is not None:
-                    _restore(fleet, name, piece, data, header.rows)
+                    _restore(fleet, name, piece, data, header.rows, [column for column, _, _ in kept_layout])
     fleet.look_again()
     return header.as_of
 
@@ -178,8 +180,8 @@ def _piece(fleet: Fleet, name: str, piece: int) -> bytes:
     return b"".join(fleet.column(name, column.name)[rows].tobytes() for column in _kept(fleet, name))
 
 
-def _restore(fleet: Fleet, name: str, piece: int, data: bytes, rows: int) -> None:
-    columns = [fleet.column(name, column.name) for column in _kept(fleet, name)]
+def _restore(fleet: Fleet, name: str, piece: int, data: bytes, rows: int, kept: Sequence[str]) -> None:
+    columns = [fleet.column(name, column) for column in kept]
     whole = len(data) // sum(column[:1].nbytes for column in columns)
     count = min(whole, rows - piece * CHUNK)
     at = 0

@@ -95,8 +95,8 @@ class Service:
             new.reserve(old.rows)
             for name in old.sets:
                 for piece in range(-(-old.rows // CHUNK)):
-                    if snapshots._kept(old, name):
-                        snapshots._restore(new, name, piece, snapshots._piece(old, name, piece), old.rows)
+                    if kept := [column.name for column in snapshots._kept(old, name)]:
+                        snapshots._restore(new, name, piece, snapshots._piece(old, name, piece), old.rows, kept)
             new.look_again()
             since = self.wall - snapshots.MARGIN
         self.at += down

@@ -231,3 +231,36 @@ def test_what_was_committed_about_the_time_of_a_snapshot_is_read_again_and_nothi
             assert restored.received[1] == round((now - 2.0) * 1e6)
 
     asyncio.run(run())
+
+
+class Former(Silence):
+    """As it was before terminals' days of work were kept."""
+
+    columns = tuple(column for column in Silence.columns if column.name != "worked")
+
+
+def test_a_snapshot_of_fewer_columns_is_read_and_the_others_start_fresh(postgres_dsn):
+    async def run():
+        async with pool_of(postgres_dsn) as pool:
+            former = Fleet(fleet_at().listening, [Former(), Firmware(None)])
+            former.reserve(int(ROWS.max()) + 1)
+            former.exists[ROWS] = True
+            held = former.view("silence")
+            held["longest"][ROWS] = np.arange(80).reshape(20, 4)
+            held["lesson_code"][ROWS] = 7
+            for dirty in former.dirty.values():
+                dirty[:] = True
+            await snapshots.save(pool, former, MONDAY)
+            now = fleet_at()
+            assert await snapshots.load(pool, now) is not None
+            for column in Former.columns:
+                rows = slice(int(ROWS.max()) + 1)
+                np.testing.assert_array_equal(now.view("silence")[column.name][rows], held[column.name][rows])
+            assert not now.view("silence")["worked"].any()
+            now.view("silence")["worked"][ROWS] = 5
+            await snapshots.save(pool, now, MONDAY)  # whole, as it is laid out now
+            again = fleet_at()
+            await snapshots.load(pool, again)
+            assert_same_state(again, now)
+
+    asyncio.run(run())
