@@ -6,8 +6,8 @@ STAMP := .venv/.stamp
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
-# Test processes: most tests wait for real services, so two share two cores well. JOBS=0: all in one.
-JOBS ?= 2
+# Test processes: most tests wait for real services, so three share two cores well. JOBS=0: all in one.
+JOBS ?= 3
 
 .DEFAULT_GOAL := setup
 
