@@ -163,15 +163,16 @@ class Enrolment:
         strange = [wanted for wanted in batch if wanted.identity not in rows]
         if strange:
             await registry.find(link, [wanted.identity for wanted in strange])
+        _let_in(batch, rows)  # who is known waits for nobody who cannot be registered
         if registry.policy == "accept":
             new = {wanted.identity: wanted.protocol for wanted in batch if wanted.identity not in rows and wanted.may()}
             if new:
                 await registry.register(link, new)
+                _let_in(batch, rows)
         for wanted in batch:
-            row = rows.get(wanted.identity)
-            if row is not None:
-                wanted.tell("accepted", row)
-            elif registry.policy != "accept":
+            if wanted.identity in rows:
+                continue
+            if registry.policy != "accept":
                 wanted.tell("refused" if registry.policy == "known" else "quarantined")
             elif wanted.may():
                 self._refuse(wanted, "the registry made another terminal of it")
@@ -184,3 +185,10 @@ class Enrolment:
         if self._lines.take("", now):
             _log.error("the registry refuses a terminal", terminal=wanted.identity, error=error)
         wanted.tell("impossible")
+
+
+def _let_in(batch: Sequence[_Wanted], rows: Mapping[str, int]) -> None:
+    for wanted in batch:
+        row = rows.get(wanted.identity)
+        if row is not None:
+            wanted.tell("accepted", row)

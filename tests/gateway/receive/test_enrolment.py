@@ -173,6 +173,25 @@ def test_a_registry_that_hangs_is_asked_again(logged: list[dict[str, Any]], monk
     assert logged[0]["error"] == "TimeoutError"
 
 
+def test_who_is_known_waits_for_nobody_who_cannot_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one statement with a new one, while the registry takes no new ones: it is known to the table, not here."""
+    monkeypatch.setattr(module, "_AGAIN", (0.01, 0.04))
+
+    async def act(registry: Registry, enrolment: Enrolment) -> None:
+        async def find(link: Any, identities: Sequence[str]) -> None:
+            registry.rows.update({"known": 7} if "known" in identities else {})
+
+        monkeypatch.setattr(registry, "find", find)
+        registry.bad, registry.error = {"new"}, psycopg.errors.InsufficientPrivilege("not yours")
+        new = asyncio.create_task(enrolment.ask("new", "teltonika", None))
+        assert await enrolment.ask("known", "teltonika", None) == ("accepted", 7)
+        assert not new.done()
+        registry.bad = set()
+        assert (await new)[0] == "accepted"
+
+    run(act)
+
+
 def test_the_pause_begins_anew_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     slept = asyncio.sleep
