@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -47,14 +46,7 @@ def _told(value: float) -> str:
 def _read(text: str, file: Path, points: list[tuple[int, Point]]) -> Iterator[str]:
     lines = Lines(text)
     names: list[str] = []
-    while True:
-        try:
-            cells = next(lines)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            yield f"{file}:{lines.line}: is not CSV: {error}: close the quotes, or double those inside"
-            return
+    for cells in lines:
         if not any(cells):
             continue
         if not names:
@@ -75,5 +67,7 @@ def _read(text: str, file: Path, points: list[tuple[int, Point]]) -> Iterator[st
             if not bad:
                 code, litres = (float(told[name].replace(",", ".")) for name in HEADING)
                 points.append((lines.line, Point(code, litres)))
-    if not names:
+    if lines.broken:
+        yield f"{file}:{lines.line}: {lines.broken}"
+    elif not names:
         yield f"{file}:1: is empty: the heading must be code and litres"

@@ -60,7 +60,7 @@ def read_text(file: Path, encoding: str, limit: int) -> tuple[str, str]:
 class Lines(Iterator[list[str]]):
     """The cells of each line; `line` is the number of the last one's first line in the file, `delimiter` theirs.
 
-    A line that is no CSV raises `csv.Error`, and nothing can be read behind it.
+    It ends before a line that is no CSV, behind which nothing can be read: `broken` says so then, and is empty else.
     """
 
     def __init__(self, text: str) -> None:
@@ -71,7 +71,12 @@ class Lines(Iterator[list[str]]):
         text = "".join(lines[self._skipped :])
         self._reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter, strict=True)
         self.line = 1
+        self.broken = ""
 
     def __next__(self) -> list[str]:
         self.line = self._skipped + self._reader.line_num + 1
-        return [cell.strip() for cell in next(self._reader)]
+        try:
+            return [cell.strip() for cell in next(self._reader)]
+        except csv.Error as error:
+            self.broken = f"is not CSV: {error}: close the quotes, or double those inside"
+            raise StopIteration from error

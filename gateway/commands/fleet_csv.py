@@ -6,7 +6,6 @@ All problems are told at once, each with FILE:LINE.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -59,14 +58,7 @@ def _read(text: str, file: Path, found: FleetFile) -> Iterator[str]:
     lines = Lines(text)
     seen: dict[str, int] = {}
     names: list[str] = []
-    while True:
-        try:
-            cells = next(lines)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            yield f"{file}:{lines.line}: is not CSV: {error}: close the quotes, or double those inside"
-            return
+    for cells in lines:
         line = lines.line
         if not names:
             names = [cell.lower() for cell in cells]
@@ -95,7 +87,9 @@ def _read(text: str, file: Path, found: FleetFile) -> Iterator[str]:
             if re.fullmatch(r"\d{15}", identity) and luhn(identity[:14]) != identity[14]:
                 what = f"as an IMEI it would end in {luhn(identity[:14])}: taken as it stands"
                 found.hints.append(f"{file}:{line}: terminal {identity}: {what}")
-    if not names:
+    if lines.broken:
+        yield f"{file}:{lines.line}: {lines.broken}"
+    elif not names:
         yield f"{file}:1: is empty: the heading must be terminal and any of {', '.join(FIELDS)}"
 
 
