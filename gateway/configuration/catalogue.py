@@ -15,10 +15,10 @@ customer = "North"       # left out: of all who have none of their own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from detectors.firmware import Catalogue, Mark, Release, Target
 from gateway.errors import GatewayError
@@ -30,6 +30,7 @@ _ENDLESS = 1e300  # days of grace; an integer may be larger than any float
 _SHOWN = 20  # problems in the message; one mistake often stands in every entry
 _KEYS = {"model", "version", "released", "mark"}
 _TARGET_KEYS = {"model", "version", "since", "customer"}
+_Complaint: TypeAlias = tuple[Where, str]
 
 
 class CatalogueError(GatewayError):
@@ -64,56 +65,54 @@ def read_catalogue(path: Path) -> Catalogue:
         raise CatalogueError([f"{path}:{error.line}: not TOML: {error.detail}: mend that line"]) from error
     models: dict[str, list[Release]] = {}
     targets: list[Target] = []
-    found = [*_read(source.content, models), *_read_targets(source.content.get("target", []), targets)]
-    wrong = [f"{path}:{source.line(where)}: {what}" for where, what in found]
+    wrong = [f"{path}:{source.line(where)}: {what}" for where, what in _read(source.content, models, targets)]
     if wrong:
         raise CatalogueError(wrong)
     return Catalogue(float(source.content.get("grace_days", GRACE_DAYS)), models, targets)
 
 
-def _read(content: dict[str, Any], models: dict[str, list[Release]]) -> Iterator[tuple[Where, str]]:
-    """Put the releases into `models`; what is wrong is told with its place."""
+def _read(content: dict[str, Any], models: dict[str, list[Release]], targets: list[Target]) -> Iterator[_Complaint]:
+    """Put releases into `models` and what is wanted into `targets`; what is wrong is told with its place."""
+
+    def add_release(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        mark = table.get("mark")
+        release = Release(table["version"], table["released"], None if mark is None else Mark(mark))
+        releases = models.setdefault(table["model"], [])
+        if any(other.version == release.version for other in releases):
+            yield "version", f"version {release.version} of {table['model']} stands here twice: keep one of them"
+        releases.append(release)
+
+    def add_target(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        target = Target(table["model"], table["version"], table["since"], table.get("customer"))
+        if any((other.model, other.customer) == (target.model, target.customer) for other in targets):
+            what = f"there is a target of {target.model} for {target.customer or 'all customers'} already"
+            yield "model", f"{what}: keep one of them"
+        targets.append(target)
+
     for key in (key for key in content if key not in ("grace_days", "release", "target")):
         yield (key,), f"{key}: unknown key: there are grace_days, [[release]] and [[target]]"
     grace = content.get("grace_days", GRACE_DAYS)
     if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < _ENDLESS:
         told = repr(grace) if not isinstance(grace, int) or abs(grace) < 1 << 64 else "so many"
         yield ("grace_days",), f"grace_days: must be a number of days, not {told}"
-    tables = content.get("release", [])
-    if not isinstance(tables, list):
-        yield ("release",), "release: must be a list of tables: write [[release]]"
-        return
-    for place, table in enumerate(tables):
-        wrong = list(_wrong_release(table))
-        for key, what in wrong:
-            yield ("release", place, key), f"release {place + 1}: {what}"
-        if wrong:
-            continue
-        mark = table.get("mark")
-        release = Release(table["version"], table["released"], None if mark is None else Mark(mark))
-        releases = models.setdefault(table["model"], [])
-        if any(other.version == release.version for other in releases):
-            what = f"version {release.version} of {table['model']} stands here twice"
-            yield ("release", place, "version"), f"release {place + 1}: {what}: keep one of them"
-        releases.append(release)
+    yield from _tables(content, "release", _wrong_release, add_release)
+    yield from _tables(content, "target", _wrong_target, add_target)
 
 
-def _read_targets(tables: object, targets: list[Target]) -> Iterator[tuple[Where, str]]:
-    """Put what is wanted into `targets`; what is wrong is told with its place."""
+def _tables(
+    content: dict[str, Any],
+    kind: str,
+    wrong_in: Callable[[object], Iterator[tuple[str, str]]],
+    add: Callable[[dict[str, Any]], Iterator[tuple[str, str]]],
+) -> Iterator[_Complaint]:
+    """Check each table of a kind and add those that are right; either gives keys with complaints."""
+    tables = content.get(kind, [])
     if not isinstance(tables, list):
-        yield ("target",), "target: must be a list of tables: write [[target]]"
+        yield (kind,), f"{kind}: must be a list of tables: write [[{kind}]]"
         return
     for place, table in enumerate(tables):
-        wrong = list(_wrong_target(table))
-        for key, what in wrong:
-            yield ("target", place, key), f"target {place + 1}: {what}"
-        if wrong:
-            continue
-        target = Target(table["model"], table["version"], table["since"], table.get("customer"))
-        if any((other.model, other.customer) == (target.model, target.customer) for other in targets):
-            what = f"there is a target of {target.model} for {target.customer or 'all customers'} already"
-            yield ("target", place, "model"), f"target {place + 1}: {what}: keep one of them"
-        targets.append(target)
+        for key, what in list(wrong_in(table)) or add(table):
+            yield (kind, place, key), f"{kind} {place + 1}: {what}"
 
 
 def _wrong_target(table: object) -> Iterator[tuple[str, str]]:
