@@ -514,10 +514,6 @@ def _values(measure: str) -> Composed:
     )
 
 
-def _group(row: DictRow, names: Sequence[str]) -> Group:
-    return Group(" · ".join(row[name] for name in names), row["terminals"], {name: row[name] for name in names})
-
-
 def _without_id(row: DictRow) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "id"}
 
