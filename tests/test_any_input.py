@@ -27,8 +27,8 @@ from gateway.simulator.scenario import ScenarioError, parse_scenario
 from protocols.records import identity_of
 from tests.gateway.configuration.test_reading import EVERY_KEY, as_toml
 from ticketing import policies
-from ticketing.clock_errors import ClockInputError, PolicyError
-from ticketing.clock_requests import FIELDS, answer
+from ticketing.clocks.requests import FIELDS, answer
+from ticketing.working_time.errors import ClockInputError, PolicyError
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -21,8 +21,8 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from ticketing.errors import ConflictError, InvalidTextError, NotFoundError
-from ticketing.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
+from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.core.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
 
 STATES = ("queued", "sent", "done", "failed", "expired")
 OPEN = ("queued", "sent")

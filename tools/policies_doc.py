@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ticketing.calendars import NAMES
 from ticketing.policies.format import PolicyFile, Table
+from ticketing.working_time.calendars import NAMES
 
 PAGE = Path(__file__).parent.parent / "docs" / "policies.md"
 

@@ -23,9 +23,10 @@ from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.round import Round
 from gateway.watch.together import KIND
-from ticketing.incidents.decisions import STORM, Reason, Step
+from ticketing.incidents.decisions import Reason, Step
 from ticketing.incidents.hysteresis import Decisions
 from ticketing.incidents.ledger import Incident, Ledger, Outcome
+from ticketing.model.kinds import STORM
 
 TICK = 60.0  # s
 GATHER = 60.0  # s

@@ -10,9 +10,9 @@ from typing import IO
 
 import msgspec
 
-from ticketing.clock_errors import ClockError
-from ticketing.clock_requests import REQUIRED, TEXT_FIELDS, answer
-from ticketing.clock_words import explain
+from ticketing.clocks.requests import REQUIRED, TEXT_FIELDS, answer
+from ticketing.clocks.words import explain
+from ticketing.working_time.errors import ClockError
 
 MAX_LINE = 1 << 20  # a question is some hundred bytes; a longer line is an error and is not kept in memory
 

@@ -34,8 +34,8 @@ from gateway.service.demo import (
     subscribed,
 )
 from gateway.simulator.scenario import ScenarioError, parse_duration
-from ticketing.tickets import State
-from ticketing.users import UserExistsError, Users
+from ticketing.model.tickets import State
+from ticketing.people.users import UserExistsError, Users
 
 _MAX_TERMINALS = 5000  # one process each for the gateway and the fleet, on one machine
 _PROGRESS = 5.0  # s between two lines of progress

@@ -9,8 +9,8 @@ import sys
 
 from gateway.commands.common import load_settings
 from gateway.service.channels import configured_channels
-from ticketing.errors import DeliveryError
-from ticketing.outbox import SEND_TIMEOUT, Channel, trial
+from ticketing.core.errors import DeliveryError
+from ticketing.core.outbox import SEND_TIMEOUT, Channel, trial
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

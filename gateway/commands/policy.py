@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from ticketing import policies
-from ticketing.clock_errors import ClockError
-from ticketing.clock_words import budget_text
+from ticketing.clocks.words import budget_text
+from ticketing.working_time.errors import ClockError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

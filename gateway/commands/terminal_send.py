@@ -21,7 +21,7 @@ from protocols.records import identity_of
 from protocols.registry import command_problem
 from ticketing import policies
 from ticketing.commands import OPEN, Command, Wanted, checked, visible
-from ticketing.errors import InvalidTextError, TicketingError
+from ticketing.core.errors import InvalidTextError, TicketingError
 
 _LOOK = 0.3  # s between looks at its state
 _LATE = 5.0  # s after its time was over, by when a running service has said so

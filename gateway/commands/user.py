@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from psycopg_pool import AsyncConnectionPool
 
 from gateway.commands.common import load_settings, with_pool
-from ticketing.passwords import MAX_PASSWORD_BYTES, PasswordError, check
-from ticketing.users import ROLES, SCOPES, UserError, Users
+from ticketing.people.passwords import MAX_PASSWORD_BYTES, PasswordError, check
+from ticketing.people.users import ROLES, SCOPES, UserError, Users
 
 SHORT = 8  # characters; below it only a warning: what is too short depends on who can reach the desk
 

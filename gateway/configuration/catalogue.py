@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from detectors.firmware import Catalogue, Mark, Release, Target
 from gateway.errors import GatewayError
-from ticketing.toml_source import NotTomlError, NotUtf8Error, TomlSource, Where
+from ticketing.core.toml_source import NotTomlError, NotUtf8Error, TomlSource, Where
 
 GRACE_DAYS = 30
 _SIZE_LIMIT = 16 << 20  # bytes: some hundred thousand releases

@@ -22,7 +22,7 @@ from gateway.configuration.values import Address, Origin, WrongValueError
 from protocols.lines import MAX_SENSORS
 from protocols.records import MAX_NAMES, identity_of
 from protocols.registry import PROTOCOLS, line, protocol, served
-from ticketing.toml_source import NotTomlError, NotUtf8Error, TomlSource, Where
+from ticketing.core.toml_source import NotTomlError, NotUtf8Error, TomlSource, Where
 
 __all__ = ["KEYS", "Address", "ConfigError", "Listen", "Problem", "Settings", "Webhook", "load"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.errors import GatewayError
 from protocols.json_records.template import Template, TemplateError
-from ticketing.toml_source import NotTomlError, NotUtf8Error, TomlSource
+from ticketing.core.toml_source import NotTomlError, NotUtf8Error, TomlSource
 
 MAX_BYTES = 256 << 10  # 512 fields take a tenth of it
 

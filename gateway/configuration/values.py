@@ -23,8 +23,8 @@ from protocols.modbus_fuel.profile import Profile, ProfileError
 from protocols.records import identity_of
 from protocols.registry import LINES, PROTOCOLS
 from ticketing import policies
-from ticketing.clock_errors import ClockInputError, PolicyError
-from ticketing.zones import zone
+from ticketing.working_time.errors import ClockInputError, PolicyError
+from ticketing.working_time.time_zones import zone
 
 Network = IPv4Network | IPv6Network
 Reader = Callable[[object, "Origin"], Any]

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.configuration.catalogue import CatalogueError, read_catalogue
 from gateway.configuration.template import TemplateFileError, read_template
 from ticketing.channels.secrets import read_secret
-from ticketing.errors import DeliveryError
+from ticketing.core.errors import DeliveryError
 
 _SECRETS = ("password_file", "secret_file")
 

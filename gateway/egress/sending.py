@@ -29,7 +29,7 @@ from gateway.egress.publishing import FAILED, NOBODY, OF_ITSELF, QUOTA, Consumer
 from gateway.mqtt import context_of
 from gateway.tls import CertificateError
 from ticketing.channels.secrets import read_secret
-from ticketing.errors import DeliveryError
+from ticketing.core.errors import DeliveryError
 
 _log = structlog.get_logger()
 

@@ -46,7 +46,7 @@ from gateway.watch.detecting import DETECTORS, detectors_of
 from gateway.watch.role import WatchRole
 from gateway.workers.parent import Workers
 from protocols.registry import RECEIVED
-from ticketing.instance import instance_secret
+from ticketing.core.instance import instance_secret
 
 _log = structlog.get_logger()
 _FAREWELL = 2.0  # s for what a part writes at the end: the whole stop takes less than 15, whatever the store does

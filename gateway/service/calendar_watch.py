@@ -11,8 +11,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from psycopg import Error
 from psycopg_pool import PoolTimeout
 
-from ticketing import calendars
-from ticketing.moments import utc_now
+from ticketing.core.moments import utc_now
+from ticketing.working_time import calendars
 
 _log = structlog.get_logger()
 _REMIND = 86_400.0  # s between warnings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gateway.configuration.settings import Settings
 from ticketing.channels.email import Mail, MailSettings
 from ticketing.channels.webhook import Webhook
-from ticketing.outbox import Channel
-from ticketing.zones import zone
+from ticketing.core.outbox import Channel
+from ticketing.working_time.time_zones import zone
 
 
 def configured_channels(settings: Settings, key: bytes, desk_url: str) -> list[Channel]:
@@ -14,7 +14,7 @@ def configured_channels(settings: Settings, key: bytes, desk_url: str) -> list[C
 
     Parameters
     ----------
-    key : the instance's secret (`ticketing.instance`).
+    key : the instance's secret (`ticketing.core.instance`).
     desk_url : the desk's address as letters give it.
     """
     channels: list[Channel] = []

@@ -18,10 +18,10 @@ from gateway.service.remote_work import commands_of
 from gateway.watch.role import WatchRole
 from ticketing import policies
 from ticketing.desk.app import create_app
-from ticketing.desk.settings import DeskSettings
-from ticketing.store import TicketStore
-from ticketing.users import Users
-from ticketing.zones import zone
+from ticketing.kit.settings import DeskSettings
+from ticketing.people.users import Users
+from ticketing.tickets.store import TicketStore
+from ticketing.working_time.time_zones import zone
 
 
 class DeskRole:

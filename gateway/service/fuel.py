@@ -21,7 +21,7 @@ from detectors.fuel import CODES, NAMES, SENSORS
 from detectors.fuel_events import FuelEvent as Step
 from detectors.fuel_events import FuelSeries, fuel_events
 from gateway.store.calibrations import Table, holding
-from ticketing.desk.ports import FuelEvent
+from ticketing.kit.ports import FuelEvent
 
 MOST = 50_000  # records, the newest: a month of one a minute
 AT_ONCE = 500  # rows taken from the store before others have the loop: some milliseconds

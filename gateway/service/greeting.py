@@ -8,7 +8,7 @@ from psycopg_pool import PoolTimeout
 
 from gateway.configuration.values import Address
 from gateway.service.app import Service
-from ticketing.users import Users
+from ticketing.people.users import Users
 
 _log = structlog.get_logger()
 _ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # no address to go to

@@ -14,8 +14,8 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from detectors.silence import Silence
 from detectors.verdicts import Verdict
-from ticketing.desk.ports import TerminalQuery
-from ticketing.paging import cursor_of, read_cursor
+from ticketing.core.paging import cursor_of, read_cursor
+from ticketing.kit.ports import TerminalQuery
 
 # What stands in a cursor: anybody may have made it up.
 _Identity = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]

@@ -7,7 +7,7 @@ from typing import Any
 
 from detectors.silence import Silence
 from gateway.watch.fleet import Fleet
-from ticketing.desk.ports import Rhythm
+from ticketing.kit.ports import Rhythm
 
 
 def outlook_of(fleet: Fleet, row: int) -> dict[str, Any]:

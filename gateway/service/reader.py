@@ -1,4 +1,4 @@
-"""What the desk reads of terminals and telemetry, in SQL: `ticketing.desk.ports.Reader` over a pool.
+"""What the desk reads of terminals and telemetry, in SQL: `ticketing.kit.ports.Reader` over a pool.
 
 Telemetry is only read for one terminal and a span of time, so that partitions outside it are not touched, and with a
 limit on rows. What lives in the fleet's arrays (who is connected, verdicts) comes from the callables handed in; without
@@ -26,7 +26,9 @@ from psycopg_pool import AsyncConnectionPool
 from gateway.service import fuel, listing, reading
 from gateway.store.calibrations import tables, volumes
 from gateway.store.counts import count_records
-from ticketing.desk.ports import (
+from ticketing.core.moments import utc_now
+from ticketing.core.paging import Page, RowId, cursor_of, read_cursor
+from ticketing.kit.ports import (
     ALL_TERMINALS,
     Anatomy,
     Connection,
@@ -42,8 +44,6 @@ from ticketing.desk.ports import (
     Terminal,
     TerminalQuery,
 )
-from ticketing.moments import utc_now
-from ticketing.paging import Page, RowId, cursor_of, read_cursor
 
 ELSEWHERE = "another service of this store holds the watch"
 STATEMENT_TIMEOUT_MS = 5000  # a page that needs longer is refused: receiving comes first

@@ -17,8 +17,8 @@ from protocols.auto import begun
 from protocols.errors import UnknownProtocolError
 from protocols.records import Frame
 from protocols.registry import PROTOCOLS, WireProtocol, protocol
-from ticketing.desk.ports import Anatomy, Named, NamedBytes
-from ticketing.errors import InvalidTextError
+from ticketing.core.errors import InvalidTextError
+from ticketing.kit.ports import Anatomy, Named, NamedBytes
 
 _BETWEEN = re.compile(r"0[xX]|\\x|[\s,:;-]")
 _HEX = re.compile(r"[0-9A-Fa-f]*")

@@ -15,7 +15,7 @@ import msgspec
 from gateway.configuration.values import seconds_of
 from gateway.mqtt import Broker, parse_url
 from protocols.registry import PROTOCOLS, served, terminals
-from ticketing.toml_source import NotTomlError, TomlSource, Where, where_and_what
+from ticketing.core.toml_source import NotTomlError, TomlSource, Where, where_and_what
 
 PROFILES = ("driving", "idling", "parked", "sleeping")
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from protocols.terminals import SentRecord
-from ticketing import moments
+from ticketing.core import moments
 
 _MAX_VIOLATIONS = 1000  # one wrong server repeats itself; the rest is only counted
 _MAX_LATENCIES = 500_000  # the latest ones; 2 MB

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from protocols.registry import PROTOCOLS, no_commands
 from ticketing.commands import STATES
-from ticketing.store import Counts
+from ticketing.tickets.store import Counts
 
 
 def ticket_metrics(told: Counts, kinds: Iterable[str], clocks: Iterable[str]) -> Iterator[Metric]:

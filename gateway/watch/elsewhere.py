@@ -16,10 +16,10 @@ from detectors.silence import Silence
 from detectors.verdicts import Finding
 from gateway.watch.columns import plain
 from gateway.watch.fleet import Fleet
+from ticketing.core.db import Pool
+from ticketing.core.outbox import Target
 from ticketing.incidents import Case, Incidents, Raised
 from ticketing.incidents.carrying import TICKETS_PER_MINUTE
-from ticketing.outbox import Target
-from ticketing.store import Pool
 
 RECENT = 64  # records, by their own time, among which the newest arrival is looked for: one short index scan
 AHEAD = 3600.0  # s that a terminal's clock may be ahead

@@ -13,8 +13,8 @@ from gateway.store import values
 from gateway.watch.agenda import Agenda
 from gateway.watch.fleet import Fleet
 from gateway.watch.together import Group, Together
+from ticketing.core.db import Pool
 from ticketing.incidents.groups import GroupIncidents
-from ticketing.store import Pool
 
 log = structlog.get_logger()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.watch.fleet import Fleet
-from ticketing.store import Pool
+from ticketing.core.db import Pool
 
 AT_ONCE = 1000
 

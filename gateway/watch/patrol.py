@@ -30,12 +30,13 @@ from gateway.watch.registered import Registered
 from gateway.watch.round import Round
 from gateway.watch.together import KIND
 from gateway.watch.whereabouts import Operators, Whereabouts
+from ticketing.core.db import Pool
 from ticketing.incidents import Case, Incidents
-from ticketing.incidents.decisions import STORM, Step
+from ticketing.incidents.decisions import Step
 from ticketing.incidents.groups import GroupIncidents
 from ticketing.incidents.hysteresis import Decisions
 from ticketing.incidents.rules import inhibit
-from ticketing.store import Pool
+from ticketing.model.kinds import STORM
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from gateway.watch.fleet import Fleet
 from gateway.watch.told import Told
-from ticketing.store import Pool
+from ticketing.core.db import Pool
 
 Attributes: TypeAlias = Mapping[str, tuple[str | None, ...]]
 

@@ -29,11 +29,11 @@ from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.measured import watch_metrics
 from gateway.watch.patrol import Patrol
-from ticketing.clock_watch import Failing, watch_clocks
 from ticketing.commands import count_commands
-from ticketing.incidents.decisions import COMMON, STORM
-from ticketing.outbox import Channel, Outbox
-from ticketing.store import Counts, TicketStore
+from ticketing.core.outbox import Channel, Outbox
+from ticketing.model.kinds import COMMON, STORM
+from ticketing.tickets.clock_watch import Failing, watch_clocks
+from ticketing.tickets.store import Counts, TicketStore
 
 _log = structlog.get_logger()
 _KINDS = (STORM, *COMMON)  # of groups

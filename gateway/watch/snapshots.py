@@ -27,7 +27,7 @@ from detectors.detector import Column
 from gateway.store import values
 from gateway.watch.columns import plain
 from gateway.watch.fleet import ALL, CHUNK, Fleet
-from ticketing.store import Pool
+from ticketing.core.db import Pool
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from math import inf
 
 from gateway.watch.told import Told
-from ticketing.store import Pool
+from ticketing.core.db import Pool
 
 READ_AT_ONCE = 1000  # the loop is ours for as long as that takes to read and tell: some milliseconds
 OPERATORS_AT_ONCE = 2000  # terminals, one short index scan each

@@ -15,10 +15,10 @@ from starlette.routing import Match
 from gateway.service.health import REASONS
 from gateway.watch.detecting import DETECTORS
 from tests.docs.test_links import anchors
-from ticketing.clock_history import Verdict
+from ticketing.clocks.history import Verdict
 from ticketing.desk.app import routes
-from ticketing.incidents.decisions import COMMON, STORM
-from ticketing.tickets import State
+from ticketing.model.kinds import COMMON, STORM
+from ticketing.model.tickets import State
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROMETHEUS = ROOT / "deploy" / "prometheus"

@@ -17,7 +17,7 @@ import pytest
 from tests.ticketing.desk.parts import add_records, site
 from tests.ticketing.desk_parts import Clock, add_terminal, fetch, raise_one
 from ticketing.channels.webhook import signature
-from ticketing.outbox import Target
+from ticketing.core.outbox import Target
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```http\n(GET|POST) (\S+)\n(?:\n(.*?)\n)?```\n\n(\d+):\n\n```json\n(.*?)\n```", PAGE, re.DOTALL)

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from ticketing.desk.access import RIGHTS
-from ticketing.desk.asked import DEFAULT_LIMIT
-from ticketing.desk.kept import LIFETIME
-from ticketing.desk.rendering import STATES
-from ticketing.desk.settings import DeskSettings
+from ticketing.core.outbox import GIVE_UP_AFTER
+from ticketing.core.paging import PAGE_LIMIT
 from ticketing.incidents.rules import RELAPSE_WINDOW
-from ticketing.outbox import GIVE_UP_AFTER
-from ticketing.paging import PAGE_LIMIT
-from ticketing.passwords import Passwords
-from ticketing.tickets import PEOPLE, TEXT_LIMIT, TRANSITIONS, Action, State, relapsed_to
-from ticketing.users import ROLES, Users
+from ticketing.kit.access import RIGHTS
+from ticketing.kit.asked import DEFAULT_LIMIT
+from ticketing.kit.kept import LIFETIME
+from ticketing.kit.rendering import STATES
+from ticketing.kit.settings import DeskSettings
+from ticketing.model.tickets import PEOPLE, TEXT_LIMIT, TRANSITIONS, Action, State, relapsed_to
+from ticketing.people.passwords import Passwords
+from ticketing.people.users import ROLES, Users
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "desk.md").read_text(encoding="utf-8")

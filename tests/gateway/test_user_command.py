@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from tests.ticketing.desk_parts import pool_of
-from ticketing.passwords import Passwords
-from ticketing.users import BadNameError, BadRoleError, LastAdminError, NoUserError, UserExistsError, Users
+from ticketing.people.passwords import Passwords
+from ticketing.people.users import BadNameError, BadRoleError, LastAdminError, NoUserError, UserExistsError, Users
 
 
 def dozor(dsn, *words, stdin=""):

@@ -10,8 +10,8 @@ import pytest
 
 from tests.ticketing.desk_parts import add_terminal, execute, fetch, pool_of, raise_one, recover_one
 from ticketing.commands import MAX_KEY, MAX_OPEN, Commands, Wanted, count_commands, seconds_of, visible
-from ticketing.errors import ConflictError, InvalidTextError, NotFoundError
-from ticketing.store import TicketStore
+from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.tickets.store import TicketStore
 
 
 def commands(pool: Any, *, needs_consent: bool = False) -> Commands:

@@ -20,8 +20,8 @@ import aiosmtplib
 
 from ticketing.channels import letter as compose
 from ticketing.channels.secrets import read_password
-from ticketing.errors import DeliveryError, UndeliverableError
-from ticketing.outbox import Outgoing
+from ticketing.core.errors import DeliveryError, UndeliverableError
+from ticketing.core.outbox import Outgoing
 
 TIMEOUT = 20.0  # s, for connecting and each command
 

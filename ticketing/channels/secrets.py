@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from ticketing.errors import DeliveryError
+from ticketing.core.errors import DeliveryError
 
 LIMIT = 64 * 1024  # a secret is a line; the limit keeps a wrong path from being swallowed whole
 

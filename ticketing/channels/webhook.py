@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from ticketing.channels.secrets import read_secret
-from ticketing.errors import DeliveryError
-from ticketing.outbox import Outgoing
+from ticketing.core.errors import DeliveryError
+from ticketing.core.outbox import Outgoing
 
 TIMEOUT = 10.0  # s, for each of connecting, writing, reading
 

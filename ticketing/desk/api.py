@@ -11,13 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ticketing.desk import asked, queries
-from ticketing.desk.access import require
-from ticketing.desk.ports import Point, Position, Record, Terminal
+from ticketing.core.paging import PAGE_LIMIT
+from ticketing.desk import queries
 from ticketing.desk.queries import desk
-from ticketing.paging import PAGE_LIMIT
-from ticketing.store import Counts
-from ticketing.tickets import Action
+from ticketing.kit import asked
+from ticketing.kit.access import require
+from ticketing.kit.ports import Point, Position, Record, Terminal
+from ticketing.model.tickets import Action
+from ticketing.tickets.store import Counts
 
 
 @dataclass(frozen=True, slots=True)

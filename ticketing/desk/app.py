@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 
 from psycopg import OperationalError
 from starlette.applications import Starlette
@@ -16,22 +15,21 @@ from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.staticfiles import StaticFiles
 
 from ticketing.commands import Commands
+from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.core.moments import utc_now
 from ticketing.desk import api, login, openapi, pages
-from ticketing.desk.access import Gate, Visitor
-from ticketing.desk.kept import Kept
-from ticketing.desk.ports import Reader
 from ticketing.desk.queries import Desk
-from ticketing.desk.rendering import Rendering
-from ticketing.desk.settings import DeskSettings
-from ticketing.desk.shield import Shield
-from ticketing.desk.throttle import Throttle
-from ticketing.errors import ConflictError, InvalidTextError, NotFoundError
-from ticketing.moments import utc_now
-from ticketing.store import TicketStore
-from ticketing.tickets import PEOPLE, Action
-from ticketing.users import Users
+from ticketing.kit.access import Gate, Visitor
+from ticketing.kit.kept import Kept
+from ticketing.kit.ports import Reader
+from ticketing.kit.rendering import Rendering
+from ticketing.kit.settings import STATIC, DeskSettings
+from ticketing.kit.shield import Shield
+from ticketing.kit.throttle import Throttle
+from ticketing.model.tickets import PEOPLE, Action
+from ticketing.people.users import Users
+from ticketing.tickets.store import TicketStore
 
-STATIC = Path(__file__).parent / "static"
 TITLES = {
     400: "Something is wrong with this request",
     403: "Not allowed",

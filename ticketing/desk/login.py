@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ticketing.desk.access import (
+from ticketing.desk.queries import desk
+from ticketing.kit.access import (
     LOGIN_COOKIE,
     SESSION_COOKIE,
     csrf_matches,
@@ -21,10 +22,9 @@ from ticketing.desk.access import (
     safe_next,
     visitor,
 )
-from ticketing.desk.kept import Told
-from ticketing.desk.queries import desk
-from ticketing.passwords import BusyError
-from ticketing.tickets import TEXT_LIMIT
+from ticketing.kit.kept import Told
+from ticketing.model.tickets import TEXT_LIMIT
+from ticketing.people.passwords import BusyError
 
 FORM_FIELDS = 20
 ENDED = "Your session had ended, so nothing was done yet. Sign in, and what you typed is there again."

@@ -11,9 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ticketing.commands import LONGEST, MAX_KEY, MAX_OPEN, Command
-from ticketing.desk import api, asked
+from ticketing.core.paging import PAGE_LIMIT, Page
+from ticketing.desk import api
 from ticketing.desk.openapi_clock import clock_schemas
-from ticketing.desk.ports import (
+from ticketing.desk.queries import Found, desk
+from ticketing.kit import asked
+from ticketing.kit.ports import (
     SORTS,
     Anatomy,
     Connection,
@@ -24,11 +27,9 @@ from ticketing.desk.ports import (
     QuarantinedFrame,
     Terminal,
 )
-from ticketing.desk.queries import Found, desk
-from ticketing.fleet_health import BY, Health
-from ticketing.paging import PAGE_LIMIT, Page
-from ticketing.store import TICKET_SORTS, Counts, Explained, Incident, IncidentDetail
-from ticketing.tickets import CAUSES, TEXT_LIMIT, TEXT_REQUIRED, Action, Ticket, TicketSummary
+from ticketing.model.tickets import CAUSES, TEXT_LIMIT, TEXT_REQUIRED, Action, Ticket, TicketSummary
+from ticketing.tickets.fleet_health import BY, Health
+from ticketing.tickets.store import TICKET_SORTS, Counts, Explained, Incident, IncidentDetail
 
 LISTED: dict[str, Any] = {
     "TicketPage": Page[TicketSummary],

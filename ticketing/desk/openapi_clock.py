@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ticketing.budgets import Fires, Kind
-from ticketing.clock_history import Verdict
+from ticketing.clocks.history import Verdict
+from ticketing.working_time.budgets import Fires, Kind
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _NUMBER: dict[str, Any] = {"type": "number"}

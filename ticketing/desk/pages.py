@@ -13,18 +13,19 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ticketing.commands import Wanted
-from ticketing.desk import asked, drawing, queries
-from ticketing.desk.access import comes_from_here, require, visitor
-from ticketing.desk.kept import Told
+from ticketing.core.errors import ConflictError, InvalidTextError
+from ticketing.core.numbers import parse
+from ticketing.desk import queries
 from ticketing.desk.login import NOT_DONE, form, vouched
-from ticketing.desk.ports import GROUPED
 from ticketing.desk.queries import desk
-from ticketing.errors import ConflictError, InvalidTextError
-from ticketing.fleet_health import BY
-from ticketing.incidents.decisions import COMMON
-from ticketing.numbers import parse
-from ticketing.store import Incident
-from ticketing.tickets import PEOPLE, TEXT_LIMIT, WATCH, Action, Ticket
+from ticketing.kit import asked, drawing
+from ticketing.kit.access import comes_from_here, require, visitor
+from ticketing.kit.kept import Told
+from ticketing.kit.ports import GROUPED
+from ticketing.model.kinds import COMMON
+from ticketing.model.tickets import PEOPLE, TEXT_LIMIT, WATCH, Action, Ticket
+from ticketing.tickets.fleet_health import BY
+from ticketing.tickets.store import Incident
 
 CHARTS = ("speed", "power.external", "fuel.volume.1", "fuel.level.1", "gsm.signal", "power.battery", "satellites")
 SHOWN_CHARTS = 4

@@ -14,10 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from ticketing.commands import Command, Commands, Wanted
-from ticketing.desk import asked
-from ticketing.desk.access import Visitor, require
-from ticketing.desk.kept import Kept
-from ticketing.desk.ports import (
+from ticketing.core.errors import InvalidTextError
+from ticketing.core.numbers import parse
+from ticketing.core.paging import Page
+from ticketing.kit import asked
+from ticketing.kit.access import Visitor, require
+from ticketing.kit.kept import Kept
+from ticketing.kit.ports import (
     Anatomy,
     Connection,
     Fleet,
@@ -29,17 +32,14 @@ from ticketing.desk.ports import (
     Terminal,
     TerminalQuery,
 )
-from ticketing.desk.rendering import Rendering
-from ticketing.desk.settings import DeskSettings
-from ticketing.desk.throttle import Throttle
-from ticketing.errors import InvalidTextError
-from ticketing.fleet_health import BY, Health
-from ticketing.incidents.decisions import COMMON
-from ticketing.numbers import parse
-from ticketing.paging import Page
-from ticketing.store import TICKET_SORTS, Explained, Incident, IncidentDetail, TicketStore
-from ticketing.tickets import Action, Ticket, TicketSummary
-from ticketing.users import Users
+from ticketing.kit.rendering import Rendering
+from ticketing.kit.settings import DeskSettings
+from ticketing.kit.throttle import Throttle
+from ticketing.model.kinds import COMMON
+from ticketing.model.tickets import Action, Ticket, TicketSummary
+from ticketing.people.users import Users
+from ticketing.tickets.fleet_health import BY, Health
+from ticketing.tickets.store import TICKET_SORTS, Explained, Incident, IncidentDetail, TicketStore
 
 T = TypeVar("T")
 FOUND = 20  # rows of each kind that a search shows

@@ -22,16 +22,18 @@ from psycopg.types.json import Jsonb
 
 from detectors.verdicts import Finding
 from ticketing import policies
-from ticketing.clock_records import Terms
-from ticketing.errors import NotFoundError
+from ticketing.clocks.records import Terms
+from ticketing.core.db import Pool
+from ticketing.core.errors import NotFoundError
+from ticketing.core.journal import append_journal
+from ticketing.core.outbox import Target
 from ticketing.incidents import storms
 from ticketing.incidents.decisions import Decision, Reason, Step
 from ticketing.incidents.looking import Seen, look, look_at, pass_gate, utc
 from ticketing.incidents.opening import Case, Draft, next_row, open_ticket
 from ticketing.incidents.rules import decide, recover
-from ticketing.outbox import Target
-from ticketing.store import Pool, append_journal, apply_action
-from ticketing.tickets import WATCH, Action, next_state
+from ticketing.model.tickets import WATCH, Action, next_state
+from ticketing.tickets.store import apply_action
 
 log = structlog.get_logger()
 

@@ -9,14 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ticketing.tickets import State
-
-STORM = "storm"  # the kind of a ticket for all that is too much at once
-MASS, PLATFORM = (
-    "mass-silence",
-    "platform",
-)  # for those that fell silent together: whatever they share, or because of us
-COMMON = (MASS, PLATFORM)  # groups that have a cause in common
+from ticketing.model.kinds import STORM
+from ticketing.model.tickets import State
 
 
 class Step(StrEnum):

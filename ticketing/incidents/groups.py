@@ -18,15 +18,16 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from detectors.verdicts import spell
-from ticketing.errors import NotFoundError
+from ticketing.core.db import Pool
+from ticketing.core.errors import NotFoundError
 from ticketing.incidents.carrying import Incidents
-from ticketing.incidents.decisions import COMMON, MASS, PLATFORM
 from ticketing.incidents.evidence import keep_members
 from ticketing.incidents.looking import lock_ticket, pass_gate, utc
 from ticketing.incidents.opening import Draft, next_row, open_ticket
 from ticketing.incidents.storms import back_to_work
-from ticketing.store import Pool, apply_action
-from ticketing.tickets import WATCH, Action, State, next_state
+from ticketing.model.kinds import COMMON, MASS, PLATFORM
+from ticketing.model.tickets import WATCH, Action, State, next_state
+from ticketing.tickets.store import apply_action
 
 log = structlog.get_logger()
 

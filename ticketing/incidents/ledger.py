@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from detectors.verdicts import Finding
 from ticketing.incidents import rules
 from ticketing.incidents.carrying import TICKETS_PER_MINUTE
-from ticketing.incidents.decisions import STORM, Decision, Group, Known, Limiter, Members, Reason, Step, View
+from ticketing.incidents.decisions import Decision, Group, Known, Limiter, Members, Reason, Step, View
 from ticketing.incidents.rules import AHEAD, MINUTE
 from ticketing.incidents.storms import GIVEN_BACK
-from ticketing.tickets import Action, State, next_state, relapsed_to
+from ticketing.model.kinds import STORM
+from ticketing.model.tickets import Action, State, next_state, relapsed_to
 
 NEVER = float("-inf")
 

@@ -14,12 +14,13 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from detectors.verdicts import Finding
-from ticketing.clock_records import UNKNOWN_ZONE, Terms
-from ticketing.errors import NotFoundError
-from ticketing.numbers import ticket_number
-from ticketing.outbox import OPENED, Target, enqueue
-from ticketing.store import append_journal, load_ticket
-from ticketing.tickets import WATCH, Action, State
+from ticketing.clocks.records import UNKNOWN_ZONE, Terms
+from ticketing.core.errors import NotFoundError
+from ticketing.core.journal import append_journal
+from ticketing.core.numbers import ticket_number
+from ticketing.core.outbox import OPENED, Target, enqueue
+from ticketing.model.tickets import WATCH, Action, State
+from ticketing.tickets.store import load_ticket
 
 log = structlog.get_logger()
 
@@ -100,7 +101,7 @@ async def open_ticket(
     ticket = await load_ticket(connection, number, at)
     if ticket is None:
         raise NotFoundError(f"ticket {number} vanished while it was written")
-    await enqueue(connection, OPENED, row, ticket, targets, at)
+    await enqueue(connection, OPENED, row, number, ticket, targets, at)
     return number
 
 

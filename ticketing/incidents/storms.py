@@ -13,16 +13,18 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from detectors.verdicts import Finding
-from ticketing.clock_records import Terms
-from ticketing.errors import NotFoundError
+from ticketing.clocks.records import Terms
+from ticketing.core.errors import NotFoundError
+from ticketing.core.journal import append_journal
+from ticketing.core.outbox import Target
 from ticketing.incidents import rules
-from ticketing.incidents.decisions import STORM, Decision, Step
+from ticketing.incidents.decisions import Decision, Step
 from ticketing.incidents.evidence import keep_members
 from ticketing.incidents.looking import Row, look_around, muster, pass_gate, utc
 from ticketing.incidents.opening import Draft, next_row, open_ticket
-from ticketing.outbox import Target
-from ticketing.store import append_journal, apply_action
-from ticketing.tickets import WATCH, Action, State, next_state, relapsed_to
+from ticketing.model.kinds import STORM
+from ticketing.model.tickets import WATCH, Action, State, next_state, relapsed_to
+from ticketing.tickets.store import apply_action
 
 log = structlog.get_logger()
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
-from ticketing import calendars
-from ticketing.budgets import Budget, Fires, Kind
-from ticketing.clock_errors import ClockInputError, PolicyError
 from ticketing.policies import check as _check
 from ticketing.policies.format import ClockTable, PolicyFile
-from ticketing.worktime import WorkingTime, parse_days, parse_hours, working_time
-from ticketing.zones import zone
+from ticketing.working_time import calendars
+from ticketing.working_time.budgets import Budget, Fires, Kind
+from ticketing.working_time.errors import ClockInputError, PolicyError
+from ticketing.working_time.hours import WorkingTime, parse_days, parse_hours, working_time
+from ticketing.working_time.time_zones import zone
 
 PRESETS = ("integrator-standard", "support-procedure", "dealer-desk", "carrier-helpdesk", "after-sales")
 

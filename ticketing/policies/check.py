@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from ticketing import calendars
-from ticketing.budgets import Budget, Kind
-from ticketing.clock_errors import ClockInputError, PolicyError
+from ticketing.core.toml_source import NotTomlError, NotUtf8Error, TomlSource, Where, where_and_what
 from ticketing.policies.format import PolicyFile
-from ticketing.toml_source import NotTomlError, NotUtf8Error, TomlSource, Where, where_and_what
-from ticketing.worktime import parse_days, parse_hours, working_time
-from ticketing.zones import zone
+from ticketing.working_time import calendars
+from ticketing.working_time.budgets import Budget, Kind
+from ticketing.working_time.errors import ClockInputError, PolicyError
+from ticketing.working_time.hours import parse_days, parse_hours, working_time
+from ticketing.working_time.time_zones import zone
 
 MAX_BYTES = 1 << 20  # a policy is a few kilobytes; more is no policy
 

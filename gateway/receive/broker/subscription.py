@@ -28,7 +28,7 @@ from gateway.receive.conversations import Conversations
 from protocols.json_records import Template
 from protocols.registry import PROTOCOLS, protocol
 from ticketing.channels.secrets import read_secret
-from ticketing.errors import DeliveryError
+from ticketing.core.errors import DeliveryError
 
 _log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from gateway.configuration.values import MAX_HOOK
 from tests.gateway.configuration.serial_keys import SERIAL_KEYS
 from tests.gateway.configuration.watch_keys import WATCH_KEYS
 from ticketing import policies
-from ticketing.toml_source import key_lines
+from ticketing.core.toml_source import key_lines
 
 # key, default, TOML text of another value, its text in the environment (None: no such variable), the other value
 EVERY_KEY: list[tuple[str, Any, str, str | None, Any]] = [

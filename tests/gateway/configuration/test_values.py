@@ -24,7 +24,7 @@ from gateway.configuration.reading import KEYS, REPEATED, ConfigError, load
 from gateway.configuration.settings import Settings
 from gateway.configuration.values import Origin, WrongValueError
 from gateway.mqtt import is_host
-from ticketing.toml_source import NotTomlError, TomlSource
+from ticketing.core.toml_source import NotTomlError, TomlSource
 
 ENDLESS = 10**400  # an integer of TOML that no float holds
 UNWRITABLE = f"0x{'f' * 5000}"  # one that Python reads, and cannot write

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from gateway.metrics import Callback
 from gateway.service.calendar_watch import calendar_metrics, warn, watch_calendars
 from tests.ticketing.desk_parts import add_terminal, execute, pool_of, raise_one
-from ticketing import calendars
 from ticketing.incidents import Incidents
+from ticketing.working_time import calendars
 
 
 def test_every_shipped_calendar_has_its_end():

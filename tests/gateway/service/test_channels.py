@@ -12,7 +12,7 @@ from gateway.configuration.reading import load
 from gateway.service.channels import configured_channels
 from tests.ticketing.test_channels import TICKET
 from ticketing.channels.email import Mail
-from ticketing.outbox import Outgoing
+from ticketing.core.outbox import Outgoing
 
 MAIL = """
 [mail]

@@ -12,8 +12,8 @@ from gateway.service.reader import PostgresReader
 from gateway.store.partitions import Partitions
 from tests.ticketing.desk.parts import LAYOUT, add_connection, add_records, add_terminal
 from tests.ticketing.desk_parts import execute, pool_of
-from ticketing.desk.ports import TerminalQuery
-from ticketing.paging import BadCursorError
+from ticketing.core.paging import BadCursorError
+from ticketing.kit.ports import TerminalQuery
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

@@ -15,8 +15,8 @@ from protocols.wialon_ips import packets
 from tests.protocols.omnicomm_vectors import E3, body
 from tests.protocols.teltonika_vectors import CODEC_8, LOGIN, UDP_8E
 from tests.protocols.wialon_ips_vectors import W4
-from ticketing.desk.ports import Anatomy
-from ticketing.errors import InvalidTextError
+from ticketing.core.errors import InvalidTextError
+from ticketing.kit.ports import Anatomy
 
 STARTS = [CODEC_8.wire, CODEC_8.wire[10:-5], UDP_8E.wire, b"#B#", b"#D#", b"\x86\x09\0", b"2103", b""]
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.watch import lessons
 from tests.gateway.watch.world import World
 from tests.ticketing.desk_parts import add_terminal, fetch, pool_of
-from ticketing.errors import InvalidTextError
+from ticketing.core.errors import InvalidTextError
 
 
 @pytest.mark.parametrize(("cause", "normal"), [("normal", True), ("fault", False), (None, None)])

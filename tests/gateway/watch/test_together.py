@@ -10,8 +10,8 @@ from detectors.mass import OUTAGE, MassRule
 from detectors.silence import SilenceRule
 from tests.gateway.watch.world import World
 from tests.ticketing.desk_parts import add_terminal, execute, fetch, pool_of
+from ticketing.core.outbox import Target
 from ticketing.incidents.decisions import Reason, Step
-from ticketing.outbox import Target
 
 RULE = MassRule(settle=5.0)
 N = 24

@@ -13,7 +13,7 @@ from gateway.watch.snapshots import save
 from protocols.records import IGNITION_KNOWN, IGNITION_ON
 from tests.ticketing.desk_parts import MONDAY, Clock, fetch
 from ticketing.incidents import Incidents
-from ticketing.store import TicketStore
+from ticketing.tickets.store import TicketStore
 
 RULE = SilenceRule(after=3.0, floor=60.0, ceiling=3600.0, learn=8)
 ON = IGNITION_KNOWN | IGNITION_ON

@@ -17,12 +17,12 @@ from protocols.registry import command_problem, no_commands
 from tests.ticketing.desk_parts import add_terminal, raise_one, recover_one
 from ticketing.commands import Commands
 from ticketing.desk.app import create_app
-from ticketing.desk.ports import Rhythm
-from ticketing.desk.settings import DeskSettings
-from ticketing.desk.throttle import Throttle
-from ticketing.passwords import Passwords
-from ticketing.store import TicketStore
-from ticketing.users import ROLES, Users
+from ticketing.kit.ports import Rhythm
+from ticketing.kit.settings import DeskSettings
+from ticketing.kit.throttle import Throttle
+from ticketing.people.passwords import Passwords
+from ticketing.people.users import ROLES, Users
+from ticketing.tickets.store import TicketStore
 
 PASSWORD = "a long enough one"
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # the real one is tried in test_users.py

@@ -4,10 +4,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ticketing.desk import kept as kept_module
-from ticketing.desk import throttle as throttle_module
-from ticketing.desk.kept import ENTRIES, LIFETIME, Kept, Told
-from ticketing.desk.throttle import FORGET, LIMITS, Throttle
+from ticketing.kit import kept as kept_module
+from ticketing.kit import throttle as throttle_module
+from ticketing.kit.kept import ENTRIES, LIFETIME, Kept, Told
+from ticketing.kit.throttle import FORGET, LIMITS, Throttle
 
 NAMES = st.sampled_from(["ann", "Ann", "bob", "x" * 200, ""])
 ADDRESSES = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])

@@ -14,7 +14,7 @@ from tests.ticketing.desk_parts import add_terminal, raise_one
 from ticketing.commands import STATES
 from ticketing.desk import login, pages
 from ticketing.desk.app import routes
-from ticketing.desk.settings import DeskSettings
+from ticketing.kit.settings import DeskSettings
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 

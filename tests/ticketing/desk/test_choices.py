@@ -11,7 +11,7 @@ import numpy as np
 from gateway.service.listing import RANKS
 from tests.ticketing.desk.parts import add_connection, site
 from tests.ticketing.desk_parts import add_terminal
-from ticketing.desk.ports import SORTS
+from ticketing.kit.ports import SORTS
 
 KINDS = {"silence": "Silence", "firmware": "Firmware"}
 VERDICTS = ("unknown", "good", "suspect", "fail")

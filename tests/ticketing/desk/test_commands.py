@@ -4,7 +4,7 @@ import asyncio
 
 from tests.ticketing.desk.parts import PASSWORD, hidden, sign_in, site, small_fleet
 from tests.ticketing.desk_parts import add_terminal, fetch
-from ticketing.users import ROLES
+from ticketing.people.users import ROLES
 
 PATH = "/api/terminals/352093081429150/commands"
 PAGE = "/terminals/352093081429150"

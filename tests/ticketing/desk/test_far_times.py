@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tests.ticketing.desk.parts import add_records, site
 from tests.ticketing.desk_parts import add_terminal, execute
-from ticketing.desk import asked, drawing
-from ticketing.desk.ports import Point
-from ticketing.desk.rendering import deadline, stamp, when
-from ticketing.desk.settings import DeskSettings
-from ticketing.moments import iso, local_time
+from ticketing.core.moments import iso, local_time
+from ticketing.kit import asked, drawing
+from ticketing.kit.ports import Point
+from ticketing.kit.rendering import deadline, stamp, when
+from ticketing.kit.settings import DeskSettings
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 INSTANTS = {

@@ -15,12 +15,12 @@ from starlette.routing import Route
 
 from tests.ticketing.desk.parts import hidden, site, small_fleet
 from tests.ticketing.desk_parts import fetch
-from ticketing.desk.access import comes_from_here, safe_next
+from ticketing.core.paging import BadCursorError, cursor_of, read_cursor
 from ticketing.desk.app import routes
 from ticketing.desk.openapi import description
-from ticketing.desk.shield import MAX_BODY
-from ticketing.paging import BadCursorError, cursor_of, read_cursor
-from ticketing.tickets import PEOPLE
+from ticketing.kit.access import comes_from_here, safe_next
+from ticketing.kit.shield import MAX_BODY
+from ticketing.model.tickets import PEOPLE
 
 OWN = {  # what pages ask beside what their twins do
     "/login": ["next"], "/terminals/{terminal}": ["hours", "measure", "since", "told"], "/search": ["q"],

@@ -12,10 +12,10 @@ import pytest
 from gateway.service.listing import RANKS
 from tests.ticketing.desk.parts import add_connection, site
 from tests.ticketing.desk_parts import add_terminal, execute, fetch, raise_one
-from ticketing.desk.ports import SORTS
-from ticketing.fleet_health import BY
 from ticketing.incidents import Incidents
-from ticketing.store import TICKET_SORTS
+from ticketing.kit.ports import SORTS
+from ticketing.tickets.fleet_health import BY
+from ticketing.tickets.store import TICKET_SORTS
 
 KINDS = {"silence": "Silence", "firmware": "Firmware"}
 # identity: protocol, model, told model, firmware, connected, silence, firmware verdict

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.ticketing.desk.parts import PASSWORD, QUICK, hidden, sign_in, site, small_fleet
 from tests.ticketing.desk_parts import add_terminal
-from ticketing.desk.access import safe_next
-from ticketing.desk.kept import ENTRIES, LIFETIME, Kept, Told
-from ticketing.desk.settings import DeskSettings
-from ticketing.desk.shield import MAX_BODY
-from ticketing.desk.throttle import FORGET, LIMITS, MAX_KEYS, Throttle
-from ticketing.passwords import BusyError, Passwords
+from ticketing.kit.access import safe_next
+from ticketing.kit.kept import ENTRIES, LIFETIME, Kept, Told
+from ticketing.kit.settings import DeskSettings
+from ticketing.kit.shield import MAX_BODY
+from ticketing.kit.throttle import FORGET, LIMITS, MAX_KEYS, Throttle
+from ticketing.people.passwords import BusyError, Passwords
 
 
 def run(postgres_dsn, work, **options):

@@ -23,9 +23,9 @@ from tests.ticketing.desk.parts import (
     small_fleet,
 )
 from tests.ticketing.desk_parts import add_terminal, raise_one
-from ticketing.desk.settings import DeskSettings
-from ticketing.desk.shield import MAX_BODY
-from ticketing.tickets import Action
+from ticketing.kit.settings import DeskSettings
+from ticketing.kit.shield import MAX_BODY
+from ticketing.model.tickets import Action
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.ticketing.desk.parts import site, small_fleet
 from ticketing.desk.app import routes
-from ticketing.users import ROLES
+from ticketing.people.users import ROLES
 
 NOBODY = dict.fromkeys(ROLES, 403)
 ALL = dict.fromkeys(ROLES, 200)

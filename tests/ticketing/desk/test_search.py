@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.ticketing.desk.parts import add_connection, site
 from tests.ticketing.desk_parts import add_terminal, execute, raise_one
 from ticketing.channels.email import Mail, MailSettings
+from ticketing.core.numbers import parse, ticket_number
+from ticketing.core.outbox import Outgoing
 from ticketing.desk.queries import FOUND
-from ticketing.numbers import parse, ticket_number
-from ticketing.outbox import Outgoing
 
 NAMES = {"352093081429150": "Truck 12", "77001": "Автобус Ёлка", "wl/odd one": "100%_sure", "Ящик-1": None}
 

@@ -13,8 +13,8 @@ from tests.ticketing.desk.parts import hidden, sign_in, site
 from tests.ticketing.desk.test_login import HERE, kept
 from tests.ticketing.desk_parts import add_terminal, fetch, raise_one
 from ticketing.desk.login import FORM_FIELDS
-from ticketing.desk.shield import MAX_BODY
-from ticketing.tickets import TEXT_LIMIT
+from ticketing.kit.shield import MAX_BODY
+from ticketing.model.tickets import TEXT_LIMIT
 
 ALPHABETS = {"Latin": "x", "accented": "é", "Cyrillic": "я", "Chinese": "汉", "emoji": "🚚", "lines": "\n"}
 

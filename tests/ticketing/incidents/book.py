@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ticketing.incidents.ledger import Ledger, Ticket
-from ticketing.tickets import TRANSITIONS, Action, next_state
+from ticketing.model.tickets import TRANSITIONS, Action, next_state
 
 
 class Book(Ledger):

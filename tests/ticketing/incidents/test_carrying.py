@@ -4,13 +4,13 @@ import itertools
 import pytest
 
 from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
-from ticketing.clock_errors import ClockInputError
-from ticketing.errors import ConflictError
+from ticketing.core.errors import ConflictError
+from ticketing.core.outbox import Target
 from ticketing.incidents import Incidents
 from ticketing.incidents.decisions import Reason, Step
-from ticketing.outbox import Target
-from ticketing.store import TicketStore
-from ticketing.tickets import PEOPLE, TRANSITIONS, Action, State
+from ticketing.model.tickets import PEOPLE, TRANSITIONS, Action, State
+from ticketing.tickets.store import TicketStore
+from ticketing.working_time.errors import ClockInputError
 
 DAY = 86_400
 

@@ -1,9 +1,10 @@
 """What the walk beside the store meets too seldom."""
 
 from detectors.verdicts import Explanation, Finding, Verdict
-from ticketing.incidents.decisions import STORM, Limiter, Members, Reason, Step
+from ticketing.incidents.decisions import Limiter, Members, Reason, Step
 from ticketing.incidents.ledger import Ledger
-from ticketing.tickets import State
+from ticketing.model.kinds import STORM
+from ticketing.model.tickets import State
 
 NOW = 1_795_000_000.0
 

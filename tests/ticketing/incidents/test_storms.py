@@ -9,13 +9,14 @@ import pytest
 from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, finding, pool_of
 from tests.ticketing.incidents.book import Book
 from ticketing.channels.email import Mail, MailSettings
-from ticketing.clock_watch import watch_clocks
-from ticketing.errors import ConflictError
+from ticketing.core.errors import ConflictError
+from ticketing.core.outbox import Outgoing, Target
 from ticketing.incidents import Case, Incidents
-from ticketing.incidents.decisions import STORM, Reason, Step
-from ticketing.outbox import Outgoing, Target
-from ticketing.store import TicketStore
-from ticketing.tickets import Action, State
+from ticketing.incidents.decisions import Reason, Step
+from ticketing.model.kinds import STORM
+from ticketing.model.tickets import Action, State
+from ticketing.tickets.clock_watch import watch_clocks
+from ticketing.tickets.store import TicketStore
 
 
 async def raise_at(incidents, terminal, at, kind="silence", *, current=lambda: True):

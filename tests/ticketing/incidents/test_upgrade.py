@@ -8,10 +8,10 @@ import pytest
 
 from gateway.store import migrate as migrating
 from tests.ticketing.desk_parts import MONDAY, Clock, fetch, finding, pool_of
-from ticketing.clock_watch import watch_clocks
 from ticketing.incidents import Incidents
 from ticketing.incidents.decisions import Reason
-from ticketing.store import TicketStore
+from ticketing.tickets.clock_watch import watch_clocks
+from ticketing.tickets.store import TicketStore
 
 OLD = """
 INSERT INTO terminal (identity) VALUES ('a'), ('b');

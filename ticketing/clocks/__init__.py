@@ -1,0 +1,1 @@
+"""Promised times: walked through working time, read from a ticket's journal, said in words."""

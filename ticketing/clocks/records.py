@@ -1,0 +1,171 @@
+"""A ticket's clock in SQL: the rules it was opened under, and the columns that follow from its journal.
+
+A version of a policy or calendar is stored whole, once, under a digest of its content. So a ticket keeps the promise
+that it was opened with, whatever is edited or installed afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+
+from ticketing.clocks import walk as clocks
+from ticketing.clocks.history import Breach
+from ticketing.clocks.ticket import Step, TicketClock, read
+from ticketing.policies import Policy
+from ticketing.policies.format import ClockTable, PolicyFile
+from ticketing.working_time.calendars import Calendar
+from ticketing.working_time.errors import ClockError
+
+log = structlog.get_logger()
+
+UNKNOWN_ZONE = "unknown"
+Promise = tuple[clocks.Rule, ClockTable]
+"""A clock ready to run, and as the policy writes it."""
+
+_RULES_KEPT = 64  # versions held ready; in force is one
+_ready: dict[tuple[str, str | None], Promise | None] = {}  # versions are digests: the same in every database
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What a new ticket is promised under one policy; `rule` None: no clock starts when a ticket opens."""
+
+    policy: Policy
+    rule: clocks.Rule | None
+
+    @classmethod
+    def of(cls, policy: Policy) -> Terms:
+        """The terms of a policy in its newest calendar.
+
+        Raises
+        ------
+        ClockInputError
+            If the policy's clock cannot run.
+        """
+        return cls(policy, None if policy.ticket_clock is None else clocks.rule(policy, policy.ticket_clock))
+
+    @cached_property
+    def policy_version(self) -> str:
+        content = msgspec.json.encode(self.policy.file, order="sorted")
+        return f"{self.policy.reference}-{hashlib.sha256(content).hexdigest()[:12]}"
+
+    @property
+    def calendar_version(self) -> str | None:
+        found: str | None = self.rule.header["calendar_version"] if self.rule else None
+        return found
+
+    def open(self, at: datetime, *, localised: bool) -> TicketClock | None:
+        """The clock of a ticket opened at `at`; its `problem` says so where no due time can be told."""
+        if self.rule is None:
+            return None
+        table = self.policy.clock(self.rule.clock).table
+        return read(self.rule, table, [Step(at, "opened", "new")], at, localised=localised)
+
+    async def keep(self, connection: AsyncConnection[TupleRow]) -> None:
+        """Store both versions, inside the caller's transaction; those that are there stay."""
+        rows = await connection.execute(
+            "SELECT EXISTS (SELECT FROM policy_version WHERE version = %s)"
+            " AND (%s::text IS NULL OR EXISTS (SELECT FROM calendar_version WHERE version = %s))",
+            (self.policy_version, self.calendar_version, self.calendar_version),
+        )
+        if await rows.fetchone() == (True,):
+            return
+        await connection.execute(
+            "INSERT INTO policy_version (version, content) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+            (self.policy_version, Jsonb(msgspec.to_builtins(self.policy.file))),
+        )
+        if self.rule is not None and self.calendar_version is not None:
+            await connection.execute(
+                "INSERT INTO calendar_version (version, content) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (self.calendar_version, Jsonb(self.rule.work.calendar.as_json())),
+            )
+
+
+async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: datetime) -> TicketClock | None:
+    """The clock of a ticket as it stands at `now`.
+
+    None: it has none, is older than the records of clocks, or what was stored cannot be read. That is logged: a ticket
+    can be worked on without its clock.
+    """
+    rows = await connection.execute(
+        "SELECT policy_version, calendar_version, zone FROM ticket WHERE id = %s AND policy_version IS NOT NULL",
+        (ticket,),
+    )
+    row = await rows.fetchone()
+    if row is None:
+        return None
+    policy_version, calendar_version, zone = row
+    try:
+        promise = await _promise(connection, policy_version, calendar_version)
+    except ClockError as error:
+        log.error("a ticket's clock cannot be read", ticket=ticket, error=str(error))
+        return None
+    if promise is None:
+        return None
+    rows = await connection.execute("SELECT at, action, state FROM journal WHERE ticket = %s ORDER BY seq", (ticket,))
+    steps = [Step(at.astimezone(UTC), action, state) for at, action, state in await rows.fetchall()]
+    rows = await connection.execute(
+        "SELECT clock, policy, cycle, due, explained FROM breach WHERE ticket = %s ORDER BY cycle, due", (ticket,)
+    )
+    rule, table = promise
+    recorded = [
+        Breach(clock, policy, cycle, due.astimezone(UTC), explained)
+        for clock, policy, cycle, due, explained in await rows.fetchall()
+    ]
+    return read(rule, table, steps, now, localised=zone != UNKNOWN_ZONE, recorded=recorded)
+
+
+async def refresh(connection: AsyncConnection[TupleRow], ticket: int, at: datetime) -> None:
+    """Bring due time, verdict and next look up to date after a journal entry, inside its transaction.
+
+    The watch looks at once: what was reached or broken until now is its to tell.
+    """
+    clock = await load_clock(connection, ticket, at)
+    if clock is None:
+        return
+    await connection.execute(
+        "UPDATE ticket SET due_at = %s, clock_check_at = %s, clock_runs = %s, verdict = %s WHERE id = %s",
+        (clock.due, at if clock.stands else None, clock.runs, clock.verdict, ticket),
+    )
+
+
+async def _promise(
+    connection: AsyncConnection[TupleRow], policy_version: str, calendar_version: str | None
+) -> Promise | None:
+    """What stored versions promise to a new ticket; None: no clock."""
+    key = (policy_version, calendar_version)
+    if key not in _ready:
+        rows = await connection.execute(
+            "SELECT p.content, c.content FROM policy_version p LEFT JOIN calendar_version c ON c.version = %s"
+            " WHERE p.version = %s",
+            (calendar_version, policy_version),
+        )
+        row = await rows.fetchone()
+        if row is None:
+            raise ClockError(f"the stored policy {policy_version} is gone")
+        promise = _promised(policy_version, *row)
+        if len(_ready) >= _RULES_KEPT:
+            _ready.clear()
+        _ready[key] = promise
+    return _ready[key]
+
+
+def _promised(version: str, policy: dict[str, Any], calendar: dict[str, Any] | None) -> Promise | None:
+    try:
+        stored = Policy(msgspec.convert(policy, PolicyFile))
+    except msgspec.ValidationError as error:
+        raise ClockError(f"the stored policy {version} cannot be read: {error}") from error
+    if stored.ticket_clock is None:
+        return None
+    table = None if calendar is None else Calendar.from_json(calendar)
+    return clocks.rule(stored, stored.ticket_clock, calendar=table), stored.clock(stored.ticket_clock).table

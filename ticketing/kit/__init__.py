@@ -1,0 +1,1 @@
+"""What all pages and routes of the desk share."""

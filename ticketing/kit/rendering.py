@@ -1,0 +1,247 @@
+"""Templates: everything escaped, times both relative and absolute, and the words for states and verdicts.
+
+The words stand here and in the templates only, so that a translation has one place to go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jinja2
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+from detectors.verdicts import spell
+from ticketing.commands import visible
+from ticketing.core.moments import iso, local_time
+from ticketing.kit.settings import DeskSettings
+from ticketing.model.kinds import MASS, PLATFORM, STORM
+from ticketing.working_time.time_zones import zone as named_zone
+
+STATES = {
+    "new": "New",
+    "in_work": "In work",
+    "waiting_client": "Waiting for client",
+    "awaiting_consent": "Awaiting consent",
+    "closed": "Closed",
+}
+VERDICTS = {"running": "running", "paused": "on hold", "met": "in time", "breached": "broken", "unknown": "not known"}
+ACTIONS = {
+    "take": "took the ticket",
+    "note": "noted",
+    "ask": "asked the client",
+    "consent": "recorded consent",
+    "close": "closed the ticket",
+    "opened": "opened the ticket",
+    "recovered": "saw recovery",
+    "relapsed": "saw a relapse",
+    "warned": "warned",
+    "breached": "recorded a breach",
+    "changed": "saw a change",
+    "detached": "opened a ticket for a member",
+}
+# A measure's unit goes by its name; the longest matching beginning wins.
+UNITS = {
+    "speed": "km/h",
+    "altitude": "m",
+    "odometer": "m",
+    "mileage.delta": "m",
+    "power.": "V",
+    "adc.": "V",
+    "gsm.signal": "%",
+    "temperature.": "°C",
+    "fuel.temperature.": "°C",
+    "fuel.volume.": "l",
+}
+
+
+# Of evidence: first what is wrong, then what it was judged by, the raw rows last. Within rows, times first.
+READING_ORDER = (
+    *(
+        "verdict",
+        "reason",
+        "zone",
+        "confidence",
+        "storm",
+        "group",
+        "decision",
+        "by",
+        "value",
+        "silent",
+        "expected",
+        "share",
+        "usual_share",
+        "score",
+        "needed",
+        "suspected_s",
+        "explanations",
+        "members",
+        "failing",
+        "terminal",
+        "firmware",
+        "rhythm",
+        "connections",
+        "records",
+        "relapses",
+    ),
+    *("identity", "name", "protocol", "model", "version", "recommended", "mark"),
+    *("at", "time", "received", "opened_at", "closed_at", "address", "lat", "lon", "speed", "satellites"),
+)
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+FEATURES = Path(__file__).parents[1]
+
+
+class Rendering:
+    """Renders the templates of all features; `now` is asked once a page, `kinds` are words for kinds of incident."""
+
+    def __init__(
+        self, settings: DeskSettings, now: Callable[[], datetime], kinds: Mapping[str, str] | None = None
+    ) -> None:
+        kinds = {**(kinds or {}), STORM: "Storm", MASS: "Mass silence", PLATFORM: "Platform"}
+        self._settings = settings
+        self._now = now
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(sorted(FEATURES.glob("*/templates"))),  # a feature's lie beside it
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals.update(
+            version=settings.version,
+            refresh=settings.refresh,
+            live=settings.live,
+            states=STATES,
+            kinds=kinds,
+            verdicts=VERDICTS,
+        )
+        self._environment.filters.update(
+            state=lambda s: STATES.get(s, s.replace("_", " ").capitalize()),
+            kind=lambda k: kinds.get(k, k.replace("-", " ").capitalize()),
+            action=lambda a: ACTIONS.get(a, a),
+            segment=lambda text: quote(text, safe=""),
+            query=lambda values: urlencode({k: v for k, v in values.items() if v}),
+            unit=unit,
+            number=number,
+            grouped=lambda n: f"{n:,}".replace(",", " "),
+            label=label,
+            told=told,
+            visible=visible,
+            moment=datetime.fromisoformat,
+            ordered=ordered,
+        )
+
+    def page(
+        self, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+    ) -> HTMLResponse:
+        """Render `template`; `when` and `clock` know the moment of rendering."""
+        now = self._now()
+        zone = self._settings.zone
+        text = self._environment.get_template(template).render(
+            **values,
+            now=now,
+            when=lambda moment, **kind: when(moment, now, zone, **kind),
+            clock=lambda due: clock(due, now),
+            stamp=lambda moment: stamp(moment, zone),
+            deadline=lambda moment, place="": deadline(moment, zone, place or self._settings.policy_zone),
+            zone=str(zone),
+            instant=iso,
+            lasted=lambda a, b: duration(((b or now) - a).total_seconds()),
+        )
+        return HTMLResponse(text, status, headers)
+
+
+def unit(measure: str) -> str:
+    """The unit of a measure, "" where it has none or none is known."""
+    fitting = [beginning for beginning in UNITS if measure.startswith(beginning)]
+    return UNITS[max(fitting, key=len)] if fitting else ""
+
+
+def label(key: Any) -> str:
+    """A key of evidence as words; an ending of one letter is its unit."""
+    words = str(key).replace("_", " ")
+    if words[-2:-1] == " ":
+        words = f"{words[:-2]}, {words[-1]}"
+    return words[:1].upper() + words[1:]
+
+
+def ordered(keys: Mapping[str, Any]) -> list[str]:
+    """Keys of evidence in the order people read them; the store keeps none."""
+    rank = {key: n for n, key in enumerate(READING_ORDER)}
+    return sorted(keys, key=lambda key: (rank.get(key, len(rank)), key))
+
+
+def told(text: str, stamp: Callable[[datetime], str]) -> str:
+    """A text of evidence; an instant becomes readable."""
+    if not INSTANT.fullmatch(text):
+        return text
+    try:
+        return stamp(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):  # the thirteenth month, or a year that no zone can hold
+        return text
+
+
+def number(value: Any) -> str:
+    """A measure's value for people."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if not -1e15 < value < 1e15:  # infinite, or too long to be read in groups
+        return str(value)[:100]
+    if value == int(value):
+        return f"{int(value):,}".replace(",", " ")
+    return f"{value:.9g}"
+
+
+def stamp(moment: datetime, zone: tzinfo) -> str:
+    """An absolute time with its zone."""
+    local = local_time(moment, zone)
+    return f"{local:%Y-%m-%d %H:%M:%S} {_called(local)}"
+
+
+def deadline(moment: datetime, zone: tzinfo, place: tzinfo | str | None) -> str:
+    """An absolute time with its zone, and in that of the policy where it reads otherwise there."""
+    there = named_zone(place).info if isinstance(place, str) else place
+    local, away = local_time(moment, zone), local_time(moment, there or zone)
+    if local.utcoffset() == away.utcoffset():
+        return stamp(moment, zone)
+    shown = f"{away:%H:%M:%S}" if away.date() == local.date() else f"{away:%Y-%m-%d %H:%M:%S}"
+    return f"{stamp(moment, zone)} ({shown} {_called(away)})"
+
+
+def _called(local: datetime) -> str:
+    """The zone's short name, which many zones have not."""
+    name = local.tzname() or ""
+    return f"UTC{name}" if name[:1] in ("+", "-") else name
+
+
+def when(moment: datetime | None, now: datetime, zone: tzinfo, *, short: bool = False) -> Markup:
+    """A `<time>` that says how long ago, and when exactly; `short` keeps the exact time for the tooltip."""
+    if moment is None:
+        return Markup('<span class="none">never</span>')
+    seconds = (now - moment).total_seconds()
+    words = f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
+    exact = stamp(moment, zone)
+    if short:
+        return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(iso(moment), exact, words)
+    return Markup('<time datetime="{}">{} <span class="ago" data-ago>{}</span></time>').format(
+        iso(moment), exact, words
+    )
+
+
+def clock(due: datetime, now: datetime) -> Markup:
+    """A running clock: what is left until `due`, or how long ago it was."""
+    left = (due - now).total_seconds()
+    kind = "late" if left < 0 else "soon" if left < 3600 else "calm"
+    words = f"{duration(-left)} overdue" if left < 0 else f"{duration(left)} left"
+    return Markup('<span class="clock {}" role="timer" data-due="{}">{}</span>').format(kind, iso(due), words)
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: "3 d 4 h", "12 min", "40 s"."""
+    return spell(abs(seconds), fine=False)

@@ -1,0 +1,306 @@
+"""Who may use the desk: accounts with one role each, browser sessions, API tokens.
+
+    UserError
+    ├── BadNameError    not a usable name
+    ├── BadRoleError    not a role
+    ├── UserExistsError the name is taken
+    ├── NoUserError     no user of that name
+    └── LastAdminError  the last admin cannot be removed
+
+What a role may do stands in `ticketing.kit.access`; here is only who somebody is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+
+from psycopg.errors import UniqueViolation
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from ticketing.core.moments import utc_now
+from ticketing.people.passwords import Passwords
+
+ROLES = ("admin", "engineer", "manager", "crew", "auditor", "client")
+SCOPES = ("full", "read")
+MAX_NAME = 64
+RESERVED = ("watch",)  # the journal's name for the service itself
+TOUCH_EVERY = timedelta(minutes=1)  # a session is not written at each request
+
+
+class UserError(Exception):
+    """Base of this module's errors; the message is for people."""
+
+
+class BadNameError(UserError):
+    """Not a usable name."""
+
+
+class BadRoleError(UserError):
+    """Not a role."""
+
+
+class UserExistsError(UserError):
+    """The name is taken."""
+
+
+class NoUserError(UserError):
+    """No user of that name."""
+
+
+class LastAdminError(UserError):
+    """The last admin cannot be removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who signed in. `scope` is "read" for a token that may change nothing."""
+
+    id: int
+    name: str
+    role: str
+    scope: str = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One line of `dozor user list`."""
+
+    name: str
+    role: str
+    created_at: datetime
+    sessions: int
+    tokens: int
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a session or token: 256 random bits need no slow hash."""
+    return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def checked_name(name: str) -> str:
+    """`name` in its normal form.
+
+    Raises
+    ------
+    BadNameError
+        If it is empty, longer than 64 characters, not printable, padded with spaces, or reserved.
+    """
+    name = unicodedata.normalize("NFC", name)
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
+        raise BadNameError(f"{name!r} is not a user name: 1 to {MAX_NAME} printable characters, no spaces around")
+    if name.lower() in RESERVED:
+        raise BadNameError(f"{name!r} is how the service signs in the journal: choose another name")
+    return name
+
+
+def _spelled(name: str) -> str:
+    """`name` as accounts are stored; "" where none can be called that, so that nobody is found."""
+    name = unicodedata.normalize("NFC", name)
+    return name if len(name) <= MAX_NAME and name.isprintable() else ""
+
+
+class Users:
+    """Accounts in the store. `idle` and `lifetime` end a session, whichever comes first."""
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[Any],
+        *,
+        passwords: Passwords | None = None,
+        idle: timedelta = timedelta(hours=8),
+        lifetime: timedelta = timedelta(days=7),
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._pool = pool
+        self._passwords = passwords or Passwords()
+        self._idle = idle
+        self._lifetime = lifetime
+        self._now = now
+
+    @property
+    def lifetime(self) -> timedelta:
+        """After this a session ends, used or not."""
+        return self._lifetime
+
+    def close(self) -> None:
+        """Stop the password threads."""
+        self._passwords.close()
+
+    async def add(self, name: str, role: str, password: str) -> None:
+        """Make an account.
+
+        Raises
+        ------
+        BadNameError, BadRoleError, UserExistsError, PasswordError
+        """
+        name = checked_name(name)
+        if role not in ROLES:
+            raise BadRoleError(f"{role!r} is not a role: {', '.join(ROLES)}")
+        encoded = await self._passwords.hash(password)
+        try:
+            await self._execute(
+                "INSERT INTO app_user (name, role, password) VALUES (%s, %s, %s)", (name, role, encoded)
+            )
+        except UniqueViolation as error:
+            raise UserExistsError(f"user {name!r} exists: `dozor user password` sets a new password") from error
+
+    async def set_password(self, name: str, password: str) -> None:
+        """Set a new password and end the user's sessions; tokens stay.
+
+        Raises
+        ------
+        NoUserError, PasswordError
+        """
+        encoded = await self._passwords.hash(password)
+        async with self._pool.connection() as connection, connection.transaction():
+            rows = await connection.execute(
+                "UPDATE app_user SET password = %s WHERE lower(name) = lower(%s) RETURNING id",
+                (encoded, _spelled(name)),
+            )
+            found = await rows.fetchone()
+            if found is None:
+                raise NoUserError(f"no user {name!r}")
+            # A statement of its own: it sees the session of a sign-in that the first one waited for.
+            await connection.execute("DELETE FROM session WHERE app_user = %s", (found[0],))
+
+    async def remove(self, name: str) -> None:
+        """Remove an account with its sessions and tokens; the journal keeps the name.
+
+        Raises
+        ------
+        NoUserError, LastAdminError
+        """
+        async with self._pool.connection() as connection, connection.transaction():
+            # Two removals at once must not each see the other's admin as the remaining one.
+            rows = await (
+                await connection.execute(
+                    "SELECT id, lower(name) = lower(%s), role FROM app_user ORDER BY id FOR UPDATE", (_spelled(name),)
+                )
+            ).fetchall()
+            gone = [row for row in rows if row[1]]
+            if not gone:
+                raise NoUserError(f"no user {name!r}")
+            if gone[0][2] == "admin" and sum(row[2] == "admin" for row in rows) == 1:
+                raise LastAdminError(f"{name!r} is the last admin: add another one first")
+            await connection.execute("DELETE FROM app_user WHERE id = %s", (gone[0][0],))
+
+    async def anybody(self) -> bool:
+        """Whether there is an account at all."""
+        async with self._pool.connection() as connection:
+            return await (await connection.execute("SELECT FROM app_user LIMIT 1")).fetchone() is not None
+
+    async def accounts(self) -> list[Account]:
+        """All accounts, by name."""
+        async with self._pool.connection() as connection:
+            rows = await (
+                await connection.execute(
+                    """SELECT u.name, u.role, u.created_at,
+                              (SELECT count(*) FROM session s WHERE s.app_user = u.id AND s.used_at > %s
+                                                                AND s.opened_at > %s),
+                              (SELECT count(*) FROM api_token t WHERE t.app_user = u.id)
+                       FROM app_user u ORDER BY lower(u.name)""",
+                    (self._now() - self._idle, self._now() - self._lifetime),
+                )
+            ).fetchall()
+        return [Account(*row) for row in rows]
+
+    async def token(self, name: str, scope: str = "full") -> str:
+        """A new API token; only its digest is kept.
+
+        Raises
+        ------
+        NoUserError
+        """
+        token = secrets.token_urlsafe(32)
+        found = await self._one(
+            """INSERT INTO api_token (digest, app_user, scope)
+               SELECT %s, id, %s FROM app_user WHERE lower(name) = lower(%s) RETURNING app_user""",
+            (digest(token), scope, _spelled(name)),
+        )
+        if found is None:
+            raise NoUserError(f"no user {name!r}")
+        return token
+
+    async def sign_in(self, name: str, password: str, address: str) -> tuple[User, str] | None:
+        """The user and a new session's token, or None: which of the two was wrong is not told.
+
+        Raises
+        ------
+        BusyError
+            If too many logins wait already.
+        """
+        found = await self._one(
+            "SELECT id, name, role, password FROM app_user WHERE lower(name) = lower(%s)", (_spelled(name),)
+        )
+        if not await self._passwords.verify(found["password"] if found else None, password) or found is None:
+            return None
+        token = secrets.token_urlsafe(32)
+        now = self._now()
+        # The password is asked for once more: while it was verified it may have been changed, which ended all sessions.
+        opened = await self._one(
+            """WITH ended AS (DELETE FROM session WHERE used_at < %(idle)s OR opened_at < %(life)s)
+               INSERT INTO session (digest, app_user, opened_at, used_at, address)
+               SELECT %(digest)s, id, %(now)s, %(now)s, %(address)s FROM app_user
+               WHERE id = %(id)s AND password = %(password)s FOR SHARE RETURNING app_user""",
+            {
+                "idle": now - self._idle,
+                "life": now - self._lifetime,
+                "digest": digest(token),
+                "now": now,
+                "address": address[:64],
+                "id": found["id"],
+                "password": found["password"],
+            },
+        )
+        if opened is None:
+            return None
+        return User(found["id"], found["name"], found["role"]), token
+
+    async def sign_out(self, token: str) -> None:
+        """End one session."""
+        await self._execute("DELETE FROM session WHERE digest = %s", (digest(token),))
+
+    async def by_session(self, token: str) -> User | None:
+        """Whose session this is, if it still runs."""
+        now = self._now()
+        found = await self._one(
+            """SELECT u.id, u.name, u.role, s.used_at FROM session s JOIN app_user u ON u.id = s.app_user
+               WHERE s.digest = %s AND s.used_at > %s AND s.opened_at > %s""",
+            (digest(token), now - self._idle, now - self._lifetime),
+        )
+        if found is None:
+            return None
+        if now - found["used_at"] > TOUCH_EVERY:
+            await self._execute("UPDATE session SET used_at = %s WHERE digest = %s", (now, digest(token)))
+        return User(found["id"], found["name"], found["role"])
+
+    async def by_token(self, token: str) -> User | None:
+        """Whose API token this is."""
+        now = self._now()
+        found = await self._one(
+            """SELECT u.id, u.name, u.role, t.scope, t.used_at FROM api_token t JOIN app_user u ON u.id = t.app_user
+               WHERE t.digest = %s""",
+            (digest(token),),
+        )
+        if found is None:
+            return None
+        if found["used_at"] is None or now - found["used_at"] > TOUCH_EVERY:
+            await self._execute("UPDATE api_token SET used_at = %s WHERE digest = %s", (now, digest(token)))
+        return User(found["id"], found["name"], found["role"], found["scope"])
+
+    async def _one(self, query: LiteralString, values: Any) -> dict[str, Any] | None:
+        async with self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            found: dict[str, Any] | None = await (await cursor.execute(query, values)).fetchone()
+            return found
+
+    async def _execute(self, query: LiteralString, values: Any) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(query, values)
