@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.ticketing.channels.test_channels import MESSAGE, TICKET, Sink, mail, smtp
 
+from tests.ticketing.channels.test_channels import MESSAGE, TICKET, Sink, mail, smtp
 from tests.ticketing.desk_parts import Clock, add_terminal, fetch, pool_of, raise_one
 from ticketing.channels.email import Mail, MailSettings
 from ticketing.channels.letter import address_of, encoded, one_line

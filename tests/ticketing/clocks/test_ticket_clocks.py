@@ -10,11 +10,12 @@ import pytest
 
 from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
 from ticketing import policies
-from ticketing.clocks import walk as clocks
 from ticketing.clocks import records as clock_records
+from ticketing.clocks import walk as clocks
 from ticketing.clocks.words import explain
 from ticketing.incidents import Incidents
-from ticketing.model.tickets import State, clock_watch
+from ticketing.model.tickets import State
+from ticketing.tickets import clock_watch
 from ticketing.tickets.clock_watch import watch_clocks
 from ticketing.tickets.store import TicketStore
 from ticketing.working_time import calendars
