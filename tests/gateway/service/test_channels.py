@@ -10,7 +10,7 @@ import pytest
 
 from gateway.configuration.reading import load
 from gateway.service.channels import configured_channels
-from tests.ticketing.test_channels import TICKET
+from tests.ticketing.channels.test_channels import TICKET
 from ticketing.channels.email import Mail
 from ticketing.core.outbox import Outgoing
 
