@@ -39,6 +39,7 @@ ALTER TABLE ticket
     ADD COLUMN price           jsonb,
     ADD COLUMN said_at         timestamptz,                     -- the last public word, and whose it was
     ADD COLUMN said_by         text,
+    ADD COLUMN due_clock       text,                            -- whose due_at is
     ADD COLUMN language        text,
     ADD COLUMN row_version     integer NOT NULL DEFAULT 1;
 CREATE INDEX ticket_state ON ticket (state, id) WHERE state <> 'closed';
