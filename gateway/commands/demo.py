@@ -34,7 +34,7 @@ from gateway.service.demo import (
     subscribed,
 )
 from gateway.simulator.scenario import ScenarioError, parse_duration
-from ticketing.model.tickets import State
+from ticketing.model.states import State
 from ticketing.people.users import UserExistsError, Users
 
 _MAX_TERMINALS = 5000  # one process each for the gateway and the fleet, on one machine

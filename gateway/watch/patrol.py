@@ -349,7 +349,7 @@ class Patrol:
             return
         explanation = self.explain(kind, row)
         if explanation.verdict == Verdict.FAIL:
-            number = await self._incidents.change(kind, row, now, f"changed: {explanation.reason}")
+            number = await self._incidents.change(kind, row, now, explanation.reason)
             self._round.told(kind, row)
             if number is not None:
                 log.info("ticket means something else", number=number, kind=kind, reason=explanation.reason)

@@ -18,7 +18,7 @@ from tests.docs.test_links import anchors
 from ticketing.clocks.history import Verdict
 from ticketing.desk.app import routes
 from ticketing.model.kinds import COMMON, STORM
-from ticketing.model.tickets import State
+from ticketing.model.states import State
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROMETHEUS = ROOT / "deploy" / "prometheus"

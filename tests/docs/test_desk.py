@@ -17,14 +17,15 @@ from ticketing.kit.asked import DEFAULT_LIMIT
 from ticketing.kit.kept import LIFETIME
 from ticketing.kit.rendering import STATES
 from ticketing.kit.settings import DeskSettings
-from ticketing.model.tickets import PEOPLE, TEXT_LIMIT, TRANSITIONS, Action, State, relapsed_to
+from ticketing.model.states import MOVES, PEOPLE, Action, State, relapsed_to
+from ticketing.model.tickets import TEXT_LIMIT
 from ticketing.people.passwords import Passwords
 from ticketing.people.users import ROLES, Users
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "desk.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-SCRIPT = (ROOT / "ticketing" / "desk" / "static" / "desk.js").read_text(encoding="utf-8")
+SCRIPT = (ROOT / "ticketing" / "kit" / "static" / "desk.js").read_text(encoding="utf-8")
 BASE = (ROOT / "ticketing" / "desk" / "templates" / "base.html").read_text(encoding="utf-8")
 
 
@@ -59,8 +60,8 @@ def test_every_state_leads_on_as_the_table_says() -> None:
         possible = {
             str(action)
             for action in (Action.TAKE, Action.ASK, Action.CONSENT, Action.CLOSE)
-            if TRANSITIONS[action].get(state, state) != state
-            or (action is Action.CONSENT and state in TRANSITIONS[action])
+            if MOVES[action].leads.get(state, state) != state
+            or (action is Action.CONSENT and state in MOVES[action].leads)
         }
         said = {str(action) for action in PEOPLE if re.search(rf"\b{action}\b(?!d)", leads)}
         assert said == possible, (state, leads)
@@ -73,9 +74,9 @@ STATES_BY_WORDS = {words.lower(): State(state) for state, words in STATES.items(
 
 def test_taking_works_in_every_open_state_and_a_note_changes_none() -> None:
     assert "`take` works in every open state" in GUIDE
-    assert set(TRANSITIONS[Action.TAKE]) == set(State) - {State.CLOSED}
+    assert set(MOVES[Action.TAKE].leads) == set(State) - {State.CLOSED}
     assert "A note changes no state" in GUIDE
-    assert TRANSITIONS[Action.NOTE] == {state: state for state in State}
+    assert MOVES[Action.NOTE].leads == {state: state for state in State}
 
 
 def test_every_key_is_handled_and_shown() -> None:

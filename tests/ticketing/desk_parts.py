@@ -7,6 +7,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from detectors.verdicts import Explanation, Finding, Verdict
 from ticketing.incidents import Case, Incidents
+from ticketing.model.states import Action
+from ticketing.tickets.bodies import Body
+from ticketing.tickets.facts import Actor
 
 MONDAY = datetime(2026, 11, 16, 10, 0, tzinfo=UTC).timestamp()  # 13:00 in Moscow
 
@@ -70,3 +73,8 @@ async def fetch(pool, statement, *values):
 async def execute(pool, statement, *values):
     async with pool.connection() as connection:
         await connection.execute(statement, values)
+
+
+async def done(store, action, number, actor, text=None, cause=None, role="admin", **said):
+    """Do it as a user of that name."""
+    return await store.act(Action(action), number, Actor(actor, role), Body(text=text, cause=cause, **said))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.ticketing.desk_parts import add_terminal, execute, fetch, pool_of, raise_one, recover_one
+from tests.ticketing.desk_parts import add_terminal, done, execute, fetch, pool_of, raise_one, recover_one
 from ticketing.commands import MAX_KEY, MAX_OPEN, Commands, Wanted, count_commands, seconds_of, visible
 from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError
 from ticketing.tickets.store import TicketStore
@@ -123,13 +123,13 @@ def test_the_clients_consent_where_the_policy_asks_for_it(postgres_dsn: str) -> 
         assert await refused(), "a ticket is no consent"
         await recover_one(pool, row, at - 60)
         assert await refused()
-        await store.consent(number, "anna", "Mr Ivanov, by phone")
+        await done(store, "consent", number, "anna", "Mr Ivanov, by phone")
         assert not await refused()
         other = await add_terminal(pool, "T4", protocol="teltonika")
         assert other
         with pytest.raises(ConflictError):
             await asked.send("T4", "anna", Wanted("x"))
-        await store.close(number, "anna")
+        await done(store, "close", number, "anna")
         assert await refused(), "it served its closing"
         assert (await commands(pool).send("T1", "anna", Wanted("x")))[1], "no policy asks for it"
 

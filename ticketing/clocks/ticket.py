@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ticketing.clocks.history import Breach, Event, Verdict, What, follow
 from ticketing.clocks.walk import PAUSED, ClockResult, Pause, Rule, run
 from ticketing.clocks.words import due_texts, moment_text, rule_text, span_texts, stand_text
-from ticketing.model.tickets import Action, State
+from ticketing.model.states import Action, State
 from ticketing.policies.format import ClockTable
 from ticketing.working_time.budgets import Fires
 from ticketing.working_time.errors import ClockInputError

@@ -95,10 +95,11 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an event is told: a channel's name and target."""
+    """Where events are told: a channel's name and target, and which of them it wants."""
 
     channel: str
     target: str
+    events: tuple[str, ...] = field(default=(OPENED,), compare=False)
 
 
 def trial() -> Outgoing:
@@ -116,12 +117,15 @@ async def enqueue(
     ticket: Any,
     targets: Sequence[Target],
     at: datetime,
+    key: str = "",
 ) -> None:
-    """Owe `event` to every target, inside the caller's transaction; once per ticket number and target.
+    """Owe `event` to every target that wants it, inside the caller's transaction; once per `key` and target.
 
-    `ticket` is what they are told of it, as the API shows it.
+    `ticket` is what they are told of it, as the API shows it; without a `key` an event is told once per ticket number.
     """
     for target in targets:
+        if event not in target.events:
+            continue
         identity = uuid.uuid4()
         body = msgspec.json.encode({"event": event, "id": str(identity), "ticket": ticket}).decode()
         await connection.execute(
@@ -129,7 +133,7 @@ async def enqueue(
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (dedupe_key) DO NOTHING",
             (
                 identity,
-                f"{event} {number} {target.channel} {target.target}",
+                f"{event} {key or number} {target.channel} {target.target}",
                 target.channel,
                 target.target,
                 row,
@@ -139,6 +143,10 @@ async def enqueue(
                 at,
             ),
         )
+
+
+def _target(channel: Channel) -> Target:
+    return Target(channel.name, channel.target, tuple(getattr(channel, "events", (OPENED,))))
 
 
 class Outbox:
@@ -168,7 +176,7 @@ class Outbox:
 
     def replace(self, channels: Sequence[Channel]) -> None:
         """Deliver over other channels from the next message on. What is owed to one that is gone stays owed."""
-        self._channels = {Target(channel.name, channel.target): channel for channel in channels}
+        self._channels = {_target(channel): channel for channel in channels}
         for channel in channels:
             self.failed[channel.name] += 0
         self._changed.set()

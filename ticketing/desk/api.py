@@ -17,7 +17,8 @@ from ticketing.desk.queries import desk
 from ticketing.kit import asked
 from ticketing.kit.access import require
 from ticketing.kit.ports import Point, Position, Record, Terminal
-from ticketing.model.tickets import Action
+from ticketing.model.states import Action
+from ticketing.tickets.bodies import read_body
 from ticketing.tickets.store import Counts
 
 
@@ -73,11 +74,10 @@ async def ticket(request: Request) -> Response:
 
 
 async def act(request: Request, action: Action) -> Response:
-    """take, note, ask, consent, close."""
+    """What is done to a ticket."""
     require(request, str(action))
     await queries.ticket(request)  # 404 comes before what is wrong with the body
-    body = await asked.action_body(request)
-    return answer(await queries.act(request, action, body.text, body.cause))
+    return answer(await queries.act(request, action, read_body(await request.body())))
 
 
 async def incidents(request: Request) -> Response:

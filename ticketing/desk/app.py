@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.staticfiles import StaticFiles
 
 from ticketing.commands import Commands
-from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.core.errors import ConflictError, InvalidTextError, NotAllowedError, NotFoundError, WrongInputError
 from ticketing.core.moments import utc_now
 from ticketing.desk import api, login, openapi, pages
 from ticketing.desk.queries import Desk
@@ -26,7 +26,7 @@ from ticketing.kit.rendering import Rendering
 from ticketing.kit.settings import STATIC, DeskSettings
 from ticketing.kit.shield import Shield
 from ticketing.kit.throttle import Throttle
-from ticketing.model.tickets import PEOPLE, Action
+from ticketing.model.states import PEOPLE, Action
 from ticketing.people.users import Users
 from ticketing.tickets.store import TicketStore
 
@@ -117,7 +117,9 @@ def create_app(
         exception_handlers={
             HTTPException: _refused,
             NotFoundError: _explained(404),
+            NotAllowedError: _explained(403),
             ConflictError: _explained(409),
+            WrongInputError: _wrong,
             InvalidTextError: _explained(400),
             OperationalError: _store_away,
         },
@@ -175,6 +177,14 @@ def _explained(status: int) -> Callable[[Request, Exception], Response]:
         return _problem(request, status, str(error))
 
     return explain
+
+
+async def _wrong(request: Request, error: Exception) -> Response:
+    if not isinstance(error, WrongInputError):
+        raise error
+    if not request.scope["path"].startswith("/api/"):
+        return _problem(request, 422, str(error))
+    return api.answer({"errors": [problem._asdict() for problem in error.problems]}, 422)
 
 
 async def _store_away(request: Request, _error: Exception) -> Response:

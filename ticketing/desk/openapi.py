@@ -27,7 +27,9 @@ from ticketing.kit.ports import (
     QuarantinedFrame,
     Terminal,
 )
-from ticketing.model.tickets import CAUSES, TEXT_LIMIT, TEXT_REQUIRED, Action, Ticket, TicketSummary
+from ticketing.model.states import MOVES, Action
+from ticketing.model.tickets import Ticket, TicketSummary
+from ticketing.tickets.bodies import Body
 from ticketing.tickets.fleet_health import BY, Health
 from ticketing.tickets.store import TICKET_SORTS, Counts, Explained, Incident, IncidentDetail
 
@@ -116,17 +118,38 @@ def _span(begins: str, ends: str) -> list[dict[str, Any]]:
 
 SPAN = _span("since", "until")
 ACTS = {
-    Action.TAKE: "Take a new ticket, or one that waits for the client, into work.",
-    Action.NOTE: "Write a line into the journal.",
-    Action.ASK: "Ask the client; the ticket waits for the answer.",
+    Action.TAKE: "Take the ticket into work, or over.",
+    Action.ASSIGN: "Give it to a person or a team.",
+    Action.ESCALATE: "Hand it to a higher tier, with the reason.",
+    Action.QUALIFY: "Say its class, topic, component and priority; needed before the first reply, question or visit.",
+    Action.NOTE: "Write an internal note; of a client it is a word to the desk.",
+    Action.REPLY: "Answer the client.",
+    Action.ASK: "Ask the client, item by item; the ticket waits for the answer.",
+    Action.ANSWER: "The client's answer; work goes on.",
+    Action.ETA: "Say when it will be right.",
+    Action.VENDOR: "Hand it to a vendor or to development; its pre-checks must be green or waived.",
+    Action.VENDOR_DONE: "The vendor is done.",
+    Action.WAIVE: "Go on without a pre-check, with the reason.",
+    Action.TASK_DONE: "A task is done, with its outcome.",
+    Action.DEFER: "Put it off, by one of four codes and its condition.",
+    Action.RESUME: "Go on with it.",
+    Action.VISIT: "A visit is needed, for one of three reasons.",
+    Action.FIX: "It is fixed: what it was; then the proof, or the client's consent, is awaited.",
     Action.CONSENT: "Record the client's consent to close; only while it is awaited.",
+    Action.DISPUTE: "The client says it is not fixed.",
     Action.CLOSE: "Close a ticket whose consent is on record; one consent serves one closing.",
+    Action.REOPEN: "It is back, within the policy's time: the same number, a new cycle.",
+    Action.WITHDRAW: "End it without consent, counted apart.",
+    Action.MERGE: "It is the same as another, which goes on; this number keeps working.",
+    Action.SPLIT: "Move what is another matter into a ticket of its own.",
+    Action.LINK: "Link it with another.",
 }
 REFUSALS = {
     400: "A parameter or the body is wrong.",
     401: "Neither session nor token; told before anything is looked up or validated.",
     403: "The role has no right to it, or the token may only read.",
     404: "There is none, or it is not yours.",
+    422: "What was sent is wrong, each problem named; nothing was written.",
     409: "Not possible as things stand: a ticket's state, a protocol without commands, a missing consent.",
     503: "The store does not answer in time.",
 }
@@ -290,21 +313,18 @@ def _get(
 
 
 def _post(action: Action, summary: str, number: dict[str, Any]) -> dict[str, Any]:
-    needed = action in TEXT_REQUIRED
+    needed = MOVES[action].text
     body: dict[str, Any] = {
-        "type": "object",
-        "properties": {"text": {"type": "string", "maxLength": TEXT_LIMIT} | ({"minLength": 1} if needed else {})},
+        "allOf": [{"$ref": "#/components/schemas/Body"}],
         "required": ["text"] if needed else [],
     }
-    if action == Action.CLOSE:
-        body["properties"]["cause"] = {"enum": list(CAUSES), "description": "a normal silence teaches the watch"}
     return {
         "post": {
             "tags": ["Tickets"],
             "summary": summary,
             "parameters": [number],
             "requestBody": {"required": needed, "content": {"application/json": {"schema": body}}},
-            "responses": {"200": _content("The ticket", "Ticket"), **_refusals([400, 401, 403, 404, 409, 503])},
+            "responses": {"200": _content("The ticket", "Ticket"), **_refusals([400, 401, 403, 404, 409, 422, 503])},
         }
     }
 
@@ -391,4 +411,5 @@ def _schemas() -> dict[str, Any]:
                 field.pop("default", None)
                 if name.endswith("_at") or name in INSTANTS or name in TIMED.get(title, ()):
                     next(t for t in field.get("anyOf", [field]) if t["type"] == "string")["format"] = "date-time"
-    return schemas | clock_schemas()
+    _, asked_for = msgspec.json.schema_components([Body], ref_template="#/components/schemas/{name}")
+    return schemas | clock_schemas() | dict(asked_for)

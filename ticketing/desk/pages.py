@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ticketing.commands import Wanted
-from ticketing.core.errors import ConflictError, InvalidTextError
+from ticketing.core.errors import ConflictError, InvalidTextError, NotAllowedError, WrongInputError
 from ticketing.core.numbers import parse
 from ticketing.desk import queries
 from ticketing.desk.login import NOT_DONE, form, vouched
@@ -23,12 +23,15 @@ from ticketing.kit.access import comes_from_here, require, visitor
 from ticketing.kit.kept import Told
 from ticketing.kit.ports import GROUPED
 from ticketing.model.kinds import COMMON
-from ticketing.model.tickets import PEOPLE, TEXT_LIMIT, WATCH, Action, Ticket
+from ticketing.model.states import PEOPLE, WATCH, Action
+from ticketing.model.tickets import TEXT_LIMIT, Ticket
+from ticketing.tickets.bodies import read_fields
 from ticketing.tickets.fleet_health import BY
 from ticketing.tickets.store import Incident
 
 CHARTS = ("speed", "power.external", "fuel.volume.1", "fuel.level.1", "gsm.signal", "power.battery", "satellites")
 SHOWN_CHARTS = 4
+HIDDEN = ("csrf", "next")
 LITRES = {"fuel.level.1": "fuel.volume.1"}  # what is not shown besides, where litres are
 FUEL = ("fuel.level.", "ble.lls.level.", "param.lls", "param.rs485_")  # how measures of fuel-level sensors begin
 SPANS = {"1 h": 1, "6 h": 6, "24 h": 24, "7 d": 168, "30 d": 720}  # hours
@@ -111,9 +114,11 @@ async def act(request: Request, action: Action) -> Response:
             if not comes_from_here(request):
                 raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
             raise ConflictError(NOT_DONE)  # typed under another session of the same browser
-        cause = (fields.get("cause") or None) if action == Action.CLOSE else None
-        found = await queries.act(request, action, text, cause)
-    except (ConflictError, InvalidTextError, OperationalError) as error:
+        said = {name: value for name, value in fields.items() if name not in HIDDEN}
+        if action != Action.CLOSE:
+            said.pop("cause", None)  # the page's form is one for all of them
+        found = await queries.act(request, action, read_fields(said))
+    except (ConflictError, InvalidTextError, NotAllowedError, WrongInputError, OperationalError) as error:
         why = STORE_AWAY if isinstance(error, OperationalError) else str(error)
         token = desk(request).kept.put(visitor(request).user.name, Told(why, (text or "")[:TEXT_LIMIT]))
         return RedirectResponse(f"/tickets/{quote(request.path_params['number'], safe='')}?told={token}", 303)
@@ -121,7 +126,6 @@ async def act(request: Request, action: Action) -> Response:
 
 
 def _ticket(request: Request, found: Ticket, told: Told, group: Incident | None) -> Response:
-    owner = next((entry.actor for entry in reversed(found.journal) if entry.action == Action.TAKE), None)
     return render(
         request,
         "ticket.html",
@@ -129,7 +133,7 @@ def _ticket(request: Request, found: Ticket, told: Told, group: Incident | None)
         actions=[a for a in PEOPLE if a in found.actions and queries.may(visitor(request), a, found)],
         managers=found.kind in COMMON,
         group=group,
-        owner=owner,
+        owner=found.owner,
         watch=WATCH,
         error=told.error,
         text=told.text,

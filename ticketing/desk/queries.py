@@ -36,8 +36,11 @@ from ticketing.kit.rendering import Rendering
 from ticketing.kit.settings import DeskSettings
 from ticketing.kit.throttle import Throttle
 from ticketing.model.kinds import COMMON
-from ticketing.model.tickets import Action, Ticket, TicketSummary
+from ticketing.model.states import Action
+from ticketing.model.tickets import Ticket, TicketSummary
 from ticketing.people.users import Users
+from ticketing.tickets.bodies import Body
+from ticketing.tickets.facts import Actor
 from ticketing.tickets.fleet_health import BY, Health
 from ticketing.tickets.store import TICKET_SORTS, Explained, Incident, IncidentDetail, TicketStore
 
@@ -95,13 +98,13 @@ async def ticket(request: Request) -> Ticket:
     return await _ticket(request, nothing=who.sees_nothing)
 
 
-async def act(request: Request, action: Action, text: str | None, cause: str | None = None) -> Ticket:
+async def act(request: Request, action: Action, body: Body) -> Ticket:
     """A person's action on the ticket the path names; the right has been checked before the body was read."""
     who = require(request, str(action))
     found = await _ticket(request, nothing=who.sees_nothing)
     if not may(who, action, found):
         raise HTTPException(403, "a ticket about many terminals is closed by a manager")
-    return await desk(request).tickets.act(action, found.number, who.user.name, text, cause)
+    return await desk(request).tickets.act(action, found.number, Actor(who.user.name, who.user.role), body)
 
 
 def may(who: Visitor, action: Action, found: Ticket) -> bool:

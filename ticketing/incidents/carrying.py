@@ -21,7 +21,6 @@ from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from detectors.verdicts import Finding
-from ticketing import policies
 from ticketing.clocks.records import Terms
 from ticketing.core.db import Pool
 from ticketing.core.errors import NotFoundError
@@ -30,10 +29,12 @@ from ticketing.core.outbox import Target
 from ticketing.incidents import storms
 from ticketing.incidents.decisions import Decision, Reason, Step
 from ticketing.incidents.looking import Seen, look, look_at, pass_gate, utc
-from ticketing.incidents.opening import Case, Draft, next_row, open_ticket
+from ticketing.incidents.opening import Case
 from ticketing.incidents.rules import decide, recover
-from ticketing.model.tickets import WATCH, Action, next_state
-from ticketing.tickets.store import apply_action
+from ticketing.model.states import WATCH, Action, next_state
+from ticketing.tickets.office import Office
+from ticketing.tickets.opening import next_row, open_ticket
+from ticketing.tickets.watching import step
 
 log = structlog.get_logger()
 
@@ -99,31 +100,31 @@ class Incidents:
         policy: str = POLICY,
         targets: Sequence[Target] = (),
         tickets_per_minute: int = TICKETS_PER_MINUTE,
+        office: Office | None = None,
     ) -> None:
         self._pool = pool
-        self._terms = Terms.of(policies.resolve(policy))
-        self._targets = tuple(targets)
+        self.office = office or Office(policy=policy, targets=targets)
         self._per_minute = tickets_per_minute
         self._storm_open: bool | None = None  # None: not looked yet
 
     def tell(self, targets: Sequence[Target]) -> None:
         """Tell others of new tickets from now on."""
-        self._targets = tuple(targets)
+        self.office.targets = tuple(targets)
 
     @property
     def terms(self) -> Terms:
         """What a new ticket is promised."""
-        return self._terms
+        return self.office.terms
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """Who is told of it."""
-        return self._targets
+        return self.office.targets
 
     @property
     def clocks(self) -> tuple[str, ...]:
         """The clocks that a new ticket takes."""
-        return () if self._terms.rule is None else (self._terms.rule.clock,)
+        return () if self.office.terms.rule is None else (self.office.terms.rule.clock,)
 
     async def calendars(self) -> list[str]:
         """Those in use: of what a new ticket takes, and of open tickets."""
@@ -133,8 +134,8 @@ class Incidents:
                 " JOIN calendar_version c ON c.version = t.calendar_version WHERE t.state <> 'closed'"
             )
             found = {str(name) for (name,) in await rows.fetchall()}
-        if self._terms.calendar_version is not None:
-            found.add(self._terms.policy.file.working_time.calendar)
+        if self.office.terms.calendar_version is not None:
+            found.add(self.office.terms.policy.file.working_time.calendar)
         return sorted(found)
 
     def limit(self, tickets_per_minute: int) -> None:
@@ -200,7 +201,7 @@ class Incidents:
             )
             if row.ticket is not None and known.ticket_state is not None:
                 after = next_state(known.ticket_state, Action.RECOVERED, consented=False)
-                await apply_action(connection, row.ticket, Action.RECOVERED, after, WATCH, text, at)
+                await step(connection, self.office, row.ticket, Action.RECOVERED, after, at, {"reason": text})
             if not current():
                 raise Rollback(transaction)
             return Recovered(decision, row.number)
@@ -215,7 +216,9 @@ class Incidents:
             known, row = await look_at(connection, kind, terminal, lock=True)
             if known is None or row is None or not known.open or row.ticket is None or known.ticket_state is None:
                 return None
-            await append_journal(connection, row.ticket, utc(now), WATCH, Action.CHANGED, text, known.ticket_state)
+            await append_journal(
+                connection, row.ticket, utc(now), WATCH, Action.CHANGED, "", known.ticket_state, {"reason": text}
+            )
             return row.number
 
     async def review(self, now: float) -> list[tuple[str, int]]:
@@ -228,7 +231,7 @@ class Incidents:
         if self._storm_open is False:
             return []
         async with self._pool.connection() as connection, connection.transaction():
-            left = await storms.review(connection, now, self._per_minute)
+            left = await storms.review(connection, self.office, now, self._per_minute)
         self._storm_open = left is not None
         return left or []
 
@@ -285,7 +288,7 @@ class Incidents:
                 return None if number is None else Raised(decision, number)
             case Step.ATTACH:
                 storm, number = await storms.the_open_one(
-                    connection, decision, seen.storm, self._per_minute, self._terms, self._targets, at
+                    connection, decision, seen.storm, self._per_minute, self.office, at
                 )
                 again = decision.reason == Reason.REJOINED and row is not None
                 if again and row is not None:
@@ -310,7 +313,7 @@ class Incidents:
         self, connection: AsyncConnection[TupleRow], case: Case, at: datetime, *, flaps: int = 0
     ) -> str | None:
         """Incident and ticket; None if there is an open incident of that key."""
-        finding, reason = case.finding, case.finding.explanation.reason
+        finding = case.finding
         row = await next_row(connection)
         rows = await connection.execute(
             "INSERT INTO incident (terminal, kind, state, ticket, opened_at, raised_at, detected_at, last_bad_at,"
@@ -331,16 +334,7 @@ class Incidents:
         )
         if rows.rowcount == 0:
             return None
-        draft = Draft(
-            finding.kind,
-            finding.terminal,
-            f"{case.subject}: {reason}",
-            reason,
-            case.evidence,
-            case.priority,
-            case.zone,
-        )
-        return await open_ticket(connection, row, draft, self._terms, self._targets, at)
+        return (await open_ticket(connection, self.office, case.draft(), at, row)).number
 
     async def _relapse(
         self,
@@ -352,7 +346,7 @@ class Incidents:
     ) -> None:
         await _reopen(connection, incident, finding)
         reason = finding.explanation.reason
-        await storms.back_to_work(connection, ticket, f"relapse: {reason}", at)
+        await storms.back_to_work(connection, self.office, ticket, reason, at)
         again = {"at": at, "reason": reason, "numbers": dict(finding.explanation.numbers)}
         await connection.execute(
             "UPDATE ticket SET evidence = jsonb_set(evidence, '{relapses}',"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ticketing.model.kinds import STORM
-from ticketing.model.tickets import State
+from ticketing.model.states import State
 
 
 class Step(StrEnum):

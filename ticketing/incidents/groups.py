@@ -23,11 +23,11 @@ from ticketing.core.errors import NotFoundError
 from ticketing.incidents.carrying import Incidents
 from ticketing.incidents.evidence import keep_members
 from ticketing.incidents.looking import lock_ticket, pass_gate, utc
-from ticketing.incidents.opening import Draft, next_row, open_ticket
 from ticketing.incidents.storms import back_to_work
 from ticketing.model.kinds import COMMON, MASS, PLATFORM
-from ticketing.model.tickets import WATCH, Action, State, next_state
-from ticketing.tickets.store import apply_action
+from ticketing.model.states import Action, State, next_state
+from ticketing.tickets.opening import Draft, next_row, open_ticket
+from ticketing.tickets.watching import step
 
 log = structlog.get_logger()
 
@@ -157,7 +157,7 @@ class GroupIncidents:
                         " raised_at = %s, last_bad_at = %s, detected_at = %s WHERE id = %s",
                         (at, at, utc(shared.since), incident),
                     )
-                    await back_to_work(connection, ticket, f"relapse: {shared.reason}", at)
+                    await back_to_work(connection, self._incidents.office, ticket, shared.reason, at)
                     await connection.execute(
                         "UPDATE ticket SET evidence = evidence || %s WHERE id = %s",
                         (Jsonb({"decision": dict(shared.numbers)}, dumps=msgspec.json.encode), ticket),
@@ -197,7 +197,7 @@ class GroupIncidents:
             if before in (State.AWAITING_CONSENT, State.CLOSED):  # somebody was quicker
                 raise NotFoundError(f"an open group's ticket {number} is {before}")
             after = next_state(before, Action.RECOVERED, consented=False)
-            await apply_action(connection, ticket, Action.RECOVERED, after, WATCH, text, at)
+            await step(connection, self._incidents.office, ticket, Action.RECOVERED, after, at, {"reason": text})
             await keep_members(connection, incident)
         log.info("many silent together: over", number=number, group=shared.words, back=back, out=out)
 
@@ -234,9 +234,10 @@ class GroupIncidents:
             "zone": {"zone": zone, "confidence": confidence, "reason": f"by what they share: {shared.by}"},
         }
         title = f"{'Mass silence' if shared.kind == MASS else 'Platform'}: {shared.words}: {shared.reason}"
-        draft = Draft(shared.kind, None, title, shared.reason, evidence, PRIORITY, zone)
-        terms, targets = self._incidents.terms, self._incidents.targets
-        return incident[0], await open_ticket(connection, ticket, draft, terms, targets, at)
+        draft = Draft(
+            kind=shared.kind, title=title, reason=shared.reason, evidence=evidence, priority=PRIORITY, zone=zone
+        )
+        return incident[0], (await open_ticket(connection, self._incidents.office, draft, at, ticket)).number
 
 
 async def _attach(

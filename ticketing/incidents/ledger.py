@@ -15,7 +15,7 @@ from ticketing.incidents.decisions import Decision, Group, Known, Limiter, Membe
 from ticketing.incidents.rules import AHEAD, MINUTE
 from ticketing.incidents.storms import GIVEN_BACK
 from ticketing.model.kinds import STORM
-from ticketing.model.tickets import Action, State, next_state, relapsed_to
+from ticketing.model.states import Action, State, next_state, relapsed_to
 
 NEVER = float("-inf")
 

@@ -14,7 +14,7 @@ from ticketing.core.errors import NotFoundError
 from ticketing.incidents.decisions import Group, Known, Limiter, Members, View
 from ticketing.incidents.rules import AHEAD, MINUTE
 from ticketing.model.kinds import STORM
-from ticketing.model.tickets import State
+from ticketing.model.states import State
 
 # Who may open tickets, attach to a group or end one: one at a time, in all services of a store, so that the limit
 # is exact. Held while something is written, never while evidence is gathered.

@@ -23,7 +23,7 @@ from datetime import timedelta
 from detectors.verdicts import Finding
 from ticketing.incidents.decisions import Decision, Group, Known, Limiter, Members, Reason, Step, View
 from ticketing.model.kinds import COMMON
-from ticketing.model.tickets import State
+from ticketing.model.states import State
 
 RELAPSE_WINDOW = timedelta(days=7)  # after closing; later it is a new ticket
 MINUTE = 60.0  # s

@@ -5,26 +5,23 @@ Every function runs inside the caller's transaction, behind the gate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from detectors.verdicts import Finding
-from ticketing.clocks.records import Terms
+from ticketing.core.db import Connection
 from ticketing.core.errors import NotFoundError
 from ticketing.core.journal import append_journal
-from ticketing.core.outbox import Target
 from ticketing.incidents import rules
 from ticketing.incidents.decisions import Decision, Step
 from ticketing.incidents.evidence import keep_members
 from ticketing.incidents.looking import Row, look_around, muster, pass_gate, utc
-from ticketing.incidents.opening import Draft, next_row, open_ticket
 from ticketing.model.kinds import STORM
-from ticketing.model.tickets import WATCH, Action, State, next_state, relapsed_to
-from ticketing.tickets.store import apply_action
+from ticketing.model.states import WATCH, Action, State, next_state, relapsed_to
+from ticketing.tickets.office import Office
+from ticketing.tickets.opening import Draft, next_row, open_ticket
+from ticketing.tickets.watching import step
 
 log = structlog.get_logger()
 
@@ -34,17 +31,16 @@ UNKNOWN = "unknown"
 
 
 async def the_open_one(
-    connection: AsyncConnection[TupleRow],
+    connection: Connection,
     decision: Decision,
     latest: Row | None,
     per_minute: int,
-    terms: Terms,
-    targets: Sequence[Target],
+    office: Office,
     at: datetime,
 ) -> tuple[int, str]:
     """The storm's incident and number, opened or brought back first where that was decided."""
     if decision.storm == Step.OPEN:
-        return await _open(connection, per_minute, terms, targets, at)
+        return await _open(connection, per_minute, office, at)
     if latest is None or latest.ticket is None or latest.number is None:
         raise NotFoundError("the storm that was decided on is gone")
     if decision.storm == Step.RELAPSE:
@@ -53,12 +49,12 @@ async def the_open_one(
             " raised_at = %s, last_bad_at = %s WHERE id = %s",
             (at, at, latest.incident),
         )
-        await back_to_work(connection, latest.ticket, f"relapse: {_reason(per_minute)}", at)
+        await back_to_work(connection, office, latest.ticket, _reason(per_minute), at)
         log.warning("ticket storm is back", number=latest.number)
     return latest.incident, latest.number
 
 
-async def attach(connection: AsyncConnection[TupleRow], storm: int, finding: Finding, at: datetime) -> bool:
+async def attach(connection: Connection, storm: int, finding: Finding, at: datetime) -> bool:
     """A member's incident; False if its terminal has an open one of that kind."""
     rows = await connection.execute(
         "INSERT INTO incident (terminal, kind, state, parent, opened_at, raised_at, detected_at, last_bad_at, zone,"
@@ -78,7 +74,7 @@ async def attach(connection: AsyncConnection[TupleRow], storm: int, finding: Fin
     return rows.rowcount == 1
 
 
-async def leave(connection: AsyncConnection[TupleRow], member: int, at: datetime) -> None:
+async def leave(connection: Connection, member: int, at: datetime) -> None:
     """A member's incident ends without a recovery: it goes on as one of its own."""
     await connection.execute(
         "UPDATE incident SET state = 'closed', closed_at = %s, last_good_at = NULL WHERE id = %s", (at, member)
@@ -86,7 +82,7 @@ async def leave(connection: AsyncConnection[TupleRow], member: int, at: datetime
 
 
 async def tell_of_leaving(
-    connection: AsyncConnection[TupleRow], decision: Decision, finding: Finding, number: str, at: datetime
+    connection: Connection, decision: Decision, finding: Finding, number: str, at: datetime
 ) -> None:
     """A line in the journal of the group's ticket: who left, and where it is worked on now."""
     rows = await connection.execute(
@@ -98,21 +94,21 @@ async def tell_of_leaving(
     if found is None:
         raise NotFoundError(f"a group's ticket (incident {decision.parent}) is gone")
     ticket, state, identity = found
-    text = f"{identity} still fails ({finding.kind}): {number}"
-    await append_journal(connection, ticket, at, WATCH, Action.DETACHED, text, state)
+    data = {"terminal": identity, "kind": finding.kind, "number": number}
+    await append_journal(connection, ticket, at, WATCH, Action.DETACHED, "", state, data)
 
 
-async def back_to_work(connection: AsyncConnection[TupleRow], ticket: int, text: str, at: datetime) -> None:
+async def back_to_work(connection: Connection, office: Office, ticket: int, reason: str, at: datetime) -> None:
     """A ticket that awaits consent or is closed comes back; any other is in somebody's hands and stays so."""
     rows = await connection.execute("SELECT state, owner IS NOT NULL FROM ticket WHERE id = %s FOR UPDATE", (ticket,))
     found = await rows.fetchone()
     if found is None:
         raise NotFoundError(f"an incident's ticket (row {ticket}) is gone")
     after = relapsed_to(State(found[0]), taken=found[1])
-    await apply_action(connection, ticket, Action.RELAPSED, after, WATCH, text, at)
+    await step(connection, office, ticket, Action.RELAPSED, after, at, {"reason": reason})
 
 
-async def review(connection: AsyncConnection[TupleRow], now: float, per_minute: int) -> list[tuple[str, int]] | None:
+async def review(connection: Connection, office: Office, now: float, per_minute: int) -> list[tuple[str, int]] | None:
     """End the storm, or say who may leave it as (kind, terminal); None: there is none open."""
     await pass_gate(connection)
     limiter, storm, row = await look_around(connection, now, per_minute)
@@ -127,7 +123,7 @@ async def review(connection: AsyncConnection[TupleRow], now: float, per_minute: 
         )
         after = next_state(storm.ticket_state, Action.RECOVERED, consented=False)
         text = f"all {members.joined} members are good, or have tickets of their own"
-        await apply_action(connection, row.ticket, Action.RECOVERED, after, WATCH, text, at)
+        await step(connection, office, row.ticket, Action.RECOVERED, after, at, {"reason": text})
         log.info("ticket storm is over", number=row.number, members=members.joined)
         return None
     if decision.step != Step.DETACH:
@@ -139,9 +135,7 @@ async def review(connection: AsyncConnection[TupleRow], now: float, per_minute: 
     return [(kind, terminal) for kind, terminal in await rows.fetchall()]
 
 
-async def _open(
-    connection: AsyncConnection[TupleRow], per_minute: int, terms: Terms, targets: Sequence[Target], at: datetime
-) -> tuple[int, str]:
+async def _open(connection: Connection, per_minute: int, office: Office, at: datetime) -> tuple[int, str]:
     ticket = await next_row(connection)
     rows = await connection.execute(
         "INSERT INTO incident (kind, state, ticket, opened_at, raised_at, detected_at, last_bad_at, zone,"
@@ -152,8 +146,11 @@ async def _open(
     if incident is None:
         raise NotFoundError("the storm vanished while it was written")
     reason = _reason(per_minute)
-    draft = Draft(STORM, None, f"storm: {reason}", reason, {"storm": {"tickets_per_minute": per_minute}}, PRIORITY)
-    number = await open_ticket(connection, ticket, draft, terms, targets, at)
+    draft = Draft(
+        kind=STORM, title=f"storm: {reason}", reason=reason, priority=PRIORITY,
+        evidence={"storm": {"tickets_per_minute": per_minute}},
+    )  # fmt: skip
+    number = (await open_ticket(connection, office, draft, at, ticket)).number
     log.warning("ticket storm", number=number, tickets_per_minute=per_minute)
     return incident[0], number
 

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ticketing.model.states import MOVES, PEOPLE
 from ticketing.people.users import User, Users
 
 # Crew and client have a right to their own visits, vehicles and tickets; until those exist they see nothing.
@@ -30,16 +31,12 @@ RIGHTS = {
     "quarantine": READERS,
     "bytes": READERS,
     "fleet": READERS,
-    "take": STAFF,
-    "note": STAFF | {"crew", "client"},
-    "ask": STAFF,
-    "consent": STAFF | {"client"},
-    "close": STAFF,
+    **{str(action): MOVES[action].roles for action in PEOPLE},
     "command": frozenset({"admin", "engineer"}),
     "close_common": frozenset({"admin", "manager"}),
 }
-FORM = re.compile(r"/tickets/[^/]{1,40}/[a-z]{1,20}|/terminals/.{1,64}/commands")  # where the forms of pages go
-ACTIONS = ("take", "note", "ask", "consent", "close", "command")
+FORM = re.compile(r"/tickets/[^/]{1,40}/[a-z-]{1,20}|/terminals/.{1,64}/commands")  # where the forms of pages go
+ACTIONS = (*map(str, PEOPLE), "command")
 
 _ASCII = "".join(map(chr, range(33, 127)))
 

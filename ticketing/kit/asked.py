@@ -22,13 +22,6 @@ VERDICTS = ("good", "suspect", "fail", "unknown")
 YES_NO = {"yes": True, "no": False}
 
 
-class ActionBody(msgspec.Struct):
-    """The JSON body of a ticket action; `text` is required for note, ask and consent, `cause` is of closing."""
-
-    text: str | None = None
-    cause: str | None = None
-
-
 def parameter(request: Request, name: str) -> str | None:
     """A query parameter; None when absent or empty."""
     value = request.query_params.get(name)
@@ -105,17 +98,6 @@ def _moment(request: Request, name: str) -> datetime | None:
     if moment.tzinfo is None or not 1970 <= moment.year <= 9000:
         raise HTTPException(400, f"{name}: an instant with its offset, such as 2026-11-21T10:00:00Z")
     return moment.astimezone(UTC)
-
-
-async def action_body(request: Request) -> ActionBody:
-    """The JSON body; an empty one is `{}`."""
-    body = await request.body()
-    if not body.strip():
-        return ActionBody()
-    try:
-        return msgspec.json.decode(body, type=ActionBody)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise HTTPException(400, 'the body is not {"text": "…"}') from error
 
 
 async def wanted_command(request: Request) -> Wanted:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from psycopg import AsyncConnection, InterfaceError, OperationalError
@@ -17,10 +18,10 @@ from psycopg.rows import TupleRow
 from ticketing.clocks.history import Breach
 from ticketing.clocks.records import load_clock
 from ticketing.clocks.ticket import Stand
-from ticketing.clocks.words import budget_text, moment_text
+from ticketing.clocks.words import budget_text
 from ticketing.core.db import Pool
 from ticketing.core.journal import append_journal
-from ticketing.model.tickets import WATCH, Action
+from ticketing.model.states import WATCH, Action
 from ticketing.working_time.time_zones import instant
 
 log = structlog.get_logger()
@@ -111,7 +112,7 @@ async def _tell_cycle(
         )
         if await rows.fetchone() is not None:
             await append_journal(
-                connection, ticket, now, WATCH, Action.WARNED, _warning(stand, percent, reached), state
+                connection, ticket, now, WATCH, Action.WARNED, "", state, _warning(stand, percent, reached)
             )
             told += 1
     for breach in stand.breaches:
@@ -121,23 +122,29 @@ async def _tell_cycle(
             (ticket, breach.clock, breach.cycle, breach.policy, breach.due, breach.explained, now),
         )
         if await rows.fetchone() is not None:
-            await append_journal(connection, ticket, now, WATCH, Action.BREACHED, _broken(stand, breach), state)
+            await append_journal(connection, ticket, now, WATCH, Action.BREACHED, "", state, _broken(stand, breach))
             log.warning("clock breached", number=number, clock=breach.clock, due=breach.due.isoformat())
             told += 1
     return told
 
 
-def _warning(stand: Stand, percent: int, reached: datetime) -> str:
-    rule = stand.result.rule
-    due = stand.result.due_at
-    promised = budget_text(rule.budget.kind, rule.budget.amount)
-    ends = "" if due is None else f"; due {moment_text(rule.zone, due, whole=True)}"
-    return (
-        f"{rule.clock}: {percent} % of {promised} used on {moment_text(rule.zone, instant(reached), whole=True)}{ends}"
-    )
+def _warning(stand: Stand, percent: int, reached: datetime) -> dict[str, Any]:
+    rule, due = stand.result.rule, stand.result.due_at
+    return {
+        "clock": rule.clock,
+        "cycle": stand.number,
+        "percent": percent,
+        "budget": budget_text(rule.budget.kind, rule.budget.amount),
+        "reached": rule.zone.iso(instant(reached)),
+        "due": None if due is None else rule.zone.iso(due),
+    }
 
 
-def _broken(stand: Stand, breach: Breach) -> str:
+def _broken(stand: Stand, breach: Breach) -> dict[str, Any]:
     zone = stand.result.rule.zone
-    stopped = "" if stand.stopped is None else f", stopped {moment_text(zone, instant(stand.stopped), whole=True)}"
-    return f"{breach.clock}: broken, due was {moment_text(zone, instant(breach.due), whole=True)}{stopped}"
+    return {
+        "clock": breach.clock,
+        "cycle": breach.cycle,
+        "due": zone.iso(instant(breach.due)),
+        "stopped": None if stand.stopped is None else zone.iso(instant(stand.stopped)),
+    }

@@ -11,24 +11,25 @@ from datetime import datetime
 from typing import Annotated, Any, LiteralString, NamedTuple
 
 import msgspec
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 
-from ticketing.clocks.records import load_clock, refresh
 from ticketing.core.db import Pool, escaped, storable, utc, utc_or_none, where_all
-from ticketing.core.errors import InvalidTextError, NotFoundError
-from ticketing.core.journal import append_journal
+from ticketing.core.errors import NotFoundError
 from ticketing.core.moments import utc_now
 from ticketing.core.numbers import parse
 from ticketing.core.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
-from ticketing.model.tickets import CAUSES, Action, JournalEntry, State, Ticket, TicketSummary, checked_text, next_state
+from ticketing.model.sentences import told
+from ticketing.model.states import Action, State
+from ticketing.model.tickets import Ticket, TicketSummary
+from ticketing.tickets.acts import act
+from ticketing.tickets.bodies import Body
+from ticketing.tickets.facts import Actor
 from ticketing.tickets.fleet_health import BY, Health, fleet_health
+from ticketing.tickets.office import Office
+from ticketing.tickets.reading import SUMMARY, SUMMARY_FROM, load_ticket, summary
 
 MEMBERS_LIMIT = 1000  # of an incident's members
 
-_SUMMARY = sql.SQL(
-    "t.number, t.kind, t.state, t.title, t.zone, t.priority, e.identity, t.opened_at, t.due_at, t.verdict"
-)
 # The tickets of a terminal are its own and those of groups that it is or was a member of.
 _OF_TERMINAL = sql.SQL(
     "(e.identity = %s OR t.id IN (SELECT g.ticket FROM terminal x JOIN incident m ON m.terminal = x.id"
@@ -70,15 +71,6 @@ _SORTS = {
     "terminal": (_Column("coalesce(e.identity, '')", "%s", _Word, lambda t: t.terminal or ""),),
 }
 TICKET_SORTS = tuple(_SORTS)
-
-# What an action changes on the ticket besides its state.
-_EFFECTS = {
-    Action.TAKE: sql.SQL("owner = %(actor)s,"),
-    Action.CONSENT: sql.SQL("consent_at = %(at)s, consent_by = %(actor)s,"),
-    Action.CLOSE: sql.SQL("closed_at = %(at)s, consent_at = NULL, consent_by = NULL,"),
-    Action.RECOVERED: sql.SQL("consent_at = NULL, consent_by = NULL,"),
-    Action.RELAPSED: sql.SQL("closed_at = NULL, consent_at = NULL, consent_by = NULL,"),
-}
 
 
 class Group(msgspec.Struct, kw_only=True):
@@ -170,9 +162,10 @@ class TicketStore:
     Lists answer in the queue's order: open before closed, then priority, deadline, arrival.
     """
 
-    def __init__(self, pool: Pool, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, pool: Pool, *, office: Office | None = None, clock: Callable[[], datetime] = utc_now) -> None:
         self._pool = pool
         self._clock = clock
+        self.office = office or Office()
 
     async def list(
         self,
@@ -227,13 +220,13 @@ class TicketStore:
             sql.SQL(", ").join(key), than, sql.SQL(", ").join(sql.SQL(column.value) for column in columns)
         )
         after_values = [] if cursor is None else _read_cursor(columns, cursor)
-        source = sql.SQL("FROM ticket t LEFT JOIN terminal e ON e.id = t.terminal")
+        source = SUMMARY_FROM
         async with self._pool.connection() as connection:
             total = await connection.execute(sql.SQL("SELECT count(*) {} {}").format(source, where_all(where)), values)
             count = await total.fetchone()
             rows = await connection.execute(
                 sql.SQL("SELECT {}, t.id {} {} ORDER BY {} LIMIT {}").format(
-                    _SUMMARY,
+                    SUMMARY,
                     source,
                     where_all([*where, after] if cursor is not None else where),
                     sql.SQL(", ").join(sql.SQL("{} {}").format(part, direction) for part in key),
@@ -242,8 +235,8 @@ class TicketStore:
                 [*values, *after_values],
             )
             found = await rows.fetchall()
-        items = [_summary(row) for row in found[:limit]]
-        following = _cursor(columns, items[-1], found[limit - 1][10]) if len(found) > limit else None
+        items = [summary(row) for row in found[:limit]]
+        following = _cursor(columns, items[-1], found[limit - 1][-1]) if len(found) > limit else None
         return Page(items, count[0] if count else 0, following)
 
     async def get(self, number: str) -> Ticket | None:
@@ -251,36 +244,22 @@ class TicketStore:
         async with self._pool.connection() as connection:
             return await load_ticket(connection, number, self._clock())
 
-    async def take(self, number: str, actor: str, text: str | None = None) -> Ticket:
-        """An engineer takes the ticket into work."""
-        return await self._act(Action.TAKE, number, actor, text)
-
-    async def note(self, number: str, actor: str, text: str | None) -> Ticket:
-        """Write a line into the journal; no change of state."""
-        return await self._act(Action.NOTE, number, actor, text)
-
-    async def ask(self, number: str, actor: str, text: str | None) -> Ticket:
-        """Ask the client; the ticket waits for the answer."""
-        return await self._act(Action.ASK, number, actor, text)
-
-    async def consent(self, number: str, actor: str, text: str | None) -> Ticket:
-        """Record the client's consent to close, once recovery is proven."""
-        return await self._act(Action.CONSENT, number, actor, text)
-
-    async def close(self, number: str, actor: str, text: str | None = None) -> Ticket:
-        """Close with the consent on record; the consent is used up."""
-        return await self._act(Action.CLOSE, number, actor, text)
-
-    async def act(
-        self, action: Action, number: str, actor: str, text: str | None = None, cause: str | None = None
-    ) -> Ticket:
-        """Any of the five above by name; `cause`, one of `CAUSES`, is of closing alone.
+    async def act(self, action: Action, number: str, actor: Actor, body: Body) -> Ticket:
+        """Do one of the actions of the table, in a transaction of its own.
 
         Raises
         ------
-        NotFoundError, ConflictError, InvalidTextError
+        NotFoundError, NotAllowedError, ConflictError, WrongInputError, InvalidTextError
         """
-        return await self._act(action, number, actor, text, cause)
+        now = self._clock()
+        async with self._pool.connection() as connection, connection.transaction():
+            row = await act(connection, self.office, action, number, actor, body, now)
+            rows = await connection.execute("SELECT number FROM ticket WHERE id = %s", (row,))
+            (found,) = await rows.fetchone() or (number,)
+            ticket = await load_ticket(connection, found, now)
+        if ticket is None:
+            raise NotFoundError(f"no ticket {number}")
+        return ticket
 
     async def incidents(
         self,
@@ -358,7 +337,7 @@ class TicketStore:
         async with self._pool.connection() as connection:
             rows = await connection.execute(
                 "SELECT i.id, i.kind, e.identity, coalesce(g.group_by, i.group_by), coalesce(g.group_value,"
-                " i.group_value), i.parent, t.number, j.text, coalesce(t.evidence -> 'decision',"
+                " i.group_value), i.parent, t.number, j.text, j.data, coalesce(t.evidence -> 'decision',"
                 " t.evidence -> 'verdict', t.evidence -> 'storm', '{}') FROM incident i"
                 " LEFT JOIN incident g ON g.id = i.parent LEFT JOIN terminal e ON e.id = i.terminal"
                 " LEFT JOIN ticket t ON t.id = coalesce(i.ticket, g.ticket)"
@@ -368,11 +347,11 @@ class TicketStore:
             row = await rows.fetchone()
         if row is None:
             return None
-        incident, kind, terminal, by, value, parent, ticket, reason, numbers = row
+        incident, kind, terminal, by, value, parent, ticket, text, data, numbers = row
         group = None if by is None else Group(by=by, value=value)
         return Explained(
             id=incident, kind=kind, terminal=terminal, group=group, parent=parent, ticket=ticket,
-            reason=reason or "", numbers=numbers,
+            reason=told(Action.OPENED, text or "", data or {}), numbers=numbers,
         )  # fmt: skip
 
     async def health(self, by: str) -> Health:
@@ -411,92 +390,6 @@ class TicketStore:
             breaches=breaches,
             clock_lateness=0.0 if waiting is None else (now - waiting).total_seconds(),
         )
-
-    async def _act(self, action: Action, number: str, actor: str, text: str | None, cause: str | None = None) -> Ticket:
-        text = checked_text(action, text)
-        if cause is not None and (action != Action.CLOSE or cause not in CAUSES):
-            raise InvalidTextError(f"cause: {' or '.join(CAUSES)}, of closing alone")
-        async with self._pool.connection() as connection, connection.transaction():
-            rows = await connection.execute(
-                "SELECT id, state, consent_at FROM ticket WHERE number = %s FOR UPDATE", (storable(number),)
-            )
-            row = await rows.fetchone()
-            if row is None:
-                raise NotFoundError(f"no ticket {number}")
-            ticket, before, consent_at = row
-            after = next_state(State(before), action, consented=consent_at is not None)
-            if cause is not None:
-                text = f"{cause}: {text}" if text else cause
-                await connection.execute(
-                    "UPDATE incident SET cause = %s, taught = false WHERE ticket = %s AND terminal IS NOT NULL",
-                    (cause, ticket),
-                )
-            await apply_action(connection, ticket, action, after, actor, text, self._clock())
-            found = await load_ticket(connection, number, self._clock())
-        if found is None:
-            raise NotFoundError(f"no ticket {number}")
-        return found
-
-
-async def apply_action(
-    connection: AsyncConnection[TupleRow],
-    ticket: int,
-    action: Action,
-    after: State,
-    actor: str,
-    text: str,
-    at: datetime,
-) -> None:
-    """Write one decided step: the ticket's row, its journal entry, and what follows for its clock.
-
-    The caller holds the row's lock.
-    """
-    await connection.execute(
-        sql.SQL("UPDATE ticket SET {} state = %(state)s WHERE id = %(ticket)s").format(
-            _EFFECTS.get(action, sql.SQL(""))
-        ),
-        {"actor": actor, "at": at, "state": after, "ticket": ticket},
-    )
-    await append_journal(connection, ticket, at, actor, action, text, after)
-    await refresh(connection, ticket, at)
-
-
-async def load_ticket(connection: AsyncConnection[TupleRow], number: str, now: datetime) -> Ticket | None:
-    """Read a ticket with its journal, and its clock as of `now`, inside the caller's transaction."""
-    rows = await connection.execute(
-        sql.SQL(
-            "SELECT {}, t.evidence, t.id FROM ticket t LEFT JOIN terminal e ON e.id = t.terminal WHERE t.number = %s"
-        ).format(_SUMMARY),
-        (storable(number),),
-    )
-    row = await rows.fetchone()
-    if row is None:
-        return None
-    rows = await connection.execute(
-        "SELECT at, actor, action, text FROM journal WHERE ticket = %s ORDER BY seq", (row[11],)
-    )
-    journal = [JournalEntry(utc(at), actor, action, text) for at, actor, action, text in await rows.fetchall()]
-    summary = _summary(row)
-    clock = await load_clock(connection, row[11], now)
-    clocks = [] if clock is None else [clock.as_json(now)]
-    if clock is not None:
-        summary.verdict = clock.verdict
-    return Ticket(**msgspec.structs.asdict(summary), evidence=row[10], journal=journal, clocks=clocks)
-
-
-def _summary(row: Sequence[Any]) -> TicketSummary:
-    return TicketSummary(
-        number=row[0],
-        kind=row[1],
-        state=State(row[2]),
-        title=row[3],
-        zone=row[4],
-        priority=row[5],
-        terminal=row[6],
-        opened_at=utc(row[7]),
-        due_at=utc_or_none(row[8]),
-        verdict=row[9],
-    )
 
 
 def _incident(row: Sequence[Any]) -> dict[str, Any]:

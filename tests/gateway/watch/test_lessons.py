@@ -6,7 +6,7 @@ import pytest
 
 from gateway.watch import lessons
 from tests.gateway.watch.world import World
-from tests.ticketing.desk_parts import add_terminal, fetch, pool_of
+from tests.ticketing.desk_parts import add_terminal, done, fetch, pool_of
 from ticketing.core.errors import InvalidTextError
 
 
@@ -27,13 +27,13 @@ def test_a_cause_is_told_to_the_watch_once(postgres_dsn, monkeypatch, cause, nor
             await world.pass_time(200)
             number = (await world.store.list(kind="silence")).items[0].number
             with pytest.raises(InvalidTextError, match="of closing alone"):
-                await world.store.act("note", number, "anna", "garage", "normal")
+                await done(world.store, "note", number, "anna", "garage", "normal")
             world.reporting = {terminal: 10}
             await world.pass_time(400)
-            await world.store.act("consent", number, "anna", "the client agrees")
+            await done(world.store, "consent", number, "anna", "the client agrees")
             with pytest.raises(InvalidTextError, match="fault or normal"):
-                await world.store.act("close", number, "anna", None, "sabotage")
-            ticket = await world.store.act("close", number, "anna", "underground garage", cause)
+                await done(world.store, "close", number, "anna", None, "sabotage")
+            ticket = await done(world.store, "close", number, "anna", "underground garage", cause)
             learned = [await lessons.learn(world.pool, fleet) for _ in range(2)]
             kept = await fetch(world.pool, "SELECT cause, taught FROM incident")
             return told, learned, ticket.journal[-1].text, kept, terminal

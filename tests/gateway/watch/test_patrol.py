@@ -19,7 +19,7 @@ from gateway.watch.fleet import Fleet
 from gateway.watch.listening import Listening
 from gateway.watch.patrol import Patrol
 from tests.gateway.watch.world import World, limit
-from tests.ticketing.desk_parts import MONDAY, add_terminal, execute, fetch, pool_of
+from tests.ticketing.desk_parts import MONDAY, add_terminal, done, execute, fetch, pool_of
 
 
 def play(dsn, scenario, **options):
@@ -198,9 +198,9 @@ def test_a_relapse_takes_the_same_number_back_to_work(postgres_dsn):
         await world.pass_time(100)
         await relapse()
         number = (await world.store.list()).items[0].number
-        await world.store.take(number, "anna")
-        await world.store.consent(number, "anna", "by phone")
-        await world.store.close(number, "anna")
+        await done(world.store, "take", number, "anna")
+        await done(world.store, "consent", number, "anna", "by phone")
+        await done(world.store, "close", number, "anna")
         world.reporting = {}
         await world.pass_time(100)
         states = [state for state, _, _ in await world.tickets()]

@@ -9,7 +9,7 @@ from psycopg import OperationalError
 from detectors.mass import OUTAGE, MassRule
 from detectors.silence import SilenceRule
 from tests.gateway.watch.world import World
-from tests.ticketing.desk_parts import add_terminal, execute, fetch, pool_of
+from tests.ticketing.desk_parts import add_terminal, done, execute, fetch, pool_of
 from ticketing.core.outbox import Target
 from ticketing.incidents.decisions import Reason, Step
 
@@ -210,7 +210,7 @@ def test_a_group_silent_again_is_the_old_number_until_that_is_closed(postgres_ds
                 continue
             (number,) = (await fetch(world.pool, "SELECT number FROM ticket"))[0]
             for action in ("consent", "close"):
-                await world.store.act(action, number, "anna", "the operator says so")
+                await done(world.store, action, number, "anna", "the operator says so")
         fall_silent(world, lost)
         await world.pass_time(200)
         return await world.tickets(), await groups(world)

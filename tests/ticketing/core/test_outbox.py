@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.configuration.values import MAX_HOOK
 from gateway.parts import Supervisor
-from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, execute, fetch, pool_of, raise_one
+from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, done, execute, fetch, pool_of, raise_one
 from ticketing.core.errors import DeliveryError, UndeliverableError
 from ticketing.core.outbox import CLAIM, GIVE_UP_AFTER, LEASE, Outbox
 from ticketing.tickets.store import TicketStore
@@ -455,8 +455,8 @@ def test_a_message_is_frozen_when_it_is_owed(postgres_dsn):
             await outbox.deliver(early)
             store = TicketStore(pool, clock=clock)
             number = early.got[0].number
-            await store.take(number, "anna", "mine")
-            await store.ask(number, "anna", "is it in the yard?")
+            await done(store, "take", number, "anna", "mine")
+            await done(store, "ask", number, "anna", "is it in the yard?")
             await execute(pool, "UPDATE terminal SET name = 'renamed'")
             await outbox.deliver(late)
             return json.loads(early.got[0].body), json.loads(late.got[0].body)

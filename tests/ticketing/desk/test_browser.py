@@ -10,7 +10,7 @@ from playwright.sync_api import expect, sync_playwright
 from starlette.routing import Route
 
 from tests.ticketing.desk.parts import PASSWORD, add_records, site, small_fleet
-from tests.ticketing.desk_parts import add_terminal, raise_one
+from tests.ticketing.desk_parts import add_terminal, done, raise_one
 from ticketing.commands import STATES
 from ticketing.desk import login, pages
 from ticketing.desk.app import routes
@@ -91,7 +91,7 @@ def test_an_engineers_morning(postgres_dsn, page):
         page.get_by_role("button", name="Note").click()
         expect(page.locator("#journal .said").last).to_have_text(EVIL)
         page.fill("#text", "still typing")
-        served.call(lambda desk: desk.tickets.note(new, "engineer", "from elsewhere"))
+        served.call(lambda desk: done(desk.tickets, "note", new, "engineer", "from elsewhere"))
         expect(page.locator("#journal .said").last).to_have_text("from elsewhere")
         assert page.input_value("#text") == "still typing"
 
@@ -263,8 +263,8 @@ def test_the_desk_lives_and_serves_everybody(postgres_dsn, browser, axe):
         page.fill("#text", "typed")
 
         async def done_elsewhere(desk):
-            await desk.tickets.consent(served.numbers["recovered"], "engineer", "by phone")
-            await desk.tickets.close(served.numbers["recovered"], "engineer")
+            await done(desk.tickets, "consent", served.numbers["recovered"], "engineer", "by phone")
+            await done(desk.tickets, "close", served.numbers["recovered"], "engineer")
 
         served.call(done_elsewhere)
         page.get_by_role("button", name="Record consent").click()

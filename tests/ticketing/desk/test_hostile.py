@@ -20,7 +20,7 @@ from ticketing.desk.app import routes
 from ticketing.desk.openapi import description
 from ticketing.kit.access import comes_from_here, safe_next
 from ticketing.kit.shield import MAX_BODY
-from ticketing.model.tickets import PEOPLE
+from ticketing.model.states import PEOPLE
 
 OWN = {  # what pages ask beside what their twins do
     "/login": ["next"], "/terminals/{terminal}": ["hours", "measure", "since", "told"], "/search": ["q"],

@@ -22,10 +22,10 @@ from tests.ticketing.desk.parts import (
     site,
     small_fleet,
 )
-from tests.ticketing.desk_parts import add_terminal, raise_one
+from tests.ticketing.desk_parts import add_terminal, done, raise_one
 from ticketing.kit.settings import DeskSettings
 from ticketing.kit.shield import MAX_BODY
-from ticketing.model.tickets import Action
+from ticketing.model.states import Action
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 
@@ -276,7 +276,7 @@ def test_the_queue_runs_its_clocks_and_pages(postgres_dsn):
     async def work(desk):
         numbers = await small_fleet(desk.pool)
         async with desk.signed_in("admin") as browser:
-            await desk.tickets.act(Action.TAKE, numbers["firmware"], "admin")
+            await done(desk.tickets, Action.TAKE, numbers["firmware"], "admin")
             page = (await browser.get("/tickets")).text
             assert page.count("data-due=") == 2  # the third was answered: nobody has the others
             first = await browser.get("/tickets?limit=2")
@@ -310,12 +310,12 @@ def test_the_ticket_page_explains_its_clock(postgres_dsn):
             assert clock["intervals"]
             for step in clock["intervals"]:
                 assert f'<span class="from">{step["span"]}</span> <span>{step["text"]}</span>' in fresh
-            await desk.tickets.act(Action.ASK, numbers["new"], "admin", "in the workshop?")
+            await done(desk.tickets, Action.ASK, numbers["new"], "admin", "in the workshop?")
             asked = await page(numbers["new"])
             assert "Reaction in time" in asked
             assert "Waiting for the client holds the due time" in asked
             assert "an open pause holds the clock since" in asked
-            await desk.tickets.act(Action.TAKE, numbers["new"], "admin")
+            await done(desk.tickets, Action.TAKE, numbers["new"], "admin")
             assert "does not count: pause, waiting for the client" in await page(numbers["new"])
             queue = html.unescape((await browser.get("/tickets")).text)
             assert "held" not in queue
@@ -323,7 +323,7 @@ def test_the_ticket_page_explains_its_clock(postgres_dsn):
             # A year ago: broken by now, whatever the calendar says.
             old = await add_terminal(desk.pool, "old")
             raised = await raise_one(desk.pool, old, datetime(2025, 10, 31, 14, tzinfo=UTC).timestamp())
-            await desk.tickets.act(Action.TAKE, raised.number, "admin")
+            await done(desk.tickets, Action.TAKE, raised.number, "admin")
             broken = await page(raised.number)
             assert re.search(r"Reaction \d+ d late", broken)
             assert "Breached" in broken

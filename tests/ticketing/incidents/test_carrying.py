@@ -3,12 +3,12 @@ import itertools
 
 import pytest
 
-from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, pool_of, raise_one, recover_one
+from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, done, fetch, pool_of, raise_one, recover_one
 from ticketing.core.errors import ConflictError
 from ticketing.core.outbox import Target
 from ticketing.incidents import Incidents
 from ticketing.incidents.decisions import Reason, Step
-from ticketing.model.tickets import PEOPLE, TRANSITIONS, Action, State
+from ticketing.model.states import MOVES, Action, State
 from ticketing.tickets.store import TicketStore
 from ticketing.working_time.errors import ClockInputError
 
@@ -75,11 +75,11 @@ def test_relapse_returns_the_same_number_within_seven_days(postgres_dsn, closed_
             targets = [Target("webhook", "https://a.example/hook"), Target("email", "mail")]
             first = await raise_one(pool, terminal, targets=targets)
             if taken:
-                await store.take(first.number, "anna")
+                await done(store, "take", first.number, "anna")
             await recover_one(pool, terminal, MONDAY + 600)
-            await store.consent(first.number, "anna", "by phone")
+            await done(store, "consent", first.number, "anna", "by phone")
             if closed_for is not None:
-                await store.close(first.number, "anna")
+                await done(store, "close", first.number, "anna")
             again = await raise_one(pool, terminal, MONDAY + 700 + (closed_for or 60), targets=targets)
             ticket = await store.get(again.number)
             told = await fetch(pool, "SELECT count(*) FROM outbox")
@@ -116,6 +116,9 @@ def test_an_unknown_policy_is_refused_at_the_start():
         Incidents(None, policy="after-sales@9")
 
 
+MOST = (Action.TAKE, Action.NOTE, Action.ASK, Action.CONSENT, Action.CLOSE)
+
+
 def test_raising_recovering_and_people_at_once_leave_one_consistent_ticket(postgres_dsn):
     async def scenario():
         async with pool_of(postgres_dsn, size=16) as pool:
@@ -125,7 +128,7 @@ def test_raising_recovering_and_people_at_once_leave_one_consistent_ticket(postg
 
             async def person(i):
                 try:
-                    await store.act(list(PEOPLE)[i % len(PEOPLE)], number, f"user{i}", "text")
+                    await done(store, MOST[i % len(MOST)], number, f"user{i}", "text")
                 except ConflictError:
                     return
 
@@ -154,6 +157,6 @@ def test_raising_recovering_and_people_at_once_leave_one_consistent_ticket(postg
         if (action, after) == (Action.RELAPSED, State.NEW):
             assert not any(earlier == Action.TAKE for earlier, _ in states[:place])
         else:
-            assert TRANSITIONS[Action(action)][State(before)] == after
+            assert MOVES[Action(action)].leads[State(before)] == after
     assert states[-1][1] == ticket.state
     assert (ticket.state in (State.AWAITING_CONSENT, State.CLOSED)) == (incidents[0][0] == "closed")

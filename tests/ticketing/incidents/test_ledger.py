@@ -4,7 +4,7 @@ from detectors.verdicts import Explanation, Finding, Verdict
 from ticketing.incidents.decisions import Limiter, Members, Reason, Step
 from ticketing.incidents.ledger import Ledger
 from ticketing.model.kinds import STORM
-from ticketing.model.tickets import State
+from ticketing.model.states import State
 
 NOW = 1_795_000_000.0
 

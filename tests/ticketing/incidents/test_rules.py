@@ -12,7 +12,7 @@ from tests.ticketing.incidents.book import Book
 from ticketing.incidents.decisions import Decision, Group, Known, Limiter, Members, Reason, Step, View
 from ticketing.incidents.rules import decide, inhibit, recover, review
 from ticketing.model.kinds import STORM
-from ticketing.model.tickets import Action, State
+from ticketing.model.states import Action, State
 
 NOW = 1_795_000_000.0
 DAY = 86_400.0

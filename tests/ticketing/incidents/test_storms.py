@@ -6,7 +6,7 @@ import random
 import msgspec
 import pytest
 
-from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, fetch, finding, pool_of
+from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, done, fetch, finding, pool_of
 from tests.ticketing.incidents.book import Book
 from ticketing.channels.email import Mail, MailSettings
 from ticketing.core.errors import ConflictError
@@ -14,7 +14,7 @@ from ticketing.core.outbox import Outgoing, Target
 from ticketing.incidents import Case, Incidents
 from ticketing.incidents.decisions import Reason, Step
 from ticketing.model.kinds import STORM
-from ticketing.model.tickets import Action, State
+from ticketing.model.states import Action, State
 from ticketing.tickets.clock_watch import watch_clocks
 from ticketing.tickets.store import TicketStore
 
@@ -205,11 +205,11 @@ def test_the_store_does_what_the_rules_say(postgres_dsn, seed):
                         ((number,),) = found
                         for action in (Action.TAKE, Action.CONSENT, Action.CLOSE)[: dice.randrange(1, 4)]:
                             try:
-                                await store.act(action, number, "anna", "text")
-                                done = True
+                                await done(store, action, number, "anna", "text")
+                                did = True
                             except ConflictError:
-                                done = False
-                            assert done == book.act(ticket, action, "anna", now), step
+                                did = False
+                            assert did == book.act(ticket, action, "anna", now), step
                 stored = await fetch(
                     pool,
                     "SELECT i.terminal, i.kind, i.state = 'open', i.flaps, t.state, p.kind FROM incident i"
@@ -286,14 +286,14 @@ def test_a_storm_is_told_worked_and_clocked_as_any_ticket(postgres_dsn):
             for terminal in rows:
                 await raise_at(incidents, terminal, MONDAY)
             (storm,) = (await store.list(kind=STORM)).items
-            await store.take(storm.number, "anna")
+            await done(store, "take", storm.number, "anna")
             clock.now += 100_000
             assert await watch_clocks(pool, clock()) >= 1  # the other one's breach; the storm's was met
             ticket = await store.get(storm.number)
             await recover_at(incidents, rows[1], MONDAY + 200_000)
             await incidents.review(MONDAY + 200_001)
-            await store.consent(storm.number, "anna", "the operator says so")
-            closed = await store.close(storm.number, "anna")
+            await done(store, "consent", storm.number, "anna", "the operator says so")
+            closed = await done(store, "close", storm.number, "anna")
             ((body,),) = await fetch(
                 pool, "SELECT body FROM outbox o JOIN ticket t ON t.id = o.ticket WHERE t.kind = 'storm'"
             )

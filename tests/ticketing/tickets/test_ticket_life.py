@@ -11,8 +11,18 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.ticketing.desk_parts import MONDAY, Clock, add_terminal, execute, fetch, pool_of, raise_one, recover_one
-from ticketing.core.errors import ConflictError, InvalidTextError
+from tests.ticketing.desk_parts import (
+    MONDAY,
+    Clock,
+    add_terminal,
+    done,
+    execute,
+    fetch,
+    pool_of,
+    raise_one,
+    recover_one,
+)
+from ticketing.core.errors import ConflictError, InvalidTextError, WrongInputError
 from ticketing.core.outbox import Target
 from ticketing.incidents import Incidents
 from ticketing.incidents.decisions import Step
@@ -141,8 +151,8 @@ async def life(dsn, steps):
 async def person(store, ticket, number, clock, action, actor, text):
     before, refused = len(ticket.journal), ""
     try:
-        found = await store.act(action, number, actor, text)
-    except InvalidTextError:
+        found = await done(store, action, number, actor, text)
+    except (InvalidTextError, WrongInputError):
         assert action in NEEDS_TEXT
         assert not text
     except ConflictError as error:
@@ -181,9 +191,8 @@ async def check(store, told, identity, failing, breaches):
         assert found.state == ticket.state
         assert [(entry.actor, entry.action) for entry in found.journal] == [entry[:2] for entry in ticket.journal]
         assert found.consented == ticket.consent
-        assert set(found.actions) == {
-            action for action in ("take", "note", "ask", "consent", "close") if ticket.after(action)
-        }
+        acts = ("take", "note", "ask", "consent", "close")
+        assert set(found.actions) & set(acts) == {action for action in acts if ticket.after(action)}
         (promise,) = found.clocks
         cycles = [promise, *promise["earlier"]]
         broken = {(number, cycle["cycle"], b["due"]) for cycle in cycles for b in cycle["breaches"]}

@@ -1,0 +1,33 @@
+"""The policy that a ticket was opened under, as it was stored then."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ticketing.core.db import Connection
+from ticketing.policies import Policy
+from ticketing.policies.format import PolicyFile
+from ticketing.tickets.office import Office
+from ticketing.working_time.errors import PolicyError
+
+_KEPT = 64
+_ready: dict[str, Policy] = {}  # versions are digests: the same in every database
+
+
+async def stored_policy(connection: Connection, version: str | None, office: Office) -> Policy:
+    """The policy of that version; the desk's own for tickets of before, and where what was stored cannot be read."""
+    if version is None:
+        return office.terms.policy
+    if version not in _ready:
+        rows = await connection.execute("SELECT content FROM policy_version WHERE version = %s", (version,))
+        row = await rows.fetchone()
+        if row is None:
+            return office.terms.policy
+        try:
+            policy = Policy(msgspec.convert(row[0], PolicyFile))
+        except (msgspec.ValidationError, PolicyError):
+            return office.terms.policy
+        if len(_ready) >= _KEPT:
+            _ready.clear()
+        _ready[version] = policy
+    return _ready[version]
