@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import fastcrc
 import msgspec
@@ -78,7 +78,10 @@ class Frame(msgspec.Struct, gc=False):
     `data` is what the decoder needs and what quarantine keeps: the wire's bytes of this frame, unescaped and
     inflated. `variant` is the little the decoder must know besides (a protocol version, say) and is stored
     beside the bytes wherever they are stored. `records` is how many the frame claims to hold (caps batches,
-    builds acks). `offset` is its first byte in the whole stream.
+    builds acks). `offset` is its first byte in the whole stream. `terminal` is whose records these are where they name
+    their own: such a frame holds those of one terminal, so that what a relay sends together comes as several frames, of
+    which the last that is acknowledged lets the answer go. It may come on a connection that nobody logged in on. Empty:
+    whoever logged in.
 
     What `Session.run` gives may be a run: `count` frames of one size end to end in `data`, each of `records` records.
     It costs what one frame costs until somebody needs its frames apart: `singles`.
@@ -91,6 +94,7 @@ class Frame(msgspec.Struct, gc=False):
     offset: int = 0
     variant: int = 0
     count: int = 1
+    terminal: str = ""
 
     @property
     def cost(self) -> int:
@@ -103,7 +107,7 @@ class Frame(msgspec.Struct, gc=False):
             return [self]
         size = len(self.data) // self.count
         return [
-            Frame(self.data[at : at + size], self.records, self.offset + at, self.variant)
+            Frame(self.data[at : at + size], self.records, self.offset + at, self.variant, 1, self.terminal)
             for at in range(0, len(self.data), size)
         ]
 
@@ -197,7 +201,8 @@ class Session(Protocol):
     def run(self, data: bytes) -> Frame | None:
         """The usual read: whole good frames of one size and records, nothing else, on a connection with nothing open.
 
-        None: not that, or not this protocol's way; nothing was consumed, and `receive_data` takes it.
+        None: not that, or not this protocol's way; nothing was consumed, and `receive_data` takes it. A run is of the
+        terminal that logged in, and after a frame of another one there are none.
         """
 
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
@@ -216,6 +221,22 @@ class Session(Protocol):
         """A command that `WireProtocol.command_problem` has nothing against, to be sent now; its answer is a `Message`
         with `answer`. Empty: not before the login, or never over this transport.
         """
+
+
+@runtime_checkable
+class Relaying(Protocol):
+    """A session whose protocol has a word for records that are not wanted, where a relay brings several terminals'."""
+
+    def reject(self, item: Frame) -> bytes:
+        """In place of `acknowledge`, in its turn: the frame's terminal is not let in, and nothing of it was kept."""
+
+
+@runtime_checkable
+class Declining(Protocol):
+    """A session whose protocol has a word that makes a terminal keep what it sent."""
+
+    def decline(self) -> bytes:
+        """Nothing that is unanswered could be kept; the connection closes behind it. Never a positive word."""
 
 
 Int64s: TypeAlias = NDArray[np.int64]

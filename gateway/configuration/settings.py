@@ -123,7 +123,9 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
             "accept",
             "`accept`: a terminal is registered when it is first seen. `known`: unregistered ones are refused. "
             "`quarantine`: what they send is stored raw and acknowledged, listed under `/api/quarantine`, and decoded "
-            "in order once `dozor terminal add` has registered them",
+            "in order once `dozor terminal add` has registered them. Of a relay each terminal is judged "
+            "for itself; who is refused is told so where the protocol "
+            "has a word for it (EGTS), elsewhere its frames are kept as under `quarantine`",
         ),
     ]
     timeout: Annotated[float, Key(values.duration(), "30s", "from connecting to a complete login")]

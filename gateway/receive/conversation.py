@@ -21,10 +21,12 @@ from gateway.receive.conversations import Conversations
 from gateway.receive.dialogue import Dialogue
 from gateway.receive.enrolment import Admission
 from gateway.receive.limits import Pace
+from gateway.receive.relay import Relay
 from gateway.receive.terminals import NO_ROW, PENDING
 from gateway.store.dispatch import Claim, Connected
 from protocols.records import (
     Close,
+    Declining,
     Event,
     Frame,
     Identified,
@@ -40,6 +42,7 @@ _log = structlog.get_logger()
 
 WINDOW_FRAMES = 1000  # unanswered frames of one conversation before it is read no more
 WINDOW_COST = 8000  # and what they cost beyond their number: two batches, so that nobody fills the queue for all
+_AWAY = "store away"
 ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 
 
@@ -99,12 +102,13 @@ class Conversation:
     """
 
     __slots__ = (
-        "_ask", "_dear", "_frames", "_history", "_malformed", "_outstanding", "_reason", "_session", "_shared",
-        "_task", "address", "closing", "closing_since", "dialogue", "last", "link", "listener", "opened", "pauses",
-        "protocol", "registered", "row", "terminal", "wire",
+        "_ask", "_dear", "_frames", "_history", "_malformed", "_outstanding", "_reason", "_relay", "_session",
+        "_shared", "_task", "address", "closing", "closing_since", "dialogue", "last", "link", "listener", "opened",
+        "pauses", "protocol", "registered", "row", "terminal", "wire",
     )  # fmt: skip
 
     patient: ClassVar[bool] = True  # waits for a registry that does not answer
+    lasting = True  # there is something between one thing it brings and the next
     waits = True  # for its answers
 
     def __init__(self, shared: Conversations, protocol: int, transport: str) -> None:
@@ -119,6 +123,7 @@ class Conversation:
         self._history = 0
         self._ask = Ask.AHEAD
         self._reason = ""
+        self._relay: Relay | None = None  # since it brought records of a terminal that did not log in on it
         self.dialogue: Dialogue | None = None
         self.wire: Wire | None = None  # while there is one
         self.pauses = NO_PAUSE
@@ -189,9 +194,11 @@ class Conversation:
         shared.commanding.left(self, self._history)
         shared.left(self)
         reason = self._reason or (f"lost: {error}" if error else "closed by the terminal")
+        if self._relay is not None:
+            self._relay.end(reason)
         if self._history:
             shared.history.closed(self._history, shared.now() + shared.offset, self._frames, self._malformed, reason)
-        if self.terminal or self._malformed:
+        if self.terminal or self._malformed or self._relay is not None:
             _log.info(
                 "connection closed",
                 protocol=shared.protocols[self.protocol].name,
@@ -208,14 +215,12 @@ class Conversation:
     def _handle(self, event: Event, now: float) -> None:
         match event:
             case Frame() | Message():
-                self._outstanding += 1
-                self._dear += self._shared.pipeline.put(self, event, now)
+                self._dear += self._put(event, now)
                 if type(event) is Message and event.answer is not None and self.dialogue is not None:
                     self._shared.commanding.answered(self, self.dialogue, event)
             case Reply():
                 if self._outstanding:  # in its turn
-                    self._outstanding += 1
-                    self._shared.pipeline.put(self, event, now)
+                    self._put(event, now)
                 else:
                     self._write(event.data)
             case Malformed():
@@ -230,6 +235,15 @@ class Conversation:
                 self.log_in(event)
             case Close():
                 self._close(event.reason or "ended by the protocol")
+
+    def _put(self, item: Frame | Message | Reply, now: float) -> int:
+        """To the pipeline; what it costs beyond its number."""
+        if self._relay is None and type(item) is Frame and item.terminal and item.terminal != self.terminal:
+            self._relay = Relay(self, self._session, self._shared, self._outstanding)
+        self._outstanding += 1
+        if self._relay is not None:
+            return self._relay.put(item, now)
+        return self._shared.pipeline.put(self, item, now)
 
     def log_in(self, login: Login) -> None:
         """It said who it is, or its wire did; nothing more is read until that is settled."""
@@ -351,6 +365,15 @@ class Conversation:
         self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]] = ()
     ) -> None:
         """Acknowledge what is durable, in order, in one write."""
+        if self._relay is not None:
+            before = self._relay.committed(items, refused)
+            if not before:
+                return
+            items, refused = items[:before], refused[:before]
+        self.answer(items, refused)
+
+    def answer(self, items: Sequence[Frame | Message | Reply], refused: Sequence[Sequence[Quarantined]]) -> None:
+        """Acknowledge what is durable, everything before which is answered."""
         acknowledge = self._session.acknowledge
         if len(items) == 1 and not refused:
             item = items[0]
@@ -460,8 +483,18 @@ class Conversation:
             dialogue.wrote()
 
     def abandoned(self) -> None:
-        """Not stored and not going to be: no word, close."""
-        self._reason = self._reason or "store away"
+        """Not stored and not going to be: no word, or the protocol's own by which nothing is erased; close."""
+        given_up, self._reason = self._reason == _AWAY, self._reason or _AWAY
+        if given_up and self.closing:  # by another terminal of the same relay
+            return
+        if self._relay is not None:
+            self._relay.give_up()
+        word = self._session.decline() if isinstance(self._session, Declining) else b""
+        if word and self.wire is not None:
+            self._write(word)
+            self._outstanding = 0
+            self._close(_AWAY)
+            return
         self.closing = True
         if self.wire is not None:
             self.wire.abort()
@@ -511,8 +544,8 @@ class Conversation:
 
     @property
     def logged_in(self) -> bool:
-        """Whether its login was accepted."""
-        return self._history != 0
+        """Whether its login was accepted, or it brings records that need none."""
+        return self._history != 0 or self._relay is not None
 
     # -- reading ------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from gateway.receive.asking import Asking
 from gateway.receive.commanding import Commanding, Talk
 from gateway.receive.history import History
 from gateway.receive.identity import Alternation, Note, remark
+from gateway.receive.limited import Limited
 from gateway.receive.limits import Pace, PerMinute, Readable, RegistrationLimit
 from gateway.receive.pipeline import Pipeline
 from gateway.receive.terminals import NO_ROW, Terminals
@@ -31,8 +32,11 @@ class Speaker(Readable, Talk, Protocol):
 
     protocol: int
     row: int
-    address: str
     last: float
+
+    @property
+    def address(self) -> str:
+        """Where it comes from."""
 
     @property
     def counted(self) -> tuple[int, int, int]:
@@ -57,6 +61,8 @@ class Conversations:
     offset : wall clock minus the loop's clock, s.
     asking : whom to ask for the firmware version.
     commanding : whom to send commands.
+    limited : terminals that are kept raw until they may be registered.
+    relayed : questions to the registry for terminals of relays.
     on_login : called with terminal and address of each login: other processes want to know.
     """
 
@@ -80,6 +86,8 @@ class Conversations:
         self.metrics = metrics
         self.admissions = Admissions()
         self.asking = Asking(terminals.pool, clock)
+        self.limited = Limited(terminals.pool)
+        self.relayed: set[asyncio.Task[None]] = set()
         self.pace: Pace | None = None
         self.offset = 0.0
         self.on_login: Callable[[str, str], None] | None = None

@@ -51,6 +51,7 @@ class _Exchange(Conversation):
     __slots__ = ("_admissions",)
 
     patient: ClassVar[bool] = False
+    lasting = False
 
     def __init__(self, shared: Conversations, protocol: int, admissions: Admissions) -> None:
         super().__init__(shared, protocol, "udp")

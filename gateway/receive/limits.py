@@ -150,6 +150,15 @@ class RegistrationLimit:
         return True
 
 
+def _records_of(terminal: str, items: Sequence[Frame | Message | Reply]) -> Counter[str]:
+    """How many records of each terminal; `terminal` is whose connection it is."""
+    found: Counter[str] = Counter()
+    for item in items:
+        if type(item) is Frame:
+            found[item.terminal or terminal] += (item.records or 1) * item.count
+    return found
+
+
 class Readable(Protocol):
     """A conversation that can be left unread for a while."""
 
@@ -172,9 +181,8 @@ class Pace:
 
     def took(self, conversation: Readable, items: Sequence[Frame | Message | Reply]) -> None:
         """Items of `conversation` were committed: count their records, and hold it if they were too many."""
-        records = sum((item.records or 1) * item.count for item in items if type(item) is Frame)
-        if records:
-            self._hold(conversation, self._rates.take(conversation.terminal, self._now(), records))
+        for terminal, records in _records_of(conversation.terminal, items).items():
+            self._hold(conversation, self._rates.take(terminal, self._now(), records))
 
     def came(self, conversation: Readable) -> None:
         """A terminal logged in: what it owes from before is not forgiven."""
@@ -182,9 +190,8 @@ class Pace:
 
     def took_datagram(self, terminal: str, items: Sequence[Frame | Message | Reply]) -> None:
         """Count records that came by datagram."""
-        records = sum((item.records or 1) * item.count for item in items if type(item) is Frame)
-        if records:
-            self._rates.take(terminal, self._now(), records)
+        for whose, records in _records_of(terminal, items).items():
+            self._rates.take(whose, self._now(), records)
 
     def over(self, terminal: str) -> bool:
         """Whether a datagram of this terminal should stay unanswered."""

@@ -51,7 +51,9 @@ class Printer(ABC):
         decoded = wire.decode(frames)
         records: list[list[tuple[int, dict[str, Any]]]] = [[] for _ in frames]
         for frame, position, record in record_objects(decoded.batch):
-            records[frame].append((position, record))
+            named = frames[frame].terminal
+            told_by = {"event": record["event"], "terminal": named, **record} if named else record
+            records[frame].append((position, told_by))
         for quarantined in decoded.quarantined:
             readings[quarantined.frame].quarantined.append(quarantined)
         for reading, told in zip(readings, records, strict=True):
@@ -211,7 +213,8 @@ class TextPrinter(Printer):
             if record[name] is not None
         ]
         archive = ["archive"] if record["archive"] else []
-        self._line(1, ", ".join([f"record {record['time'] or 'without a time'}", place, *moving, *archive]))
+        whose = [f"of {safe(record['terminal'])}"] if "terminal" in record else []
+        self._line(1, ", ".join([f"record {record['time'] or 'without a time'}", *whose, place, *moving, *archive]))
         for name, value in record["measures"].items():
             known = describe(name)
             unit = f" {known.unit}" if known and known.unit not in _NO_UNITS and not isinstance(value, str) else ""

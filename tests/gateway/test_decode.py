@@ -16,8 +16,11 @@ import pytest
 
 from gateway.commands.decode import add_arguments
 from gateway.commands.decode import run as command
+from gateway.service.decode_print import JsonPrinter, Printer, TextPrinter
+from protocols import registry
 from protocols.measures import describe
 from protocols.omnicomm.framing import server_frame
+from protocols.records import Frame
 from protocols.teltonika import declaration as d
 from protocols.wialon_ips.wire import crc16
 from tests.protocols.teltonika_vectors import (
@@ -562,3 +565,20 @@ def test_as_a_process_a_wrong_question_is_2_too() -> None:
     done = process("teltonika", "-", stdin=b"zz")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"dozor decode: line 1, column 1: 'z' is no hex digit\n"
+
+
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_a_record_that_names_its_own_terminal_says_so(json_lines: bool) -> None:
+    out = io.StringIO()
+    printer: Printer = JsonPrinter(out) if json_lines else TextPrinter(out, trees=False)
+    wire = registry.protocol("teltonika")
+    data = d.avl_frame(d.CODEC_8, [d.avl_record(timestamp=1_700_000_000_000)])
+    frames = [Frame(data, 1), Frame(data, 1, len(data), 0, 1, "KT-7")]
+    for frame, reading in zip(frames, printer.read(wire, frames), strict=True):
+        printer.frame(frame, reading, 0)
+    if json_lines:
+        told = [json.loads(line) for line in out.getvalue().splitlines()]
+        assert [record.get("terminal") for record in told] == [None, "KT-7"]
+        assert list(told[1])[:2] == ["event", "terminal"]
+    else:
+        assert ["of KT-7" in line for line in out.getvalue().splitlines() if "record" in line] == [False, True]

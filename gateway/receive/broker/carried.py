@@ -8,7 +8,7 @@ cannot be asked about is decided when the spool is drained.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.receive.batch import Item, Raw
@@ -48,7 +48,7 @@ _WIRE: Wire = _SILENT
 class Carried(Conversation):
     """What one payload holds of one terminal."""
 
-    __slots__ = ("_delivery", "_limited", "_things")
+    __slots__ = ("_delivery", "_things")
 
     def __init__(
         self,
@@ -58,18 +58,16 @@ class Carried(Conversation):
         things: Sequence[Event | Raw],
         delivery: Delivery,
         address: str,
-        limited: Callable[[str, bool], None],
     ) -> None:
-        """`limited` is told of a terminal that may not be registered now (True), and of one that is (False)."""
         self._shared = shared
         self._things = things
         self._delivery = delivery
-        self._limited = limited
         self._session = _SILENT
         self._task = None
         self._outstanding = self._dear = self._frames = self._malformed = self._history = 0
         self._ask = Ask.DONE
         self.dialogue = None
+        self._relay = None
         self._reason = self.listener = ""
         self.address = address
         self.wire = _WIRE
@@ -137,9 +135,9 @@ class Carried(Conversation):
     def _decided(self, login: Login, result: Admission, row: int) -> None:
         if result == "limited":
             self._shared.too_many_new(self)
-            self._limited(self.terminal, True)
+            self._shared.limited.put(self.terminal)
         elif row >= 0:
-            self._limited(self.terminal, False)
+            self._shared.limited.registered(self.terminal)
         self._admitted(login, row)
 
     def _admitted(self, login: Login, row: int) -> None:

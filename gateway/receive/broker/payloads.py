@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
-import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from gateway.receive.batch import Raw
 from gateway.receive.broker.carried import Carried
@@ -16,15 +13,11 @@ from gateway.receive.broker.topics import JSON, Kind, Route
 from gateway.receive.broker.window import Delivery
 from gateway.receive.broker.wire import PublishIn
 from gateway.receive.conversations import Conversations
-from gateway.receive.terminals import CHANNEL
 from protocols import json_records
 from protocols.records import Event, Frame, Identified, Login, Malformed, Message, Session, identity_of
 from protocols.registry import WireProtocol
 
 _log = structlog.get_logger()
-
-_LIMITED = 20_000  # terminals of which frames wait in quarantine for their registration; more wait for the next start
-_NOTIFY = "SELECT pg_notify(%s, %s)"
 
 
 class Payloads:
@@ -35,8 +28,6 @@ class Payloads:
         self._address = address
         self._presences = presences
         self._runners: dict[int, Session] = {}
-        self._limited: dict[str, None] = {}
-        self._telling: set[asyncio.Task[None]] = set()
 
     def configure(self) -> None:
         """Other settings: a frame may have another limit."""
@@ -65,13 +56,13 @@ class Payloads:
         self._carry(route.protocol, route.terminal, (raw,), delivery)
 
     def _carry(self, protocol: int, terminal: str, things: Sequence[Event | Raw], delivery: Delivery) -> None:
-        Carried(self._shared, protocol, terminal, things, delivery, self._address, self._note_limited).start()
+        Carried(self._shared, protocol, terminal, things, delivery, self._address).start()
 
     def _frames(self, route: Route, payload: bytes) -> Sequence[Event | Raw]:
         """What a protocol's session makes of it; whole good frames, the usual case, at once."""
         runner = self._runners.get(route.protocol)
         if runner is not None and (run := runner.run(payload)) is not None:
-            return (run,)
+            return (run,) if run.terminal in ("", route.terminal) else (Raw(payload, "identity"),)
         shared = self._shared
         try:
             things, session = read_frames(
@@ -115,27 +106,6 @@ class Payloads:
             self._presences.heard(terminal)
             self._carry(JSON, terminal, things, delivery)
 
-    # -- terminals that may not be registered now ---------------------------------------------------------------
-
-    def _note_limited(self, terminal: str, limited: bool) -> None:
-        """Frames of one that was limited wait in quarantine: when it is registered they are released."""
-        if limited:
-            if len(self._limited) < _LIMITED:
-                self._limited[terminal] = None
-        elif terminal in self._limited:
-            del self._limited[terminal]
-            task = asyncio.get_running_loop().create_task(self._release(terminal))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
-
-    async def _release(self, terminal: str) -> None:
-        """Say that it is registered: the process that releases quarantine hears it."""
-        try:
-            async with self._shared.terminals.pool.connection(2.0) as link:
-                await link.execute(_NOTIFY, (CHANNEL, terminal))
-        except (psycopg.Error, PoolTimeout, OSError) as error:
-            _log.warning("frames in quarantine wait for the next start", terminal=terminal, error=str(error).strip())
-
 
 def read_frames(
     protocol: WireProtocol, new_session: Callable[[str], Session], terminal: str, payload: bytes, now: float
@@ -156,16 +126,19 @@ def read_frames(
         named = next((event for event in told if isinstance(event, Login)), None)
         if named is not None:
             session, events = datagram, told
-    if named is None:  # a format that negotiates first, or no frame at all
+    if named is None and not any(isinstance(event, Frame) for event in events):  # a format that negotiates, or nothing
         damage = next((event for event in events if isinstance(event, Malformed)), Malformed("login"))
         return [damage, Raw(payload, damage.reason)], None
-    if not login and identity_of(named.terminal) != terminal:
+    if not login and named is not None and identity_of(named.terminal) != terminal:
         return [Raw(payload, "identity")], None
-    events += session.accept(now)
+    if named is not None:
+        events += session.accept(now)
     events += session.end_of_stream()
+    if any(isinstance(event, Frame) and event.terminal not in ("", terminal) for event in events):
+        return [Raw(payload, "identity")], None
     things: list[Event | Raw] = [event for event in events if isinstance(event, Frame | Message | Identified)]
     damaged = [event for event in events if isinstance(event, Malformed)]
-    if not login and named.firmware is not None:
+    if not login and named is not None and named.firmware is not None:
         things.append(Identified(named.firmware, named.model))
     if not damaged:
         return things, session
