@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +14,7 @@ from ticketing.desk import queries
 from ticketing.desk.queries import desk
 from ticketing.kit import asked
 from ticketing.kit.access import require
+from ticketing.kit.answers import answer
 from ticketing.kit.ports import Point, Position, Record, Terminal
 from ticketing.model.tickets import Action
 from ticketing.tickets.store import Counts
@@ -48,18 +47,6 @@ class Series:
     until: datetime
     points: list[Point]
     measures: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a request was refused."""
-
-    error: str
-
-
-def answer(value: Any, status: int = 200) -> Response:
-    """`value` as JSON."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 async def tickets(request: Request) -> Response:
