@@ -17,6 +17,7 @@ from gateway.service.reader import Live, LiveCounts, PostgresReader
 from gateway.service.remote_work import commands_of
 from gateway.watch.role import WatchRole
 from ticketing import policies
+from ticketing.core.idempotency import Idempotency
 from ticketing.desk.app import create_app
 from ticketing.kit.settings import DeskSettings
 from ticketing.people.users import Users
@@ -56,6 +57,7 @@ class DeskRole:
                 zone=zone(settings.desk.time_zone).info if settings.desk.time_zone else policy_zone,
                 policy_zone=policy_zone,
             ),
+            parts=[Idempotency(pool)],
         )
 
     async def _live(self, terminals: Mapping[str, int]) -> Mapping[str, Live]:

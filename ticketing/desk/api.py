@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,9 +14,11 @@ from ticketing.desk import queries
 from ticketing.desk.queries import desk
 from ticketing.kit import asked
 from ticketing.kit.access import require
+from ticketing.kit.answers import answer
+from ticketing.kit.body import json_body
 from ticketing.kit.ports import Point, Position, Record, Terminal
 from ticketing.model.states import Action
-from ticketing.tickets.bodies import read_body
+from ticketing.tickets.bodies import Body
 from ticketing.tickets.store import Counts
 
 
@@ -51,18 +51,6 @@ class Series:
     measures: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a request was refused."""
-
-    error: str
-
-
-def answer(value: Any, status: int = 200) -> Response:
-    """`value` as JSON."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
 async def tickets(request: Request) -> Response:
     """The queue."""
     return answer(await queries.tickets(request))
@@ -77,7 +65,7 @@ async def act(request: Request, action: Action) -> Response:
     """What is done to a ticket."""
     require(request, str(action))
     await queries.ticket(request)  # 404 comes before what is wrong with the body
-    return answer(await queries.act(request, action, read_body(await request.body())))
+    return answer(await queries.act(request, action, await json_body(request, Body)))
 
 
 async def incidents(request: Request) -> Response:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from itertools import chain
 
 from psycopg import OperationalError
 from starlette.applications import Starlette
@@ -15,14 +16,17 @@ from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.staticfiles import StaticFiles
 
 from ticketing.commands import Commands
-from ticketing.core.errors import ConflictError, InvalidTextError, NotAllowedError, NotFoundError, WrongInputError
+from ticketing.core.errors import TicketingError
 from ticketing.core.moments import utc_now
 from ticketing.desk import api, login, openapi, pages
 from ticketing.desk.queries import Desk
-from ticketing.kit.access import Gate, Visitor
+from ticketing.kit.access import Gate
+from ticketing.kit.answers import refusal
 from ticketing.kit.kept import Kept
+from ticketing.kit.parts import put_parts
 from ticketing.kit.ports import Reader
 from ticketing.kit.rendering import Rendering
+from ticketing.kit.routes import Row, joined, once
 from ticketing.kit.settings import STATIC, DeskSettings
 from ticketing.kit.shield import Shield
 from ticketing.kit.throttle import Throttle
@@ -30,14 +34,12 @@ from ticketing.model.states import PEOPLE, Action
 from ticketing.people.users import Users
 from ticketing.tickets.store import TicketStore
 
-TITLES = {
-    400: "Something is wrong with this request",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Not possible here",
-    409: "Not possible as things stand",
-    503: "The store is away",
-}
+FEATURES: tuple[tuple[Row, ...], ...] = ()  # the rows of each feature
+
+
+def rows() -> tuple[Row, ...]:
+    """The routes of all features that declare theirs."""
+    return tuple(chain.from_iterable(FEATURES))
 
 
 def routes() -> list[BaseRoute]:
@@ -48,6 +50,7 @@ def routes() -> list[BaseRoute]:
         acts.append(Route("/tickets/{number}/" + action, pages.back, methods=["GET"]))
         acts.append(_action("/api/tickets/{number}/", action, api.act))
     return [
+        *joined(rows()),
         Route("/", pages.home),
         Route("/login", login.show, methods=["GET"]),
         Route("/login", login.sign_in, methods=["POST"]),
@@ -72,7 +75,7 @@ def routes() -> list[BaseRoute]:
         Route("/api/incidents/{id}/explain", api.explained),
         Route("/api/terminals", api.terminals),
         Route("/api/terminals/{terminal:path}/fuel-events", api.fuel_events),
-        Route("/api/terminals/{terminal:path}/commands", api.send, methods=["POST"]),
+        Route("/api/terminals/{terminal:path}/commands", once(api.send), methods=["POST"]),
         Route("/api/terminals/{terminal:path}/commands", api.commands, methods=["GET"]),
         Route("/api/terminals/{terminal:path}/commands/{id}", api.command),
         Route("/api/terminals/{terminal:path}", api.terminal),
@@ -100,9 +103,10 @@ def create_app(
     users: Users,
     settings: DeskSettings | None = None,
     throttle: Throttle | None = None,
+    parts: Iterable[object] = (),
     now: Callable[[], datetime] = utc_now,
 ) -> Starlette:
-    """Build the desk.
+    """Build the desk; `parts` is what the features' handlers use, each found by its class.
 
     It starts no task and holds no connection of its own; `users.close()` after it has stopped ends the password
     threads.
@@ -114,16 +118,11 @@ def create_app(
             Middleware(Shield, tiles=settings.tiles, https=settings.https),
             Middleware(Gate, users=users, ended=request_response(login.ended)),
         ],
-        exception_handlers={
-            HTTPException: _refused,
-            NotFoundError: _explained(404),
-            NotAllowedError: _explained(403),
-            ConflictError: _explained(409),
-            WrongInputError: _wrong,
-            InvalidTextError: _explained(400),
-            OperationalError: _store_away,
-        },
+        exception_handlers=dict.fromkeys((HTTPException, TicketingError, OperationalError), _refused),
     )
+    rendering = Rendering(settings, now, reader.kinds)
+    app.state.rows = rows()
+    put_parts(app, (*parts, rendering, users, settings))
     app.state.desk = Desk(
         tickets=tickets,
         commands=commands,
@@ -131,61 +130,28 @@ def create_app(
         users=users,
         settings=settings,
         throttle=throttle or Throttle(),
-        rendering=Rendering(settings, now, reader.kinds),
+        rendering=rendering,
         kept=Kept(),
         now=now,
     )
     return app
 
 
-def _action(path: str, action: Action, handler: Callable[[Request, Action], Awaitable[Response]]) -> Route:
+def _action(
+    path: str,
+    action: Action,
+    handler: Callable[[Request, Action], Awaitable[Response]],
+) -> Route:
     """A route whose last segment is the action: only the five there are exist."""
 
     async def act(request: Request) -> Response:
         return await handler(request, action)
 
-    return Route(path + action, act, methods=["POST"])
-
-
-def _problem(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    if request.scope["path"].startswith("/api/"):
-        response = api.answer(api.Problem(detail), status)
-    else:
-        who: Visitor | None = getattr(request.state, "visitor", None)
-        title = TITLES.get(status, "This did not work")
-        response = request.app.state.desk.rendering.page(
-            "error.html",
-            status=status,
-            who=who,
-            csrf=who.csrf if who else "",
-            path=request.scope["path"],
-            title=title,
-            detail=detail,
-        )
-    response.headers.update(headers or {})
-    return response
+    return Route(path + action, once(act) if path.startswith("/api/") else act, methods=["POST"])
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
+    response = refusal(request, error)
+    if response is None:
         raise error
-    return _problem(request, error.status_code, error.detail, dict(error.headers or {}))
-
-
-def _explained(status: int) -> Callable[[Request, Exception], Response]:
-    def explain(request: Request, error: Exception) -> Response:
-        return _problem(request, status, str(error))
-
-    return explain
-
-
-async def _wrong(request: Request, error: Exception) -> Response:
-    if not isinstance(error, WrongInputError):
-        raise error
-    if not request.scope["path"].startswith("/api/"):
-        return _problem(request, 422, str(error))
-    return api.answer({"errors": [problem._asdict() for problem in error.problems]}, 422)
-
-
-async def _store_away(request: Request, _error: Exception) -> Response:
-    return _problem(request, 503, "the store does not answer in time; please try again", {"Retry-After": "5"})
+    return response

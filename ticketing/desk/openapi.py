@@ -14,8 +14,11 @@ from ticketing.commands import LONGEST, MAX_KEY, MAX_OPEN, Command
 from ticketing.core.paging import PAGE_LIMIT, Page
 from ticketing.desk import api
 from ticketing.desk.openapi_clock import clock_schemas
+from ticketing.desk.openapi_parts import KEY, PAGED, content, filtered, in_path, refusals
+from ticketing.desk.openapi_rows import Rows, answered, body_schemas, row_paths
 from ticketing.desk.queries import Found, desk
 from ticketing.kit import asked
+from ticketing.kit.answers import Problem, WrongInput, answer
 from ticketing.kit.ports import (
     SORTS,
     Anatomy,
@@ -57,7 +60,8 @@ SINGLE: dict[str, Any] = {
     "Health": Health,
     "Counts": Counts,
     "Found": Found,
-    "Problem": api.Problem,
+    "Problem": Problem,
+    "WrongInput": WrongInput,
 }
 
 INSTANTS = {"time", "received", "last_seen", "last_contact", "since", "until", "expected_next"}
@@ -88,20 +92,6 @@ STAND = (
 )
 SORT = ("sort", f"one of {', '.join(SORTS)}; with a minus before it downwards")
 TICKET_SORT = ("sort", f"one of {', '.join(TICKET_SORTS)}; with a minus before it downwards")
-PAGED: list[dict[str, Any]] = [
-    {
-        "name": "cursor",
-        "in": "query",
-        "description": "`next` of the page before",
-        "schema": {"type": "string", "maxLength": asked.MAX_PARAMETER},
-    },
-    {
-        "name": "limit",
-        "in": "query",
-        "description": "page size",
-        "schema": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": asked.DEFAULT_LIMIT},
-    },
-]
 
 
 def _span(begins: str, ends: str) -> list[dict[str, Any]]:
@@ -144,25 +134,16 @@ ACTS = {
     Action.SPLIT: "Move what is another matter into a ticket of its own.",
     Action.LINK: "Link it with another.",
 }
-REFUSALS = {
-    400: "A parameter or the body is wrong.",
-    401: "Neither session nor token; told before anything is looked up or validated.",
-    403: "The role has no right to it, or the token may only read.",
-    404: "There is none, or it is not yours.",
-    422: "What was sent is wrong, each problem named; nothing was written.",
-    409: "Not possible as things stand: a ticket's state, a protocol without commands, a missing consent.",
-    503: "The store does not answer in time.",
-}
 
 
 async def show(request: Request) -> Response:
     """The description; open to everybody."""
-    return api.answer(description(desk(request).settings.version))
+    return answer(description(desk(request).settings.version, request.app.state.rows))
 
 
 @cache
-def description(version: str) -> dict[str, Any]:
-    """The whole OpenAPI object."""
+def description(version: str, rows: Rows = ()) -> dict[str, Any]:
+    """The whole OpenAPI object; `rows` are the routes of features that declare theirs."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -174,9 +155,9 @@ def description(version: str) -> dict[str, Any]:
             ),
         },
         "security": [{"token": []}, {"session": []}],
-        "paths": _paths(),
+        "paths": _paths() | row_paths(rows),
         "components": {
-            "schemas": _schemas(),
+            "schemas": _schemas(rows),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "`dozor user token NAME`"},
                 "session": {"type": "apiKey", "in": "cookie", "name": "dozor_session"},
@@ -186,19 +167,19 @@ def description(version: str) -> dict[str, Any]:
 
 
 def _paths() -> dict[str, Any]:
-    number = _in_path("number", "ticket number, such as DZ-10017")
-    terminal = _in_path("terminal", "identity of the terminal")
-    named = {**_filter(TERMINAL), "required": True}
-    measure = {**_filter(("measure", "its name, such as speed")), "required": True}
+    number = in_path("number", "ticket number, such as DZ-10017")
+    terminal = in_path("terminal", "identity of the terminal")
+    named = {**filtered(TERMINAL), "required": True}
+    measure = {**filtered(("measure", "its name, such as speed")), "required": True}
     limit = {**PAGED[1], "schema": {**PAGED[1]["schema"], "default": PAGE_LIMIT}}
-    words = _filter(("search", "part of a number, identity, name or title"))
+    words = filtered(("search", "part of a number, identity, name or title"))
     incident_state = ("state", "`open` or `closed`")
     paths = {
         "/api/tickets": _get(
             "Tickets",
             "The queue",
             "TicketPage",
-            [*map(_filter, (STATE, KIND, TERMINAL, VERDICT, *BUILD, TICKET_SORT)), words, *PAGED],
+            [*map(filtered, (STATE, KIND, TERMINAL, VERDICT, *BUILD, TICKET_SORT)), words, *PAGED],
         ),
         "/api/tickets/{number}": _get(
             "Tickets", "One ticket with evidence and journal", "Ticket", [number], missing=True
@@ -211,24 +192,27 @@ def _paths() -> dict[str, Any]:
             "Tickets",
             "Incidents, newest first",
             "IncidentPage",
-            [*map(_filter, (incident_state, KIND, TERMINAL, MEMBERS)), *PAGED],
+            [*map(filtered, (incident_state, KIND, TERMINAL, MEMBERS)), *PAGED],
         ),
         "/api/incidents/{id}": _get(
             "Tickets",
             "One incident with its members and its ticket's evidence",
             "IncidentDetail",
-            [_in_path("id", "`id` of an incident")],
+            [in_path("id", "`id` of an incident")],
             missing=True,
         ),
         "/api/incidents/{id}/explain": _get(
             "Tickets",
             "The numbers that an incident was decided by; of a member those of its group's",
             "Explained",
-            [_in_path("id", "`id` of an incident")],
+            [in_path("id", "`id` of an incident")],
             missing=True,
         ),
         "/api/terminals": _get(
-            "Terminals", "Terminals", "TerminalPage", [*map(_filter, (*STAND, *BUILD, *BELONGING, SORT)), words, *PAGED]
+            "Terminals",
+            "Terminals",
+            "TerminalPage",
+            [*map(filtered, (*STAND, *BUILD, *BELONGING, SORT)), words, *PAGED],
         ),
         "/api/terminals/{terminal}": _get(
             "Terminals", "One terminal and its latest record", "TerminalDetail", [terminal], missing=True
@@ -258,17 +242,17 @@ def _paths() -> dict[str, Any]:
             "Terminals",
             "One command, and what became of it",
             "Command",
-            [terminal, _in_path("id", "`id` of a command")],
+            [terminal, in_path("id", "`id` of a command")],
             missing=True,
         ),
         "/api/quarantine": _get(
-            "Terminals", "What could not become records, newest first", "QuarantinePage", [_filter(TERMINAL), *PAGED]
+            "Terminals", "What could not become records, newest first", "QuarantinePage", [filtered(TERMINAL), *PAGED]
         ),
         "/api/quarantine/{number}": _get(
             "Terminals",
             "One frame of the quarantine, decoded",
             "QuarantinedFrame",
-            [_in_path("number", "its `id` in the list")],
+            [in_path("number", "its `id` in the list")],
             missing=True,
         ),
         "/api/bytes": _get(
@@ -276,10 +260,10 @@ def _paths() -> dict[str, Any]:
             "What each byte on the wire is: of bytes that are given, or of a quarantined frame",
             "Anatomy",
             [
-                {**_filter(("bytes", "hex, or lines of a text protocol")), "schema": {"type": "string"}},
-                _filter(("protocol", "whose bytes they are; without it the first ones tell")),
-                _filter(("udp", "`yes`: they are one datagram")),
-                _filter(("frame", "in place of all these: `id` of a quarantined frame")),
+                {**filtered(("bytes", "hex, or lines of a text protocol")), "schema": {"type": "string"}},
+                filtered(("protocol", "whose bytes they are; without it the first ones tell")),
+                filtered(("udp", "`yes`: they are one datagram")),
+                filtered(("frame", "in place of all these: `id` of a quarantined frame")),
             ],
             missing=True,
         ),
@@ -288,11 +272,11 @@ def _paths() -> dict[str, Any]:
             "Fleet",
             "Groups of terminals in use: how many are silent, and incidents of silence by day",
             "Health",
-            [_filter(("by", f"what they share: one of {', '.join(BY)}"))],
+            [filtered(("by", f"what they share: one of {', '.join(BY)}"))],
         ),
         "/api/counts": _get("Fleet", "Incidents and tickets by kind", "Counts", []),
         "/api/search": _get(
-            "Fleet", "Terminals, names and ticket numbers", "Found", [_filter(("q", "what to look for"))]
+            "Fleet", "Terminals, names and ticket numbers", "Found", [filtered(("q", "what to look for"))]
         ),
     }
     return paths
@@ -301,13 +285,13 @@ def _paths() -> dict[str, Any]:
 def _get(
     tag: str, summary: str, schema: str, parameters: list[dict[str, Any]], *, missing: bool = False
 ) -> dict[str, Any]:
-    refusals = [400, 401, 403, *([404] if missing else []), 503]
+    statuses = [400, 401, 403, *([404] if missing else []), 503]
     return {
         "get": {
             "tags": [tag],
             "summary": summary,
             "parameters": parameters,
-            "responses": {"200": _content(summary, schema), **_refusals(refusals)},
+            "responses": {"200": content(summary, schema), **refusals(statuses)},
         }
     }
 
@@ -322,9 +306,9 @@ def _post(action: Action, summary: str, number: dict[str, Any]) -> dict[str, Any
         "post": {
             "tags": ["Tickets"],
             "summary": summary,
-            "parameters": [number],
+            "parameters": [number, KEY],
             "requestBody": {"required": needed, "content": {"application/json": {"schema": body}}},
-            "responses": {"200": _content("The ticket", "Ticket"), **_refusals([400, 401, 403, 404, 409, 422, 503])},
+            "responses": {"200": content("The ticket", "Ticket"), **refusals([400, 401, 403, 404, 409, 422, 503])},
         }
     }
 
@@ -356,45 +340,20 @@ def _send(terminal: dict[str, Any]) -> dict[str, Any]:
         "post": {
             "tags": ["Terminals"],
             "summary": f"Queue a command; {MAX_OPEN} may wait for a terminal",
-            "parameters": [terminal],
+            "parameters": [terminal, KEY],
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
             "responses": {
-                "200": _content("The command that has this key", "Command"),
-                "201": _content("The command", "Command"),
-                **_refusals([400, 401, 403, 404, 409, 503]),
+                "200": content("The command that has this key", "Command"),
+                "201": content("The command", "Command"),
+                **refusals([400, 401, 403, 404, 409, 503]),
             },
         }
     }
 
 
-def _refusals(statuses: list[int]) -> dict[str, Any]:
-    return {str(status): _content(REFUSALS[status], "Problem") for status in statuses}
-
-
-def _content(summary: str, schema: str) -> dict[str, Any]:
-    return {
-        "description": summary,
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
-    }
-
-
-def _filter(named: tuple[str, str]) -> dict[str, Any]:
-    name, what = named
-    return {
-        "name": name,
-        "in": "query",
-        "description": what,
-        "schema": {"type": "string", "maxLength": asked.MAX_PARAMETER},
-    }
-
-
-def _in_path(name: str, what: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "description": what, "schema": {"type": "string"}}
-
-
-def _schemas() -> dict[str, Any]:
-    """Schemas of everything sent; every property is always present."""
-    named = LISTED | SINGLE
+def _schemas(rows: Rows) -> dict[str, Any]:
+    """Schemas of everything sent, in which every property is always present, and of the bodies of rows."""
+    named = LISTED | SINGLE | answered(rows)
     roots, components = msgspec.json.schema_components(named.values(), ref_template="#/components/schemas/{name}")
     schemas = dict(components)
     for name, root in zip(named, roots, strict=True):
@@ -412,4 +371,4 @@ def _schemas() -> dict[str, Any]:
                 if name.endswith("_at") or name in INSTANTS or name in TIMED.get(title, ()):
                     next(t for t in field.get("anyOf", [field]) if t["type"] == "string")["format"] = "date-time"
     _, asked_for = msgspec.json.schema_components([Body], ref_template="#/components/schemas/{name}")
-    return schemas | clock_schemas() | dict(asked_for)
+    return schemas | clock_schemas() | body_schemas(rows) | dict(asked_for)

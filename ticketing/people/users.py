@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
@@ -60,12 +60,21 @@ class LastAdminError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who signed in. `scope` is "read" for a token that may change nothing."""
+    """Somebody who signed in. `scope` is "read" for a token that may change nothing.
+
+    `organisations` are a client's own, `teams` and `tier` where an engineer or a crew belongs; `language` ("en", "ru",
+    "zh") and `time_zone` (an IANA name) are None for who chose none.
+    """
 
     id: int
     name: str
     role: str
     scope: str = "full"
+    organisations: tuple[int, ...] = ()
+    teams: tuple[str, ...] = ()
+    tier: int | None = None
+    language: str | None = None
+    time_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,20 @@ def _spelled(name: str) -> str:
     """`name` as accounts are stored; "" where none can be called that, so that nobody is found."""
     name = unicodedata.normalize("NFC", name)
     return name if len(name) <= MAX_NAME and name.isprintable() else ""
+
+
+def _user(row: Mapping[str, Any], scope: str = "full") -> User:
+    return User(
+        row["id"],
+        row["name"],
+        row["role"],
+        scope,
+        organisations=tuple(row["organisations"]),
+        teams=tuple(row["teams"]),
+        tier=row["tier"],
+        language=row["language"],
+        time_zone=row["time_zone"],
+    )
 
 
 class Users:
@@ -237,7 +260,8 @@ class Users:
             If too many logins wait already.
         """
         found = await self._one(
-            "SELECT id, name, role, password FROM app_user WHERE lower(name) = lower(%s)", (_spelled(name),)
+            "SELECT u.* FROM app_user u WHERE lower(u.name) = lower(%s) AND u.active",
+            (_spelled(name),),
         )
         if not await self._passwords.verify(found["password"] if found else None, password) or found is None:
             return None
@@ -248,7 +272,7 @@ class Users:
             """WITH ended AS (DELETE FROM session WHERE used_at < %(idle)s OR opened_at < %(life)s)
                INSERT INTO session (digest, app_user, opened_at, used_at, address)
                SELECT %(digest)s, id, %(now)s, %(now)s, %(address)s FROM app_user
-               WHERE id = %(id)s AND password = %(password)s FOR SHARE RETURNING app_user""",
+               WHERE id = %(id)s AND password = %(password)s AND active FOR SHARE RETURNING app_user""",
             {
                 "idle": now - self._idle,
                 "life": now - self._lifetime,
@@ -261,7 +285,7 @@ class Users:
         )
         if opened is None:
             return None
-        return User(found["id"], found["name"], found["role"]), token
+        return _user(found), token
 
     async def sign_out(self, token: str) -> None:
         """End one session."""
@@ -271,29 +295,29 @@ class Users:
         """Whose session this is, if it still runs."""
         now = self._now()
         found = await self._one(
-            """SELECT u.id, u.name, u.role, s.used_at FROM session s JOIN app_user u ON u.id = s.app_user
-               WHERE s.digest = %s AND s.used_at > %s AND s.opened_at > %s""",
+            """SELECT u.*, s.used_at FROM session s JOIN app_user u ON u.id = s.app_user
+               WHERE s.digest = %s AND s.used_at > %s AND s.opened_at > %s AND u.active""",
             (digest(token), now - self._idle, now - self._lifetime),
         )
         if found is None:
             return None
         if now - found["used_at"] > TOUCH_EVERY:
             await self._execute("UPDATE session SET used_at = %s WHERE digest = %s", (now, digest(token)))
-        return User(found["id"], found["name"], found["role"])
+        return _user(found)
 
     async def by_token(self, token: str) -> User | None:
         """Whose API token this is."""
         now = self._now()
         found = await self._one(
-            """SELECT u.id, u.name, u.role, t.scope, t.used_at FROM api_token t JOIN app_user u ON u.id = t.app_user
-               WHERE t.digest = %s""",
-            (digest(token),),
+            """SELECT u.*, t.scope, t.used_at FROM api_token t JOIN app_user u ON u.id = t.app_user
+               WHERE t.digest = %s AND u.active AND (t.expires_at IS NULL OR t.expires_at > %s)""",
+            (digest(token), now),
         )
         if found is None:
             return None
         if found["used_at"] is None or now - found["used_at"] > TOUCH_EVERY:
             await self._execute("UPDATE api_token SET used_at = %s WHERE digest = %s", (now, digest(token)))
-        return User(found["id"], found["name"], found["role"], found["scope"])
+        return _user(found, found["scope"])
 
     async def _one(self, query: LiteralString, values: Any) -> dict[str, Any] | None:
         async with self._pool.connection() as connection:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ticketing.core.errors import Problem, WrongInputError
+from ticketing.kit.body import checked
 
 Text = Annotated[str, msgspec.Meta(max_length=10_000)]
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -61,21 +62,6 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     slot: dict[str, datetime] | None = None
 
 
-def read_body(raw: bytes) -> Body:
-    """The JSON body of an action; an empty one says nothing.
-
-    Raises
-    ------
-    WrongInputError
-    """
-    if not raw.strip():
-        return Body()
-    try:
-        return msgspec.json.decode(raw, type=Body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _wrong(error) from error
-
-
 def read_fields(fields: dict[str, str]) -> Body:
     """The same from a page's form; what is left empty is not said, a list has one item a line.
 
@@ -87,19 +73,7 @@ def read_fields(fields: dict[str, str]) -> Body:
     for name in ("items", "messages"):
         if name in said:
             said[name] = [line.strip() for line in str(said[name]).splitlines() if line.strip()]
-    try:
-        return msgspec.convert(said, Body, strict=False)
-    except msgspec.ValidationError as error:
-        raise _wrong(error) from error
-
-
-def _wrong(error: Exception) -> WrongInputError:
-    """msgspec's words as a problem with the field it names."""
-    what, _, place = str(error).partition(" - at `$")
-    field = place.rstrip("`").lstrip(".") or "body"
-    if "contains unknown field" in what:
-        field = what.split("`")[1]
-    return WrongInputError(Problem(field, what, "see /openapi.json for what the action takes"))
+    return checked(said, Body, strict=False)
 
 
 def needed(body: Body, *names: str) -> None:

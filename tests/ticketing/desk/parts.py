@@ -16,6 +16,7 @@ from gateway.store.partitions import Partitions
 from protocols.registry import command_problem, no_commands
 from tests.ticketing.desk_parts import add_terminal, raise_one, recover_one
 from ticketing.commands import Commands
+from ticketing.core.idempotency import Idempotency
 from ticketing.desk.app import create_app
 from ticketing.kit.ports import Rhythm
 from ticketing.kit.settings import DeskSettings
@@ -87,6 +88,7 @@ async def site(
             users=users,
             settings=settings or DeskSettings(version="test"),
             throttle=throttle or Throttle(),
+            parts=[Idempotency(pool)],
         )
         yield Site(app, pool, users, tickets, reader)
     finally:
