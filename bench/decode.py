@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import public, structloop
+from bench.loops import loop as loop_of
 from bench.samples import RECORDS, wire_frames
 from protocols.records import Frame, Login
 from protocols.registry import PROTOCOLS, protocol
@@ -31,11 +32,11 @@ def measure(name: str, *, seconds: float, with_public: bool) -> dict[str, Any]:
     batch = decode(frames).batch
     if len(batch) != BATCH * RECORDS:
         raise RuntimeError(f"{name}: {len(batch)} records out of {BATCH * RECORDS}")
-    loop = None
-    if name == "teltonika":
-        if not structloop.same(batch, structloop.decode(wires)):
+    loop, plainly = None, structloop.decode if name == "teltonika" else loop_of(name)
+    if plainly is not None:
+        if not structloop.same(batch, plainly(wires)):
             raise RuntimeError("the struct loop and the decoder disagree")
-        loop = _rate(lambda: structloop.decode(wires), seconds)
+        loop = _rate(lambda: plainly(wires), seconds)
     told: dict[str, Any] = {
         "records_per_frame": RECORDS,
         "records_per_s": _rate(_session(name, login, wires), seconds),
