@@ -61,7 +61,9 @@ CREATE INDEX ticket_link_child ON ticket_link (child);
 -- version, 1, and their hash; the hash of later ones covers version and data too.
 ALTER TABLE journal
     ADD COLUMN version  int2 NOT NULL DEFAULT 1,
-    ADD COLUMN data     jsonb NOT NULL DEFAULT '{}';
+    ADD COLUMN data     jsonb NOT NULL DEFAULT '{}',
+    ADD COLUMN id       bigint GENERATED ALWAYS AS IDENTITY;    -- in order of writing: what is new since one looked
+CREATE UNIQUE INDEX journal_id ON journal (id);
 CREATE OR REPLACE FUNCTION journal_chain() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     number text;

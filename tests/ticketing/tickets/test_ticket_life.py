@@ -227,7 +227,8 @@ async def check_rows(pool, told, terminal):
         entries = await fetch(
             pool,
             "SELECT j.seq, (extract(epoch FROM j.at) * 1000000)::bigint, j.actor, j.action, j.text, j.state,"
-            " j.version, j.data::text, j.prev_hash, j.hash FROM journal j JOIN ticket t ON t.id = j.ticket WHERE t.number = %s ORDER BY j.seq",
+            " j.version, j.data::text, j.prev_hash, j.hash FROM journal j JOIN ticket t ON t.id = j.ticket"
+            " WHERE t.number = %s ORDER BY j.seq",
             number,
         )
         assert [(entry[2], entry[3], entry[5]) for entry in entries] == ticket.journal

@@ -1,0 +1,169 @@
+"""The engine: everything that time causes, as an ordered list of modules, asked with an instant.
+
+    cycle(now) → what happened, by module          next_due() → when something may happen next
+
+The service calls it every second or when it is woken; a rehearsal jumps from due to due: the same code. Nothing here
+reads a clock. What cannot be judged is put off, counted and told once, and stops none of its neighbours; two engines on
+one store share the work, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import LiteralString, Protocol
+
+import structlog
+from psycopg import InterfaceError, OperationalError
+
+from ticketing.core.db import Connection, Pool, utc_or_none
+from ticketing.tickets.clock_watch import Failing, watch_clocks
+from ticketing.tickets.dues import move
+from ticketing.tickets.office import Office
+from ticketing.tickets.timed import LOOKS, Look
+
+log = structlog.get_logger()
+
+AT_ONCE = 50
+ROUNDS = 1000  # of one cycle: a module that always has more to do is broken
+OF_TICKET: LiteralString = "SELECT FROM ticket WHERE id = %s FOR UPDATE SKIP LOCKED"
+AGAIN = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=1))
+
+
+class Module(Protocol):
+    """One thing that time causes."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def cycle(self, now: datetime) -> int:
+        """Do what is due by `now`; returns how much that was."""
+
+    async def next_due(self) -> datetime | None:
+        """When there may be something to do; None: nothing will come by itself."""
+
+
+class Clocks:
+    """Warnings and breaches of tickets' clocks, once each."""
+
+    name = "clocks"
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.failing = Failing()
+
+    async def cycle(self, now: datetime) -> int:
+        return await watch_clocks(self._pool, now, self.failing)
+
+    async def next_due(self) -> datetime | None:
+        async with self._pool.connection() as connection:
+            rows = await connection.execute("SELECT min(clock_check_at) FROM ticket")
+            (found,) = await rows.fetchone() or (None,)
+        return utc_or_none(found)
+
+
+class Dues:
+    """Tickets, or other subjects, that one part looks at when their instant comes.
+
+    Attributes
+    ----------
+    failed : looks that ended in an error, since the start.
+    """
+
+    def __init__(self, pool: Pool, office: Office, name: str, look: Look, lock: LiteralString = OF_TICKET) -> None:
+        self._pool = pool
+        self._lock = lock
+        self._office = office
+        self._look = look
+        self._told: set[int] = set()
+        self.name = name
+        self.failed = 0
+
+    async def cycle(self, now: datetime) -> int:
+        total = 0
+        while True:
+            async with self._pool.connection() as connection:
+                rows = await connection.execute(
+                    "SELECT subject FROM due WHERE module = %s AND at <= %s ORDER BY at, subject LIMIT %s",
+                    (self.name, now, AT_ONCE),
+                )
+                found = [subject for (subject,) in await rows.fetchall()]
+                done = 0
+                for subject in found:
+                    done += await self._one(connection, subject, now)
+            total += done
+            if not done or len(found) < AT_ONCE:
+                return total
+
+    async def _one(self, connection: Connection, subject: int, now: datetime) -> bool:
+        """Look at one, unless somebody works on it: then the next cycle does. Actions lock in the same order."""
+        try:
+            async with connection.transaction():
+                rows = await connection.execute(self._lock, (subject,))
+                if await rows.fetchone() is None and await self._there(connection, subject):
+                    return False
+                rows = await connection.execute(
+                    "SELECT FROM due WHERE module = %s AND subject = %s AND at <= %s FOR UPDATE",
+                    (self.name, subject, now),
+                )
+                if await rows.fetchone() is None:  # somebody was quicker
+                    return False
+                await move(connection, self.name, subject, await self._look(connection, self._office, subject, now))
+        except (OperationalError, InterfaceError):
+            raise  # the store, not the subject
+        except Exception:
+            self.failed += 1
+            if subject not in self._told:
+                self._told.add(subject)
+                log.exception("cannot be judged", module=self.name, subject=subject)
+            await connection.execute(
+                "UPDATE due SET at = %s::timestamptz + (%s::interval[])[1 + least(attempts, %s)],"
+                " attempts = attempts + 1 WHERE module = %s AND subject = %s",
+                (now, list(AGAIN), len(AGAIN) - 1, self.name, subject),
+            )
+            return True
+        self._told.discard(subject)
+        return True
+
+    async def _there(self, connection: Connection, subject: int) -> bool:
+        rows = await connection.execute(self._lock.replace(" FOR UPDATE SKIP LOCKED", ""), (subject,))
+        return await rows.fetchone() is not None
+
+    async def next_due(self) -> datetime | None:
+        async with self._pool.connection() as connection:
+            rows = await connection.execute("SELECT min(at) FROM due WHERE module = %s", (self.name,))
+            (found,) = await rows.fetchone() or (None,)
+        return utc_or_none(found)
+
+
+def modules_of(pool: Pool, office: Office, looks: Mapping[str, Look] = LOOKS) -> list[Module]:
+    """The modules that every desk has, in their order: clocks first, then what looks at single tickets."""
+    return [Clocks(pool), *(Dues(pool, office, name, look) for name, look in looks.items())]
+
+
+class Engine:
+    """The modules in their order."""
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        self.modules = tuple(modules)
+
+    async def cycle(self, now: datetime) -> dict[str, int]:
+        """Do all that is due by `now`, and what follows from it at once; returns how much, by module."""
+        found: dict[str, int] = {}
+        for _ in range(ROUNDS):
+            done = 0
+            for module in self.modules:
+                count = await module.cycle(now)
+                if count:
+                    found[module.name] = found.get(module.name, 0) + count
+                done += count
+            due = await self.next_due()
+            if not done or due is None or due > now:
+                return found
+        log.error("the engine has more to do than it ever may", modules=found)
+        return found
+
+    async def next_due(self) -> datetime | None:
+        """When something may happen next."""
+        dues = [due for module in self.modules if (due := await module.next_due()) is not None]
+        return min(dues, default=None)
