@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import re
-from html import unescape
 from urllib.parse import quote_plus
 
 import pytest
@@ -63,7 +62,7 @@ def test_the_longest_text_is_taken_whole(shared_dsn, number, letter):
     (by_form, by_api), status, refused = run(shared_dsn, work)
     assert by_form == (303, f"/tickets/{number}", text)
     assert by_api == (200, text)
-    assert (status, [error["field"] for error in refused["errors"]]) == (422, ["text"])
+    assert (status, refused) == (400, {"error": f"the text is longer than {TEXT_LIMIT} characters"})
 
 
 def test_the_dearest_form_there_can_be_fits_and_twice_as_much_does_not():
@@ -144,10 +143,9 @@ def test_nothing_typed_is_said_and_writes_nothing(shared_dsn, number):
             for action in ("note", "ask", "consent"):
                 for text in ("", " ", "\r\n\r\n", "\t \n", "\u2003"):
                     answer = await browser.post(f"/tickets/{number}/{action}", data=hidden(page.text) | {"text": text})
-                    assert f"{action} needs a text" in unescape((await browser.get(answer.headers["location"])).text)
+                    assert f"{action} needs a text" in (await browser.get(answer.headers["location"])).text
                     api = await program.post(f"/api/tickets/{number}/{action}", json={"text": text})
-                    (error,) = api.json()["errors"]
-                    assert (api.status_code, error["problem"].startswith(f"{action} needs a text")) == (422, True)
+                    assert (api.status_code, api.json()) == (400, {"error": f"{action} needs a text"})
         return before == await fetch(desk.pool, "SELECT count(*) FROM journal")
 
     assert run(shared_dsn, work)
