@@ -11,6 +11,7 @@ import hmac
 import re
 
 LONGEST = 60  # characters: some programs break or encode longer ones, and lose the thread
+_BOUNCE = re.compile(r"<?[^\s<>@]{1,64}\+b([0-9]{1,18})\.([0-9a-f]{8})@[^\s<>@]{1,255}>?", re.ASCII | re.IGNORECASE)
 _OURS = re.compile(r"<?t\.([A-Z]{1,8}-[0-9]{2,18})\.([0-9]{1,9})\.([0-9a-f]{8})@[^\s<>@]{1,255}>?", re.ASCII)
 
 
@@ -31,5 +32,17 @@ def verify(secret: bytes, message_id: str) -> tuple[str, int] | None:
     return number, seq
 
 
+def bounced_letter(secret: bytes, address: str) -> int | None:
+    """The letter that a bounce address names (``support+b42.9c2e1f0a@desk.example``); None if it is none of ours."""
+    found = _BOUNCE.fullmatch(address.strip())
+    if found is None or not hmac.compare_digest(_keyed(secret, f"b{found[1]}"), found[2].lower()):
+        return None
+    return int(found[1])
+
+
 def _digest(secret: bytes, number: str, seq: int) -> str:
-    return hmac.new(secret, f"t.{number}.{seq}".encode(), hashlib.sha256).hexdigest()[:8]
+    return _keyed(secret, f"t.{number}.{seq}")
+
+
+def _keyed(secret: bytes, name: str) -> str:
+    return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:8]

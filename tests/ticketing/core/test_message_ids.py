@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticketing.core.message_ids import LONGEST, make, verify
+from ticketing.core.message_ids import LONGEST, bounced_letter, make, verify
 
 SECRET = b"s" * 32
 
@@ -39,6 +42,14 @@ def test_the_domain_may_change() -> None:
 )
 def test_another_is_not(forged: str) -> None:
     assert verify(SECRET, forged) is None
+
+
+def test_a_bounce_address_names_its_letter() -> None:
+    digest = hmac.new(SECRET, b"b42", hashlib.sha256).hexdigest()[:8]
+    assert bounced_letter(SECRET, f"support+b42.{digest}@desk.example") == 42
+    assert bounced_letter(SECRET, f"<Support+B42.{digest.upper()}@Desk.example>") == 42
+    assert bounced_letter(SECRET, f"support+b43.{digest}@desk.example") is None
+    assert bounced_letter(SECRET, "support@desk.example") is None
 
 
 @given(st.text())
