@@ -8,9 +8,8 @@ and what leads where; what an action needs besides stands in its own function (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from ticketing.clocks.records import refresh
 from ticketing.core.db import Connection
@@ -19,6 +18,7 @@ from ticketing.core.journal import append_journal
 from ticketing.model.kinds import COMMON
 from ticketing.model.states import MOVES, Action, State, events_of, next_state
 from ticketing.model.tickets import checked_text
+from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets import ending, work  # the actions register
 from ticketing.tickets.announcing import announce
 from ticketing.tickets.bodies import Body
@@ -28,7 +28,7 @@ from ticketing.tickets.facts import Actor, Facts, lock, set_columns
 from ticketing.tickets.letters import owe
 from ticketing.tickets.office import Office
 from ticketing.tickets.rules import stored_policy
-from ticketing.tickets.thread import add_message
+from ticketing.tickets.thread import files_of
 
 __all__ = ["act", "ending", "work"]
 
@@ -42,11 +42,12 @@ async def act(
     body: Body,
     at: datetime,
     *,
-    message: Mapping[str, Any] | None = None,
+    channel: str = "api",
+    message: Callable[[int], NewMessage] | None = None,
 ) -> int:
     """Do it, inside the caller's transaction; returns the row of the ticket that it was done to.
 
-    `message` are columns of the message that carries it (mail's identity, say).
+    `message` makes the message that carries it, of a mail, for the row of the ticket.
 
     Raises
     ------
@@ -77,17 +78,32 @@ async def act(
     message_row = None
     if effect.said is not None:
         direction, public = effect.said
-        message_row = await add_message(
-            connection, facts.row, at, direction, public, actor, effect.text or text, letter_kind=kind or None,
-            attachments=body.attachments, **(message or {}),
-        )  # fmt: skip
+        message_row = await append(
+            connection,
+            message(facts.row)
+            if message is not None
+            else NewMessage(
+                ticket=facts.row,
+                at=at,
+                direction=direction,
+                public=public,
+                author=actor.name,
+                contact=actor.contact,
+                text=effect.text or text,
+                channel=channel,
+                letter_kind=kind or None,
+                files=files_of(body.attachments).files,
+            ),
+        )
     first = move.visible and not await _seen(connection, facts)
     data = {**effect.data, **({"events": list(events)} if events else {})}
     if message_row is not None:
         data["message"] = message_row
     await append_journal(connection, facts.row, at, actor.name, action, effect.text or text, str(after), data)
     if kind:
-        letter_data = {**effect.letter_data, **({"message": message_row} if message_row else {})}
+        letter_data = {"text": effect.text or text, **effect.letter_data}
+        if message_row is not None:
+            letter_data["message"] = message_row
         await owe(connection, office, facts, kind, {**letter_data, "by": actor.name}, at)
     elif first:
         await owe(connection, office, facts, "work_started", {"by": actor.name}, at,

@@ -15,11 +15,12 @@ from ticketing.core.errors import NotFoundError, Problem, WrongInputError
 from ticketing.core.journal import append_journal
 from ticketing.model.states import Action, State
 from ticketing.policies import Policy
+from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets.bodies import FileIn, Text, Word
 from ticketing.tickets.facts import Actor, lock, set_columns
 from ticketing.tickets.office import Office
 from ticketing.tickets.opening import Draft, Opened, open_ticket
-from ticketing.tickets.thread import add_message
+from ticketing.tickets.thread import files_of
 
 Missing = Callable[[Policy, Mapping[str, Any]], list[str]]
 Verify = Callable[[int, str], Awaitable[bool]]
@@ -85,8 +86,7 @@ async def take_in(
     verify: Verify,
     missing: Missing = nothing_missing,
     sender: str | None = None,
-    message_id: str | None = None,
-    inbox: int | None = None,
+    message: Callable[[int], NewMessage] | None = None,
     language: str | None = None,
 ) -> Taken:
     """Take it in, inside the caller's transaction.
@@ -96,6 +96,7 @@ async def take_in(
     verify : (contact, code word) → whether it is theirs; counts failures.
     missing : what the policy's form asks and is not there.
     sender : an address or phone of one who is no contact.
+    message : makes the first message, of a mail, for the row of the ticket.
 
     Raises
     ------
@@ -116,7 +117,7 @@ async def take_in(
     if verified and not given.new and vehicle is not None:
         found = await _open_already(connection, vehicle, terminal)
         if found is not None:
-            return await _add(connection, found, given, actor, who, at, message_id=message_id, inbox=inbox)
+            return await _add(connection, found, given, actor, who, at, message)
     opened: Opened = await open_ticket(
         connection,
         office,
@@ -139,8 +140,8 @@ async def take_in(
             missing=lacking,
             received_at=given.received_at,
             text=given.description or given.subject,
-            message_id=message_id,
-            inbox=inbox,
+            files=files_of(given.attachments).files,
+            message=message,
         ),
         at,
     )
@@ -252,22 +253,33 @@ async def _add(
     actor: Actor,
     who: _Who,
     at: datetime,
-    *,
-    message_id: str | None,
-    inbox: int | None,
+    message: Callable[[int], NewMessage] | None,
 ) -> Taken:
     """The call becomes a message in what is open."""
     facts = await lock(connection, ticket)
     caller = Actor(who.name or actor.name, "client", who.reporter)
-    message = await add_message(
-        connection, facts.row, at, "in", True, caller, given.description or given.subject, channel=given.channel,
-        subject=given.subject, message_id=message_id, inbox=inbox, attachments=given.attachments,
-    )  # fmt: skip
+    made = await append(
+        connection,
+        message(facts.row)
+        if message is not None
+        else NewMessage(
+            ticket=facts.row,
+            at=at,
+            direction="in",
+            public=True,
+            author=caller.name,
+            contact=caller.contact,
+            subject=given.subject,
+            text=given.description or given.subject,
+            channel=given.channel,
+            files=files_of(given.attachments).files,
+        ),
+    )
     columns: dict[str, Any] = {"said_at": at, "said_by": caller.name}
     if facts.reporter is None and who.reporter is not None:
         columns["reporter"] = who.reporter
     await set_columns(connection, facts.row, columns)
-    data = {"channel": given.channel, "sender": caller.name, "message": message}
+    data = {"channel": given.channel, "sender": caller.name, "message": made}
     await append_journal(connection, facts.row, at, caller.name, Action.MESSAGE, "", State(facts.state), data)
     await refresh(connection, facts.row, at)
-    return Taken(facts.row, facts.number, False, message)
+    return Taken(facts.row, facts.number, False, made)

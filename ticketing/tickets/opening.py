@@ -6,7 +6,7 @@ and in what is known already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString, TypeAlias
@@ -22,6 +22,8 @@ from ticketing.core.journal import append_journal
 from ticketing.core.numbers import ticket_number
 from ticketing.core.outbox import OPENED, enqueue
 from ticketing.model.states import WATCH, Action, State
+from ticketing.threads.attachments import Offered
+from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets.office import CHECKS, Office
 from ticketing.tickets.reading import load_ticket
 from ticketing.tickets.tasks import add_task
@@ -67,8 +69,8 @@ class Draft:
     missing: Sequence[str] = ()
     received_at: datetime | None = None
     text: str = ""
-    message_id: str | None = None
-    inbox: int | None = None
+    files: Sequence[Offered] = ()
+    message: Callable[[int], NewMessage] | None = None  # of a mail, for the row of the ticket
     quiet: bool = False  # no letter: it was split off, or is told otherwise
 
 
@@ -264,26 +266,27 @@ async def _client(connection: Connection, draft: Draft) -> _Client:
 
 async def _first_message(connection: Connection, row: int, draft: Draft, at: datetime) -> int | None:
     """What the client wrote or said, as the thread's first message."""
-    if not draft.text:
+    if draft.message is None and not draft.text:
         return None
-    rows = await connection.execute(
-        "INSERT INTO ticket_message (ticket, at, direction, public, author, contact, subject, text, channel,"
-        " message_id, inbox) VALUES (%s, %s, 'in', true, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
-        (
-            row,
-            at,
-            draft.author,
-            draft.reporter,
-            draft.title[:TITLE_LIMIT],
-            draft.text,
-            draft.channel,
-            draft.message_id,
-            draft.inbox,
+    made = await append(
+        connection,
+        draft.message(row)
+        if draft.message is not None
+        else NewMessage(
+            ticket=row,
+            at=at,
+            direction="in",
+            public=True,
+            author=draft.author,
+            contact=draft.reporter,
+            subject=draft.title,
+            text=draft.text,
+            channel=draft.channel,
+            files=draft.files,
         ),
     )
-    found = await rows.fetchone()
     await connection.execute("UPDATE ticket SET said_at = %s, said_by = %s WHERE id = %s", (at, draft.author, row))
-    return None if found is None else int(found[0])
+    return made
 
 
 async def _checks(connection: Connection, row: int, draft: Draft, at: datetime) -> None:

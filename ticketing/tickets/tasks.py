@@ -15,7 +15,7 @@ from ticketing.core.errors import ConflictError, NotFoundError
 
 async def add_task(
     connection: Connection,
-    ticket: int,
+    ticket: int | None,
     kind: str,
     key: str,
     at: datetime,

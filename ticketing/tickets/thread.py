@@ -1,48 +1,39 @@
-"""What is said about a ticket, kept: messages to and fro, and notes."""
+"""A ticket's own messages: what an action says, files that a body carries, copies for a ticket that is split off."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
 
-from ticketing.core.db import Connection, storable
-from ticketing.core.errors import NotFoundError
-from ticketing.tickets.facts import Actor
+from ticketing.core.db import Connection
+from ticketing.core.errors import Problem, WrongInputError
+from ticketing.threads.attachments import Kept, Limits, Offered, bounded
+from ticketing.tickets.bodies import FileIn
+
+FILES = Limits()
 
 
-async def add_message(
-    connection: Connection,
-    ticket: int,
-    at: datetime,
-    direction: str,
-    public: bool,
-    actor: Actor,
-    text: str,
-    *,
-    channel: str = "api",
-    subject: str = "",
-    html: str | None = None,
-    machine: bool = False,
-    message_id: str | None = None,
-    inbox: int | None = None,
-    letter_kind: str | None = None,
-    attachments: Sequence[Any] = (),
-) -> int:
-    """Append a message; `direction` is in, out or note. Returns its id."""
-    rows = await connection.execute(
-        "INSERT INTO ticket_message (ticket, at, direction, public, author, contact, subject, text, html, channel,"
-        " machine, message_id, inbox, letter_kind) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " RETURNING id",
-        (
-            ticket, at, direction, public, actor.name, actor.contact, storable(subject), storable(text), html, channel,
-            machine, message_id, inbox, letter_kind,
-        ),
-    )  # fmt: skip
-    found = await rows.fetchone()
-    if found is None:
-        raise NotFoundError("the message was not written")
-    return int(found[0])
+def files_of(attachments: Sequence[FileIn]) -> Kept:
+    """The files of a JSON body, within the bounds.
+
+    Raises
+    ------
+    WrongInputError
+        If one is no base64, or they are too many or too large: whoever sends them can send less.
+    """
+    offered = []
+    for place, file in enumerate(attachments):
+        try:
+            offered.append(Offered(file.name, base64.b64decode(file.content, validate=True)))
+        except (ValueError, binascii.Error) as error:
+            raise WrongInputError(
+                Problem(f"attachments[{place}].content", "is no base64", "encode the file's bytes")
+            ) from error
+    kept = bounded(offered, FILES)
+    if kept.left_out:
+        raise WrongInputError(*(Problem("attachments", f"{one.name}: {one.why}", "send less") for one in kept.left_out))
+    return kept
 
 
 async def copy_messages(connection: Connection, source: int, target: int, ids: Sequence[int]) -> int:
@@ -54,8 +45,8 @@ async def copy_messages(connection: Connection, source: int, target: int, ids: S
     for message in found:
         rows = await connection.execute(
             "INSERT INTO ticket_message (ticket, at, direction, public, author, contact, recipients, subject, text,"
-            " html, channel, machine, inbox) SELECT %s, at, direction, public, author, contact, recipients, subject,"
-            " text, html, channel, machine, inbox FROM ticket_message WHERE id = %s RETURNING id",
+            " said, html, channel, machine, inbox, data) SELECT %s, at, direction, public, author, contact, recipients,"
+            " subject, text, said, html, channel, machine, inbox, data FROM ticket_message WHERE id = %s RETURNING id",
             (target, message),
         )
         (copy,) = await rows.fetchone() or (None,)
