@@ -50,12 +50,15 @@ class Event:
     """What happened to the clock. `rule` goes with start and switch (and, if it changed, reopen).
 
     `cause` tells pauses apart that overlap: waiting for the client and a deferral are resumed each by itself.
+    `silent`: the rule counts from here and is not in force yet; until the switch that puts it in force it breaks
+    nothing, and a cycle that ended before is none.
     """
 
     at: datetime
     what: What
     rule: Rule | None = None
     cause: str = ""
+    silent: bool = False
 
 
 class Breach(NamedTuple):
@@ -98,6 +101,7 @@ class Cycle:
 class _Leg(NamedTuple):
     rule: Rule
     begin: int
+    silent: bool = False
 
 
 @dataclass
@@ -125,7 +129,11 @@ def follow(events: Iterable[Event], now: datetime, recorded: Iterable[Breach] = 
     known = [event for event in events if instant(event.at) <= until]
     runs, pauses = _read(known)
     stored = list(recorded)
-    return tuple(_judge(number, cycle, pauses, until, stored) for number, cycle in enumerate(runs, 1))
+    return tuple(
+        _judge(number, cycle, pauses, until, stored)
+        for number, cycle in enumerate(runs, 1)
+        if not all(leg.silent for leg in cycle.legs)
+    )
 
 
 _ORDER = {What.START: 0, What.SWITCH: 1, What.PAUSE: 2, What.RESUME: 2, What.RESTART: 3, What.STOP: 4, What.REOPEN: 5}
@@ -154,7 +162,7 @@ def _read(events: Sequence[Event]) -> tuple[list[_Run], list[Pause]]:
                     raise ClockInputError("rule", "the clock starts without one", "Give the rule with the start")
                 if running is not None:
                     running.stopped = at
-                runs.append(_Run([_Leg(rule, at)]))
+                runs.append(_Run([_Leg(rule, at, event.silent)]))
             case What.SWITCH:
                 if event.rule is None:
                     raise ClockInputError("rule", "a switch without a new rule", "Give the rule with the switch")
@@ -191,10 +199,14 @@ def _pauses(events: Sequence[Event], stops: set[int]) -> list[Pause]:
 
 def _judge(number: int, cycle: _Run, pauses: list[Pause], now: int, recorded: list[Breach]) -> Cycle:
     end = now if cycle.stopped is None else cycle.stopped
+    # What is waited for after the stop moves nothing.
+    pauses = pauses if cycle.stopped is None else [pause for pause in pauses if pause[0] < cycle.stopped]
     result = _run_legs(cycle.legs, pauses)
     breaches = [breach for breach in recorded if breach.cycle == number]
     known = {breach.policy for breach in breaches}
     for count in range(1, len(cycle.legs) + 1):
+        if cycle.legs[count - 1].silent:
+            continue
         partial = result if count == len(cycle.legs) else _run_legs(cycle.legs[:count], pauses)
         over = end if count == len(cycle.legs) else min(end, cycle.legs[count].begin)
         rule = partial.rule

@@ -7,10 +7,11 @@ that it was opened with, whatever is edited or installed afterwards.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -20,20 +21,35 @@ from psycopg.types.json import Jsonb
 
 from ticketing.clocks import walk as clocks
 from ticketing.clocks.history import Breach
-from ticketing.clocks.ticket import Step, TicketClock, read
-from ticketing.policies import Policy
-from ticketing.policies.format import ClockTable, PolicyFile
+from ticketing.clocks.several import TicketClocks, read_all, rules_of
+from ticketing.clocks.steps import OPENING, Entry, Step, steps_of
+from ticketing.clocks.ticket import TicketClock, read
+from ticketing.policies import Policy, of_stored
+from ticketing.policies.format import ClockTable
+from ticketing.working_time.budgets import Kind
 from ticketing.working_time.calendars import Calendar
 from ticketing.working_time.errors import ClockError
 
 log = structlog.get_logger()
 
 UNKNOWN_ZONE = "unknown"
-Promise = tuple[clocks.Rule, ClockTable]
-"""A clock ready to run, and as the policy writes it."""
+
+
+class Promise(NamedTuple):
+    """A stored policy, and its clocks ready to run in the stored calendar."""
+
+    policy: Policy
+    rules: Mapping[str, clocks.Rule]
+
+    @property
+    def first(self) -> tuple[clocks.Rule, ClockTable] | None:
+        """The clock that starts with every ticket; None: none does."""
+        name = self.policy.ticket_clock
+        return None if name is None else (self.rules[name], self.policy.clock(name).table)
+
 
 _RULES_KEPT = 64  # versions held ready; in force is one
-_ready: dict[tuple[str, str | None], Promise | None] = {}  # versions are digests: the same in every database
+_ready: dict[tuple[str, str | None], Promise] = {}  # versions are digests: the same in every database
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,17 +75,23 @@ class Terms:
         content = msgspec.json.encode(self.policy.file, order="sorted")
         return f"{self.policy.reference}-{hashlib.sha256(content).hexdigest()[:12]}"
 
+    @cached_property
+    def calendar(self) -> Calendar | None:
+        """The calendar that the policy's clocks run in; None: all of them count every hour."""
+        kinds = {terms.budget.kind for terms in self.policy.clocks.values()}
+        return None if kinds <= {Kind.REAL} else self.policy.working_time.calendar
+
     @property
     def calendar_version(self) -> str | None:
-        found: str | None = self.rule.header["calendar_version"] if self.rule else None
-        return found
+        return None if self.calendar is None else self.calendar.version
 
     def open(self, at: datetime, *, localised: bool) -> TicketClock | None:
         """The clock of a ticket opened at `at`; its `problem` says so where no due time can be told."""
         if self.rule is None:
             return None
         table = self.policy.clock(self.rule.clock).table
-        return read(self.rule, table, [Step(at, "opened", "new")], at, localised=localised)
+        events = OPENING | {"zone-localised"} if localised else OPENING
+        return read(self.rule, table, [Step(at, "new", events)], at)
 
     async def keep(self, connection: AsyncConnection[TupleRow]) -> None:
         """Store both versions, inside the caller's transaction; those that are there stay."""
@@ -84,45 +106,70 @@ class Terms:
             "INSERT INTO policy_version (version, content) VALUES (%s, %s) ON CONFLICT DO NOTHING",
             (self.policy_version, Jsonb(msgspec.to_builtins(self.policy.file))),
         )
-        if self.rule is not None and self.calendar_version is not None:
+        if self.calendar is not None:
             await connection.execute(
                 "INSERT INTO calendar_version (version, content) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                (self.calendar_version, Jsonb(self.rule.work.calendar.as_json())),
+                (self.calendar_version, Jsonb(self.calendar.as_json())),
             )
 
 
-async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: datetime) -> TicketClock | None:
-    """The clock of a ticket as it stands at `now`.
+class _Stored(NamedTuple):
+    """What a ticket's clocks are read from."""
 
-    None: it has none, is older than the records of clocks, or what was stored cannot be read. That is logged: a ticket
-    can be worked on without its clock.
+    promise: Promise
+    plan: str | None
+    steps: list[Step]
+    recorded: list[Breach]
+
+
+async def load_clocks(connection: AsyncConnection[TupleRow], ticket: int, now: datetime) -> TicketClocks | None:
+    """All clocks of a ticket as they stand at `now`.
+
+    None: it is older than the records of clocks, or what was stored cannot be read. That is logged: a ticket can be
+    worked on without its clocks.
     """
+    stored = await _stored(connection, ticket)
+    if stored is None:
+        return None
+    promise, plan, steps, recorded = stored
+    return read_all(promise.policy, plan, steps, now, recorded=recorded, rules=promise.rules)
+
+
+async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: datetime) -> TicketClock | None:
+    """The policy's first clock of a ticket as it stands at `now`; None: there is none, or as `load_clocks`."""
+    stored = await _stored(connection, ticket)
+    if stored is None or stored.promise.first is None:
+        return None
+    rule, table = stored.promise.first
+    return read(rule, table, stored.steps, now, recorded=stored.recorded)
+
+
+async def _stored(connection: AsyncConnection[TupleRow], ticket: int) -> _Stored | None:
     rows = await connection.execute(
-        "SELECT policy_version, calendar_version, zone FROM ticket WHERE id = %s AND policy_version IS NOT NULL",
+        "SELECT policy_version, calendar_version, zone, plan FROM ticket WHERE id = %s AND policy_version IS NOT NULL",
         (ticket,),
     )
     row = await rows.fetchone()
     if row is None:
         return None
-    policy_version, calendar_version, zone = row
+    policy_version, calendar_version, zone, plan = row
     try:
         promise = await _promise(connection, policy_version, calendar_version)
     except ClockError as error:
         log.error("a ticket's clock cannot be read", ticket=ticket, error=str(error))
         return None
-    if promise is None:
-        return None
-    rows = await connection.execute("SELECT at, action, state FROM journal WHERE ticket = %s ORDER BY seq", (ticket,))
-    steps = [Step(at.astimezone(UTC), action, state) for at, action, state in await rows.fetchall()]
+    rows = await connection.execute(
+        "SELECT at, action, state, version, data FROM journal WHERE ticket = %s ORDER BY seq", (ticket,)
+    )
+    entries = [Entry(at.astimezone(UTC), *rest) for at, *rest in await rows.fetchall()]
     rows = await connection.execute(
         "SELECT clock, policy, cycle, due, explained FROM breach WHERE ticket = %s ORDER BY cycle, due", (ticket,)
     )
-    rule, table = promise
     recorded = [
         Breach(clock, policy, cycle, due.astimezone(UTC), explained)
         for clock, policy, cycle, due, explained in await rows.fetchall()
     ]
-    return read(rule, table, steps, now, localised=zone != UNKNOWN_ZONE, recorded=recorded)
+    return _Stored(promise, plan, steps_of(entries, localised=zone != UNKNOWN_ZONE), recorded)
 
 
 async def refresh(connection: AsyncConnection[TupleRow], ticket: int, at: datetime) -> None:
@@ -139,10 +186,8 @@ async def refresh(connection: AsyncConnection[TupleRow], ticket: int, at: dateti
     )
 
 
-async def _promise(
-    connection: AsyncConnection[TupleRow], policy_version: str, calendar_version: str | None
-) -> Promise | None:
-    """What stored versions promise to a new ticket; None: no clock."""
+async def _promise(connection: AsyncConnection[TupleRow], policy_version: str, calendar_version: str | None) -> Promise:
+    """What stored versions promise to a new ticket."""
     key = (policy_version, calendar_version)
     if key not in _ready:
         rows = await connection.execute(
@@ -160,12 +205,9 @@ async def _promise(
     return _ready[key]
 
 
-def _promised(version: str, policy: dict[str, Any], calendar: dict[str, Any] | None) -> Promise | None:
+def _promised(version: str, policy: dict[str, Any], calendar: dict[str, Any] | None) -> Promise:
     try:
-        stored = Policy(msgspec.convert(policy, PolicyFile))
+        stored = of_stored(policy)
     except msgspec.ValidationError as error:
         raise ClockError(f"the stored policy {version} cannot be read: {error}") from error
-    if stored.ticket_clock is None:
-        return None
-    table = None if calendar is None else Calendar.from_json(calendar)
-    return clocks.rule(stored, stored.ticket_clock, calendar=table), stored.clock(stored.ticket_clock).table
+    return Promise(stored, rules_of(stored, None if calendar is None else Calendar.from_json(calendar)))

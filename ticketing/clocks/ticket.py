@@ -1,13 +1,10 @@
-"""The clock of a ticket, read from its journal: due time, verdict and explanation. Pure.
+"""One clock of a ticket, read from its steps: due time, verdict and explanation. Pure.
 
-What the journal says decides: states of which the policy says that they pause the clock do; the first action of a
-person that the client can see stops it; a relapse after closing begins a new cycle and leaves the old verdict.
+States of which the policy says that they pause the clock do; its stopping events stop it, and so does closing, which
+stops every clock; a ticket that comes back from closed begins a new cycle and leaves the old verdict.
 
-- Take, ask, consent and close are such actions; a note is none, since only the desk reads it. A reopened ticket may be
-  in somebody's hands already, who takes nothing: there the first note counts as well.
-- Closing stops every clock.
-- The due time moves with each wait for the client that begins before it, after the first reaction too. The verdict is
-  fixed when the clock stops.
+`read` follows the policy's first clock alone, from the opening: of tickets that were promised no more. There the due
+time moves with each wait that begins before it, after the first reaction too. `ticketing.clocks.several` follows all.
 """
 
 from __future__ import annotations
@@ -18,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ticketing.clocks.history import Breach, Event, Verdict, What, follow
+from ticketing.clocks.steps import Step
 from ticketing.clocks.walk import PAUSED, ClockResult, Pause, Rule, run
 from ticketing.clocks.words import due_texts, moment_text, rule_text, span_texts, stand_text
-from ticketing.model.states import Action, State
+from ticketing.model.states import State
 from ticketing.policies.format import ClockTable
 from ticketing.working_time.budgets import Fires
 from ticketing.working_time.errors import ClockInputError
@@ -28,24 +26,22 @@ from ticketing.working_time.time_zones import instant
 
 UNKNOWN = "unknown"  # the verdict of a clock without a due time
 WAITING = "waiting"  # the cause of pauses that a ticket's state makes
-_TICK = timedelta(microseconds=1)
-_REACTION = frozenset({Action.TAKE, Action.ASK, Action.CONSENT, Action.CLOSE})
-# What stops a clock, as policies name it, and the actions that this desk knows it by. What no action tells yet (a
-# visit agreed, a unit replaced) is told by the closing, which stops every clock.
-_STOPPED_BY: dict[str, frozenset[Action]] = {
-    "human-action": _REACTION,
-    "zone-localised": _REACTION,  # or the opening, if the zone was known then
-    "public-message": frozenset({Action.ASK}),
-    "fault-fixed": frozenset({Action.RECOVERED}),
-    "service-restored": frozenset({Action.RECOVERED}),
+TICK = timedelta(microseconds=1)
+_HELD_BY = {
+    State.WAITING_CLIENT: "waiting for the client",
+    State.WAITING_VENDOR: "waiting for the vendor",
+    State.VISIT: "a visit is planned",
+    State.DEFERRED: "put off",
+    State.RECOVERING: "looks repaired, being proven",
+    State.AWAITING_CONSENT: "waiting for consent",
 }
 
 
-class Step(NamedTuple):
-    """One journal entry as a clock sees it; `state` is the ticket's after it."""
+class Wait(NamedTuple):
+    """A span in a pausing state; `end` None: still in it."""
 
-    at: datetime
-    action: str
+    begin: int
+    end: int | None
     state: str
 
 
@@ -58,6 +54,12 @@ class Stand:
     verdict: Verdict
     stopped: datetime | None
     breaches: tuple[Breach, ...]
+    waits: tuple[Wait, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not stopped, be it held by a pause or broken already."""
+        return self.stopped is None
 
     def warnings(self) -> list[tuple[int, datetime]]:
         """Shares of the budget and when each is reached, none after the stop."""
@@ -70,8 +72,8 @@ class Stand:
         at = instant(now if self.stopped is None else min(now, self.stopped))
         found = result.as_json(at)
         for interval, (span, said) in zip(found["intervals"], span_texts(result, whole=True), strict=True):
-            waited = ", waiting for the client" if interval.get("why") == PAUSED else ""
-            interval["span"], interval["text"] = span, said + waited
+            held = self._held_by(interval["from"]) if interval.get("why") == PAUSED else ""
+            interval["span"], interval["text"] = span, f"{said}, {held}" if held else said
         return found | {
             "cycle": self.number,
             "verdict": str(self.verdict),
@@ -87,6 +89,11 @@ class Stand:
             },
         }
 
+    def _held_by(self, begin: str) -> str:
+        at = instant(datetime.fromisoformat(begin))
+        found = [wait for wait in self.waits if wait.begin <= at and (wait.end is None or at < wait.end)]
+        return ", ".join(dict.fromkeys(_HELD_BY.get(State(wait.state), wait.state) for wait in found))
+
 
 @dataclass(frozen=True, eq=False)
 class TicketClock:
@@ -96,6 +103,11 @@ class TicketClock:
     started: datetime
     stands: tuple[Stand, ...]
     problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the policy calls it now."""
+        return self.rule.clock
 
     @property
     def due(self) -> datetime | None:
@@ -115,12 +127,12 @@ class TicketClock:
 
     def next_check(self, now: datetime) -> datetime | None:
         """The next instant at which there may be something to tell, if nobody does anything until then."""
-        if not self.stands or self.stands[-1].stopped is not None:
+        if not self.runs:
             return None
         stand = self.stands[-1]
         moments = [at for _, at in stand.warnings()]
         if (due := stand.result.due) is not None:
-            moments.append(due if stand.result.rule.fires is Fires.AT else due + _TICK)
+            moments.append(due if stand.result.rule.fires is Fires.AT else due + TICK)
         return min((at for at in moments if at > now), default=None)
 
     def as_json(self, now: datetime) -> dict[str, Any]:
@@ -158,7 +170,6 @@ def read(
     steps: Sequence[Step],
     now: datetime,
     *,
-    localised: bool = False,
     recorded: Iterable[Breach] = (),
 ) -> TicketClock:
     """The clock of a ticket, from its steps in order, the opening first.
@@ -167,53 +178,48 @@ def read(
     ----------
     rule, table : the promise as it was when the ticket was opened, ready to run and as the policy writes it
     now : an instant before the last step is taken for that step's
-    localised : the zone was known when the ticket was opened
     recorded : breaches stored earlier
     """
-    now = max(now, *(step.at for step in steps))
-    events, waits = _events(rule, table, steps, localised=localised)
+    now = max(now, *(step.at for step in steps)) if steps else now
+    events, waits = _events(rule, table, steps)
     try:
         cycles = follow(events, now, recorded)
         stands = []
         for number, cycle in enumerate(cycles):
             begin = cycle.result.start_at
             end = cycles[number + 1].result.start_at if number + 1 < len(cycles) else None
-            held = [wait for wait in waits if end is None or wait[0] < end]
-            result = run(rule, begin, held)
-            stands.append(Stand(cycle.number, result, cycle.verdict, cycle.stopped, cycle.breaches))
+            held = tuple(wait for wait in waits if end is None or wait.begin < end)
+            pauses: list[Pause] = [(wait.begin, wait.end) for wait in held]
+            result = run(rule, begin, pauses)
+            stands.append(Stand(cycle.number, result, cycle.verdict, cycle.stopped, cycle.breaches, held))
     except ClockInputError as error:
         return TicketClock(rule, steps[0].at, (), str(error))
     return TicketClock(rule, steps[0].at, tuple(stands))
 
 
-def _events(
-    rule: Rule, table: ClockTable, steps: Sequence[Step], *, localised: bool
-) -> tuple[list[Event], list[Pause]]:
+def _events(rule: Rule, table: ClockTable, steps: Sequence[Step]) -> tuple[list[Event], list[Wait]]:
     """What happened to the clock, and the spans in which the ticket was in a pausing state."""
-    stoppers = frozenset[Action]().union(*(_STOPPED_BY.get(stop, ()) for stop in table.stops))
     events = [Event(steps[0].at, What.START, rule)]
-    if localised and "zone-localised" in table.stops:
+    if not steps[0].events.isdisjoint(table.stops):
         events.append(Event(steps[0].at, What.STOP))
-    waits: list[Pause] = []
+    waits: list[Wait] = []
     since: datetime | None = None
-    before, reopened = steps[0].state, False
-    for at, action, state in steps[1:]:
-        waiting = state in table.pauses_in
-        if waiting and since is None:
-            since = at
-            events.append(Event(at, What.PAUSE, cause=WAITING))
-        elif not waiting and since is not None:
-            waits.append((instant(since), instant(at)))
-            since = None
-            events.append(Event(at, What.RESUME, cause=WAITING))
-        if before == State.CLOSED and state != State.CLOSED:
-            reopened = True
-            events.append(Event(at, What.REOPEN))
-        elif action in stoppers or (reopened and action == Action.NOTE and "human-action" in table.stops):
-            events.append(Event(at, What.STOP))
-        if state == State.CLOSED and before != State.CLOSED:
-            events.append(Event(at, What.STOP))
-        before = state
+    before = steps[0].state
+    for step in steps[1:]:
+        waiting = step.state in table.pauses_in
+        if since is not None and step.state != before:
+            waits.append(Wait(instant(since), instant(step.at), before))
+            since = step.at if waiting else None
+            if not waiting:
+                events.append(Event(step.at, What.RESUME, cause=WAITING))
+        elif waiting and since is None:
+            since = step.at
+            events.append(Event(step.at, What.PAUSE, cause=WAITING))
+        if before == State.CLOSED != step.state:
+            events.append(Event(step.at, What.REOPEN))
+        elif not step.events.isdisjoint(table.stops) or before != State.CLOSED == step.state:
+            events.append(Event(step.at, What.STOP))
+        before = step.state
     if since is not None:
-        waits.append((instant(since), None))
+        waits.append(Wait(instant(since), None, before))
     return events, waits

@@ -6,8 +6,9 @@ one, so tickets keep the promise they were opened under.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ticketing.policies import check as _check
+from ticketing.policies.before import upgraded
 from ticketing.policies.format import ClockTable, PolicyFile
 from ticketing.working_time import calendars
 from ticketing.working_time.budgets import Budget, Fires, Kind
@@ -76,6 +78,11 @@ class Policy:
             raise ClockInputError("clock", f"{self.name} has no clock {name!r}", f"It has {', '.join(self.clocks)}")
         return self.clocks[name]
 
+    @property
+    def zone(self) -> tzinfo:
+        """The zone whose days and wall clock the policy speaks of."""
+        return zone(self.file.working_time.time_zone).info
+
     @cached_property
     def working_time(self) -> WorkingTime:
         """The policy's calendar with its own days, zone, hours and weekdays."""
@@ -100,6 +107,17 @@ def load(path: Path) -> Policy:
         If the file cannot be read.
     """
     return _policy(str(path), _read_bounded(path))
+
+
+def of_stored(content: Mapping[str, Any]) -> Policy:
+    """The policy of stored plain data, of this release or of an earlier one.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If it is none.
+    """
+    return Policy(msgspec.convert(upgraded(content), PolicyFile))
 
 
 def problems(path: Path) -> list[PolicyError]:

@@ -62,6 +62,8 @@ class ExceptionTable(Table, frozen=True):
 
 
 class ClockTable(Table, frozen=True):
+    """`replaces`: the clock whose place it takes where the warranty had ended when the ticket was opened."""
+
     name: str
     kind: TermKind
     budget: str
@@ -71,6 +73,7 @@ class ClockTable(Table, frozen=True):
     pauses_in: list[State] = []
     fires: Literal["after", "at"] = "after"
     warn_at: list[int] = msgspec.field(default_factory=lambda: [50, 75, 100])
+    replaces: str | None = None
     requirements: list[str] = []
     ours: bool = False
 
@@ -195,6 +198,8 @@ class DeferralTable(Table, frozen=True):
 
 
 class PolicyFile(Table, frozen=True):
+    """One version of a policy. `format` 1: a stored one of before, whose tickets have its `ticket_clock` alone."""
+
     name: str
     version: int
     title: str
@@ -213,3 +218,9 @@ class PolicyFile(Table, frozen=True):
     consent: ConsentTable | None = None
     letter: list[LetterTable] = []
     deferral: list[DeferralTable] = []
+    format: Literal[1, 2] = 2
+
+    @property
+    def before(self) -> bool:
+        """Whether it is of before: one clock a ticket."""
+        return self.format == 1

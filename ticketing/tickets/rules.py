@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ticketing.core.db import Connection
-from ticketing.policies import Policy
-from ticketing.policies.format import PolicyFile
+from ticketing.policies import Policy, of_stored
 from ticketing.tickets.office import Office
 from ticketing.working_time.errors import PolicyError
 
@@ -24,7 +23,7 @@ async def stored_policy(connection: Connection, version: str | None, office: Off
         if row is None:
             return office.terms.policy
         try:
-            policy = Policy(msgspec.convert(row[0], PolicyFile))
+            policy = of_stored(row[0])
         except (msgspec.ValidationError, PolicyError):
             return office.terms.policy
         if len(_ready) >= _KEPT:

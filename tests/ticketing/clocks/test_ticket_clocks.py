@@ -244,7 +244,7 @@ def test_reopening_begins_a_new_cycle_and_keeps_the_old_verdict(postgres_dsn, br
         assert (await desk.rise(DAY)).number == desk.number
         reopened = await desk.look(DAY)
         late = await desk.look(DAY + 4 * H + 1)
-        await desk.act("note", DAY + 4.5 * H)  # `take` is not possible now: whoever works on it writes a note
+        await desk.act("take", DAY + 4.5 * H)
         return closed, reopened, late, await desk.look(3 * DAY)
 
     closed, reopened, late, last = run(postgres_dsn, scenario)
