@@ -172,18 +172,23 @@ async def _stored(connection: AsyncConnection[TupleRow], ticket: int) -> _Stored
     return _Stored(promise, plan, steps_of(entries, localised=zone != UNKNOWN_ZONE), recorded)
 
 
-async def refresh(connection: AsyncConnection[TupleRow], ticket: int, at: datetime) -> None:
+async def refresh(
+    connection: AsyncConnection[TupleRow], ticket: int, at: datetime, *, opened: bool = False
+) -> TicketClocks | None:
     """Bring due time, verdict and next look up to date after a journal entry, inside its transaction.
 
-    The watch looks at once: what was reached or broken until now is its to tell.
+    The engine looks at once: what was reached or broken until now is its to tell. Of one just `opened` nothing was.
     """
-    clock = await load_clock(connection, ticket, at)
-    if clock is None:
-        return
+    clocks = await load_clocks(connection, ticket, at)
+    if clocks is None:
+        return None
+    check = clocks.next_check(at) if opened else at if any(clock.stands for clock in clocks.clocks) else None
     await connection.execute(
-        "UPDATE ticket SET due_at = %s, clock_check_at = %s, clock_runs = %s, verdict = %s WHERE id = %s",
-        (clock.due, at if clock.stands else None, clock.runs, clock.verdict, ticket),
+        "UPDATE ticket SET due_at = %s, due_clock = %s, clock_check_at = %s, clock_runs = %s, verdict = %s"
+        " WHERE id = %s",
+        (clocks.due, clocks.due_clock, check, clocks.runs, clocks.verdict, ticket),
     )
+    return clocks
 
 
 async def _promise(connection: AsyncConnection[TupleRow], policy_version: str, calendar_version: str | None) -> Promise:

@@ -15,8 +15,9 @@ import structlog
 from psycopg import AsyncConnection, InterfaceError, OperationalError
 from psycopg.rows import TupleRow
 
+from ticketing.clocks.applying import ETA
 from ticketing.clocks.history import Breach
-from ticketing.clocks.records import load_clock
+from ticketing.clocks.records import load_clocks
 from ticketing.clocks.ticket import Stand
 from ticketing.clocks.words import budget_text
 from ticketing.core.db import Pool
@@ -85,12 +86,13 @@ async def watch_clocks(pool: Pool, now: datetime, failing: Failing | None = None
 
 async def _tell(connection: AsyncConnection[TupleRow], ticket: int, number: str, state: str, now: datetime) -> int:
     told, following, runs, verdict = 0, None, False, None
-    clock = await load_clock(connection, ticket, now)
-    if clock is not None:
-        runs, verdict = clock.runs, clock.verdict
-        for stand in clock.stands:
-            told += await _tell_cycle(connection, ticket, number, state, now, stand)
-        following = clock.next_check(now)
+    clocks = await load_clocks(connection, ticket, now)
+    if clocks is not None:
+        runs, verdict = clocks.runs, clocks.verdict
+        for clock in clocks.clocks:
+            for stand in clock.stands if clock.name != ETA else ():  # that one has its own word (`timed.eta`)
+                told += await _tell_cycle(connection, ticket, number, state, now, stand)
+        following = clocks.next_check(now)
     await connection.execute(
         "UPDATE ticket SET clock_check_at = %s, clock_runs = %s, verdict = coalesce(%s, verdict) WHERE id = %s",
         (following, runs, verdict, ticket),

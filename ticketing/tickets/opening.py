@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from psycopg.types.json import Jsonb
 
-from ticketing.clocks.records import UNKNOWN_ZONE, Terms
+from ticketing.clocks.records import UNKNOWN_ZONE, Terms, refresh
 from ticketing.core.db import Connection
 from ticketing.core.errors import NotFoundError
 from ticketing.core.journal import append_journal
@@ -116,19 +116,14 @@ async def open_ticket(
     automatic = draft.channel == "monitoring"
     class_ = draft.class_ or (_CLASS_OF.get(draft.kind, "hardware") if automatic else None)
     component = draft.component or ("terminal" if automatic else None)
-    clock = terms.open(draft.received_at or at, localised=draft.zone != UNKNOWN_ZONE)
-    evidence = draft.evidence
-    if clock is not None and clock.problem:
-        log.warning("ticket without a due time", number=number, reason=clock.problem)
-        evidence = {**evidence, "clock": {"due_at": None, "reason": clock.problem}}
     await terms.keep(connection)
     await connection.execute(
-        "INSERT INTO ticket (id, number, terminal, kind, state, title, zone, priority, opened_at, due_at, policy,"
-        " policy_version, calendar_version, clock_check_at, clock_runs, verdict, evidence, channel, organisation,"
+        "INSERT INTO ticket (id, number, terminal, kind, state, title, zone, priority, opened_at, policy,"
+        " policy_version, calendar_version, evidence, channel, organisation,"
         " vehicle, reporter, sender, class, topic, component, client_priority, rank, plan, verified, details, missing,"
         " qualified, received_at, language, team) OVERRIDING SYSTEM VALUE"
         " VALUES (%(id)s, %(number)s, %(terminal)s, %(kind)s, 'new', %(title)s, %(zone)s, %(priority)s, %(at)s,"
-        " %(due)s, %(policy)s, %(policy_version)s, %(calendar_version)s, %(check)s, %(runs)s, %(verdict)s,"
+        " %(policy)s, %(policy_version)s, %(calendar_version)s,"
         " %(evidence)s, %(channel)s, %(organisation)s, %(vehicle)s, %(reporter)s, %(sender)s, %(class)s, %(topic)s,"
         " %(component)s, %(client_priority)s, %(rank)s, %(plan)s, %(verified)s, %(details)s, %(missing)s,"
         " %(qualified)s, %(received)s, %(language)s, %(team)s)",
@@ -141,14 +136,10 @@ async def open_ticket(
             "zone": draft.zone,
             "priority": priority,
             "at": at,
-            "due": clock and clock.due,
             "policy": terms.policy.name,
             "policy_version": terms.policy_version,
             "calendar_version": terms.calendar_version,
-            "check": clock and clock.next_check(at),
-            "runs": clock is not None and clock.runs,
-            "verdict": clock and clock.verdict,
-            "evidence": Jsonb(evidence, dumps=msgspec.json.encode),
+            "evidence": Jsonb(draft.evidence, dumps=msgspec.json.encode),
             "channel": draft.channel,
             "organisation": client.organisation,
             "vehicle": client.vehicle,
@@ -189,6 +180,15 @@ async def open_ticket(
             **({"accepted_at": client.accepted_at} if client.accepted_at else {}),
         },
     )
+    clocks = await refresh(connection, row, at, opened=True)
+    if clocks is not None:
+        for clock in clocks.clocks:
+            if clock.problem:
+                log.warning("ticket without a due time", number=number, clock=clock.name, reason=clock.problem)
+                problem = {"clock": {"due_at": None, "reason": clock.problem}}
+                await connection.execute(
+                    "UPDATE ticket SET evidence = evidence || %s WHERE id = %s", (Jsonb(problem), row)
+                )
     message = await _first_message(connection, row, draft, at)
     if automatic or draft.terminal is not None:
         await _checks(connection, row, draft, at)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from psycopg import sql
 
-from ticketing.clocks.records import load_clock
+from ticketing.clocks.records import load_clocks
 from ticketing.core.db import Connection, storable, utc, utc_or_none
 from ticketing.model.sentences import told
 from ticketing.model.states import State
@@ -85,14 +85,14 @@ async def load_ticket(connection: Connection, number: str, now: datetime) -> Tic
         team, plan, policy, verified, qualified, details, missing, eta_at, eta_basis, eta_version, deferral, vendor,
         consent_by, consent_means, consent_at, ended, cycle, price, row_version,
     ) = row[_PLACES:]  # fmt: skip
-    clock = await load_clock(connection, ticket, now)
-    if clock is not None:
-        head.verdict = clock.verdict
+    clocks = await load_clocks(connection, ticket, now)
+    if clocks is not None:
+        head.verdict = clocks.verdict
     return Ticket(
         **msgspec.structs.asdict(head),
         evidence=evidence,
         journal=await journal_of(connection, ticket),
-        clocks=[] if clock is None else [clock.as_json(now)],
+        clocks=[] if clocks is None else clocks.as_json(now),
         reporter=reporter,
         reporter_name=reporter_name,
         vehicle_id=vehicle,
