@@ -1,6 +1,7 @@
 """System parts that tests run for real: looked for on this machine, else unpacked from Debian's packages into a cache.
 
-    python tools/parts.py [promtool|amtool|nginx|caddy|mosquitto|dovecot|chromium|timescaledb|axe] …  fetch, say where they are
+    python tools/parts.py [promtool|amtool|nginx|caddy|mosquitto|dovecot|chromium|timescaledb|axe] …
+        fetch, say where they are
 
 Nothing is installed and no service is started: packages are downloaded with `apt-get` (which checks their signatures)
 into `$DOZOR_CACHE` (default ``~/.cache/dozor``) and unpacked there with `dpkg`. Needs neither root nor package
@@ -227,7 +228,7 @@ def mosquitto() -> Path:
 
 
 def dovecot() -> Path:
-    """An IMAP server: a folder that holds its ``usr/``. Its programs know their paths, so that it is copied before use."""
+    """An IMAP server: a folder that holds its ``usr/``. Its programs know their paths: copy it before use."""
     with _once("dovecot") as (root, missing):
         if missing:
             apt = Apt(root / "apt")
