@@ -84,6 +84,12 @@ def mosquitto() -> Path:
 
 
 @pytest.fixture(scope="session")
+def dovecot() -> Path:
+    """An IMAP server, unpacked: a folder with ``usr/``."""
+    return _part("dovecot", parts.dovecot)
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Path:
     """A Chromium for Playwright's `executable_path`."""
     return _part("chromium", parts.chromium)

@@ -1,6 +1,7 @@
 """System parts that tests run for real: looked for on this machine, else unpacked from Debian's packages into a cache.
 
-    python tools/parts.py [promtool|amtool|nginx|caddy|mosquitto|chromium|timescaledb|axe] …  fetch, say where they are
+    python tools/parts.py [promtool|amtool|nginx|caddy|mosquitto|dovecot|chromium|timescaledb|axe] …
+        fetch, say where they are
 
 Nothing is installed and no service is started: packages are downloaded with `apt-get` (which checks their signatures)
 into `$DOZOR_CACHE` (default ``~/.cache/dozor``) and unpacked there with `dpkg`. Needs neither root nor package
@@ -226,6 +227,19 @@ def mosquitto() -> Path:
         return start
 
 
+def dovecot() -> Path:
+    """An IMAP server: a folder that holds its ``usr/``. Its programs know their paths: copy it before use."""
+    with _once("dovecot") as (root, missing):
+        if missing:
+            apt = Apt(root / "apt")
+            apt.update()
+            apt.unpack(apt.closure("dovecot-imapd"), root)
+            shutil.rmtree(root / "apt")
+            if not (root / "usr/sbin/dovecot").exists():
+                raise PartMissingError("the package dovecot-imapd holds no usr/sbin/dovecot")
+        return root
+
+
 def chromium() -> Path:
     """A browser that Playwright can drive, with the libraries and the fonts this machine lacks."""
     for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
@@ -329,6 +343,7 @@ PARTS: dict[str, Callable[[], Path]] = {
     "nginx": nginx,
     "caddy": caddy,
     "mosquitto": mosquitto,
+    "dovecot": dovecot,
     "chromium": chromium,
     "timescaledb": timescaledb,
     "axe": axe,
