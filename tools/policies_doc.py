@@ -6,7 +6,7 @@ import types
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -28,9 +28,9 @@ dozor policy check /etc/dozor/mine.toml
 ```
 
 A policy that was used is never changed: give the file the next `version`. Tickets keep the one that they were opened
-under. `requirements`, in every table below, lists clauses of the regulation that a value comes from. Today the clocks
-are read; the rest is checked and shown, and kept for the desk, so that a file written now stays valid.
-[Clocks](clocks.md) says how they count.
+under. `requirements`, in every table below, lists clauses of the regulation that a value comes from; `ours` marks what
+no regulation states. [Clocks](clocks.md) says how they count. The words of the tables are explained
+[at the end](#words).
 
 This page is generated: `python -m tools.policies_doc`.
 """
@@ -68,7 +68,7 @@ MEANINGS: dict[str, str] = {
     "plan.level": "1 is the highest",
     "priority_rule.set_by": "whose word counts",
     "priority_rule.regrade": "what another priority needs",
-    "queue.order": "inside one rank",
+    "queue.order": "inside one rank: by nearest running deadline, or by arrival",
     "queue.override": "whether a ticket may jump the queue",
     "queue.override_needs": "what a jump needs",
     "queue.ageing": "whether waiting raises a ticket, so that none starves",
@@ -81,8 +81,9 @@ MEANINGS: dict[str, str] = {
     "tier.may_close": "whether it may close tickets",
     "tier.handover": "what passing a ticket on needs",
     "ladder.steps": "who is told when; `[[ladder.steps]]`",
-    "ladder.clock": "the clock whose percentages its steps name",
-    "ladder.stops_on": "what ends it",
+    "ladder.clock": "the clock whose percentages its steps name; each of its cycles begins the ladder",
+    "ladder.starts": "the event that begins one without a clock",
+    "ladder.stops_on": "what ends it: a person has taken note, acted so that the client sees it, or mended it",
     "ladder.steps.tell": "whom",
     "ladder.steps.tier": "which tier, for `tell = \"tier\"`",
     "ladder.steps.percent": "of the ladder's clock; or:",
@@ -90,24 +91,113 @@ MEANINGS: dict[str, str] = {
     "ladder.steps.kind": "of that term",
     "consent.accepted": "how a client may agree to a closing",
     "consent.deemed_after": "when silence is consent; absent: never",
-    "consent.reminders": "terms after which the client is asked again",
+    "consent.reminders": "at most three terms after which the client is asked again: for an answer, or for consent",
     "consent.kind": "of these terms",
     "consent.reopen_within": "how long a closed ticket can be opened again",
     "consent.remote_work": "whether work from afar needs consent too",
-    "letter.trigger": "what sets it off",
+    "letter.kind": "every kind is sent under every policy; a table changes who gets it",
     "letter.to": "who gets it",
-    "letter.clock": "the clock that owes it",
-    "letter.automatic": "whether it goes by itself",
+    "form.version": "another form is another version; tickets keep theirs",
+    "form.all": "what every request says; the portal refuses one without it, elsewhere it is asked for",
+    "form.network": "besides, of a network fault",
+    "form.hardware": "besides, of hardware",
+    "form.software": "besides, of software",
+    "form.consulting": "besides, of a question",
+    "form.ours": "the regulation does not state it",
+    "eta.mandatory_within": "a term from the ticket's being in work, by which a repair time is promised",
+    "eta.kind": "of that term",
+    "eta.basis": "what a repair time may rest on",
+    "eta.ours": "the regulation does not state it",
+    "price.warranty_years": "from the day after acceptance",
+    "price.visit": "in warranty",
+    "price.parts": "in warranty",
+    "price.visit_after": "after it",
+    "price.parts_after": "after it",
+    "price.visit_in_city": "inside the service city, in any year; absent: as elsewhere",
+    "price.city_days": "days on which that holds",
+    "price.ours": "the regulation does not state it",
     "deferral.code": "why work is put off or refused",
     "deferral.needs": "the evidence",
     "deferral.recheck": "whether it is looked at again",
     "deferral.contest": "who decides where the client objects",
+    "deferral.ours": "the regulation does not state it",
 }  # fmt: skip
+
+# Closed lists whose values need a word, by their key; a value that stands in several is explained once.
+WORDS: dict[str, dict[str, str]] = {
+    "Events that start, stop and restart clocks": {
+        "request-received": "the request came: at the opening, or earlier where paper or a fax came in",
+        "ticket-opened": "it got its number",
+        "visit-needed": "somebody decided that the vehicle must be visited",
+        "visit-agreed": "the client confirmed a visit's slot",
+        "official-request-received": "an official letter asks for an official answer",
+        "letter-sent": "the official answer went out",
+        "service-unavailable": "the service failed",
+        "service-restored": "it works again",
+        "public-message": "the client was written to: by the confirmation, then by people only",
+        "call-back-asked": "the client asked to be called",
+        "call-made": "and was",
+        "hardware-fault-found": "the fault lies in the hardware",
+        "diagnosis": "so it was diagnosed, by a person or by a terminal's zone",
+        "human-action": "the first action of a person that the client sees; an automatic confirmation is none",
+        "zone-localised": "it is known where the fault lies",
+        "unit-replaced": "the unit was swapped",
+        "loan-unit-given": "a loan unit went out",
+        "fault-fixed": "mended, or its recovery was proven: the first of them",
+        "ticket-closed": "it was closed, which stops every clock",
+    },
+    "States that pause": {
+        "waiting_client": "an itemised question is with the client",
+        "waiting_vendor": "a vendor's case is open, the own development's included",
+        "with_development": "the own development's alone",
+        "visit": "a visit is planned or under way",
+        "deferred": "put off for a reason until a day",
+        "recovering": "it looks mended and is being proven",
+        "awaiting_consent": "the client is asked whether it may be closed",
+    },
+    "Recipients and who is told": {
+        "reporter": "who reported it",
+        "contact": "the client's duty contacts",
+        "contract-address": "the contacts with the role `contract`, else the duty contacts",
+        "watchers": "contacts who asked to be told",
+        "owner": "whose ticket it is",
+        "team": "the team it belongs to",
+        "manager": "the client's project manager, else the managers",
+        "tier": "everybody of a tier",
+        "head": "the head of the desk: the managers",
+    },
+    "What a deferral needs": {
+        "attempts": "what was tried, and the day on which it is tried again",
+        "itemised-request": "a question to the client, item by item, before",
+        "rule-and-proof": "the rule that was broken, and a photo or packet that shows it",
+        "contract-clause": "the clause that leaves it out, and an offer of paid work",
+    },
+    "Prices": {
+        "free": "nothing",
+        "cost": "what it costs us",
+        "visit-cost": "the price of the visit alone",
+        "quote": "what is agreed beforehand",
+    },
+    "Proof of the sender": {
+        "none": "whoever writes is believed",
+        "account": "signed in",
+        "code-word": "the client's code word was given",
+        "registered-sender": "the address is a contact's",
+    },
+}
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_tables("", PolicyFile)])
+    return "\n".join([_HEAD, *_tables("", PolicyFile), *_words()])
+
+
+def _words() -> Iterator[str]:
+    yield "## Words\n"
+    for title, words in WORDS.items():
+        yield f"### {title}\n\n| | |\n|---|---|"
+        yield from (f"| `{word}` | {meaning} |" for word, meaning in words.items())
+        yield ""
 
 
 def tables(path: str = "", struct: type[Table] = PolicyFile) -> Iterator[tuple[str, type[Table]]]:
@@ -156,7 +246,7 @@ def _values(hint: Any) -> str:
     if get_origin(hint) is list:
         inner = get_args(hint)[0]
         return "tables" if _table_in(inner) else f"list of {_values(inner)}"
-    if get_origin(hint) is types.UnionType:
+    if get_origin(hint) in (types.UnionType, Union):
         return _values(next(part for part in get_args(hint) if part is not type(None)))
     return {str: "text", int: "whole number", bool: "`true`, `false`", date: "date"}[hint]
 

@@ -81,7 +81,7 @@ def _show(policy: policies.Policy, as_json: bool) -> int:
         ("Tiers", [f"{entry.level} {entry.name}: {entry.duty}" for entry in file.tier]),
         ("Escalation", [f"{entry.name}: {len(entry.steps)} steps, until {entry.stops_on}" for entry in file.ladder]),
         ("Closing", [f"by {' or '.join(file.consent.accepted)} consent"] if file.consent else []),
-        ("Letters", [f"{entry.name}: on {entry.trigger}, to {', '.join(entry.to)}" for entry in file.letter]),
+        ("Letters", [f"{entry.kind}, to {', '.join(entry.to)}" for entry in file.letter]),
         ("Deferral", [f"{entry.code}: needs {entry.needs}" for entry in file.deferral]),
     ):
         if lines:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ticketing.clocks.applying import ETA, Track
 from ticketing.clocks.history import Event, What
-from ticketing.clocks.moments import Moment
+from ticketing.clocks.moments import WITH_DEVELOPMENT, Moment
 from ticketing.clocks.ticket import Wait
 from ticketing.clocks.walk import Rule
 from ticketing.model.states import State
@@ -36,10 +36,11 @@ def events_of(policy: Policy, rules: Mapping[str, Rule], track: Track, moments: 
         table, rule = policy.clock(name).table, rules[name]
         if any(at == moment.at for at, _, _ in track.segments[1:]):
             events.append(Event(moment.at, What.SWITCH, rule, silent=silent))
-        if held is not None and (held != moment.state or held not in table.pauses_in):
+        pauses = pausing(table.pauses_in)
+        if held is not None and (held != moment.state or held not in pauses):
             events.append(Event(moment.at, What.RESUME, cause=held))
             held = None
-        if moment.state in table.pauses_in:
+        if moment.state in pauses:
             held = moment.state
             events.append(Event(moment.at, What.PAUSE, cause=held))
         if moment.reopened:
@@ -62,6 +63,12 @@ def events_of(policy: Policy, rules: Mapping[str, Rule], track: Track, moments: 
     return events if begun else []
 
 
+def pausing(pauses_in: Iterable[str]) -> frozenset[str]:
+    """The states that hold a clock: waiting for a vendor is also waiting for the own development."""
+    states = frozenset(pauses_in)
+    return states | {WITH_DEVELOPMENT} if State.WAITING_VENDOR in states else states
+
+
 def _begin(moment: Moment, starts: str) -> datetime:
     """Of what came on paper the clock starts when it was received, not when it was entered."""
     received = moment.data.get("received_at") if starts in ("request-received", "official-request-received") else None
@@ -72,13 +79,13 @@ def _begin(moment: Moment, starts: str) -> datetime:
 
 def waits_of(policy: Policy, track: Track, moments: Sequence[Moment]) -> tuple[Wait, ...]:
     """The spans in which the ticket was in a state that pauses this clock."""
-    pausing = {state for _, name, _ in track.segments for state in policy.clock(name).table.pauses_in}
+    states = pausing(state for _, name, _ in track.segments for state in policy.clock(name).table.pauses_in)
     waits: list[Wait] = []
     for moment in moments:
         at = instant(moment.at)
         if waits and waits[-1].end is None and waits[-1].state != moment.state:
             waits[-1] = waits[-1]._replace(end=at)
-        if moment.state in pausing and (not waits or waits[-1].end is not None):
+        if moment.state in states and (not waits or waits[-1].end is not None):
             waits.append(Wait(at, None, moment.state))
     return tuple(waits)
 

@@ -27,9 +27,10 @@ from ticketing.working_time.time_zones import instant
 UNKNOWN = "unknown"  # the verdict of a clock without a due time
 WAITING = "waiting"  # the cause of pauses that a ticket's state makes
 TICK = timedelta(microseconds=1)
-_HELD_BY = {
+_HELD_BY: dict[str, str] = {
     State.WAITING_CLIENT: "waiting for the client",
     State.WAITING_VENDOR: "waiting for the vendor",
+    "with_development": "with the development",
     State.VISIT: "a visit is planned",
     State.DEFERRED: "put off",
     State.RECOVERING: "looks repaired, being proven",
@@ -92,7 +93,7 @@ class Stand:
     def _held_by(self, begin: str) -> str:
         at = instant(datetime.fromisoformat(begin))
         found = [wait for wait in self.waits if wait.begin <= at and (wait.end is None or at < wait.end)]
-        return ", ".join(dict.fromkeys(_HELD_BY.get(State(wait.state), wait.state) for wait in found))
+        return ", ".join(dict.fromkeys(_HELD_BY.get(wait.state, wait.state) for wait in found))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,15 @@ from ticketing.working_time.time_zones import zone
 
 MAX_BYTES = 1 << 20  # a policy is a few kilobytes; more is no policy
 
+MAX_REMINDERS = 3
+MAX_RANK = 9
+NEEDS = {
+    "not_reproducible": "attempts",
+    "no_data": "itemised-request",
+    "misuse": "rule-and-proof",
+    "out_of_scope": "contract-clause",
+}
+
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _TICKET_STARTS = ("request-received", "ticket-opened")
 
@@ -87,7 +96,7 @@ def _shape_error(source: Source, message: str) -> PolicyError:
     table, key = (names[0], names[1] if len(names) > 1 else "") if names else ("", "")
     if len(names) == 1 and (unknown or len(where) == 1):
         table, key = "", names[0]
-    remedy = "Take the key out or mend its spelling" if unknown else 'See docs/clocks.md, "The policy file"'
+    remedy = "Take the key out or mend its spelling" if unknown else "See docs/policies.md"
     return source.error(Complaint(table, index if table else 0, key, problem, remedy))
 
 
@@ -109,12 +118,12 @@ def _meaning(policy: PolicyFile) -> Iterator[Complaint]:
                 if clock not in names:
                     yield Complaint(table, index, "clocks", f"no clock {clock!r}", _known(names))
     yield from _ladders(policy, names)
+    yield from _once("letter", "kind", [letter.kind for letter in policy.letter])
     for index, letter in enumerate(policy.letter):
-        if letter.clock is not None and letter.clock not in names:
-            yield Complaint("letter", index, "clock", f"no clock {letter.clock!r}", _known(names))
         if not letter.to:
             yield Complaint("letter", index, "to", "nobody gets it", "Name at least one recipient")
     yield from _consent(policy)
+    yield from _desk(policy)
 
 
 def _working_time(policy: PolicyFile) -> Iterator[Complaint]:
@@ -182,6 +191,8 @@ def _clocks(policy: PolicyFile) -> Iterator[Complaint]:
             Budget.parse(clock.budget, Kind(clock.kind))
         except ClockInputError as error:
             yield Complaint("clock", index, "budget", error.problem, error.remedy)
+        if clock.replaces is not None and clock.replaces not in {other.name for other in policy.clock} - {clock.name}:
+            yield Complaint("clock", index, "replaces", f"no other clock {clock.replaces!r}", "Name one of this policy")
         if clock.warn_at != sorted(set(clock.warn_at)) or not all(0 < share <= 100 for share in clock.warn_at):
             yield Complaint("clock", index, "warn_at", f"{clock.warn_at} is no rising list", "Write [50, 75, 100]")
     if policy.ticket_clock is not None:
@@ -228,6 +239,9 @@ def _consent(policy: PolicyFile) -> Iterator[Complaint]:
         yield Complaint(
             "consent", 0, "deemed_after", 'it goes with "deemed" in accepted, and only with it', "Give both or none"
         )
+    if len(consent.reminders) > MAX_REMINDERS:
+        problem = f"{len(consent.reminders)} of them"
+        yield Complaint("consent", 0, "reminders", problem, f"At most {MAX_REMINDERS}: more is a nuisance")
     terms = [("deemed_after", consent.deemed_after, consent.kind), ("reopen_within", consent.reopen_within, "real")]
     terms += [("reminders", text, consent.kind) for text in consent.reminders]
     for key, text, kind in terms:
@@ -236,6 +250,49 @@ def _consent(policy: PolicyFile) -> Iterator[Complaint]:
                 Budget.parse(text, Kind(kind))
             except ClockInputError as error:
                 yield Complaint("consent", 0, key, error.problem, error.remedy)
+
+
+def _desk(policy: PolicyFile) -> Iterator[Complaint]:
+    """What rules the desk besides its clocks."""
+    if policy.form.version < 1:
+        yield Complaint("form", 0, "version", f"{policy.form.version} is below 1", "Count versions from 1")
+    for key in ("all", "network", "hardware", "software", "consulting"):
+        fields = getattr(policy.form, key)
+        if len(set(fields)) < len(fields):
+            yield Complaint("form", 0, key, "a field stands twice", "Keep one of them")
+    yield from _once("channel", "name", [channel.name for channel in policy.channel])
+    for index, channel in enumerate(policy.channel):
+        if not 0 <= channel.rank <= MAX_RANK:
+            yield Complaint("channel", index, "rank", f"{channel.rank} is outside 0 to {MAX_RANK}", "Take a small one")
+    yield from _once("deferral", "code", [deferral.code for deferral in policy.deferral])
+    for index, deferral in enumerate(policy.deferral):
+        if deferral.needs != NEEDS[deferral.code]:
+            problem = f"{deferral.code} does not rest on {deferral.needs}"
+            yield Complaint("deferral", index, "needs", problem, f'Write "{NEEDS[deferral.code]}"')
+    for table, names in (("plan", [plan.name for plan in policy.plan]), ("tier", [tier.name for tier in policy.tier])):
+        yield from _once(table, "name", names)
+    if policy.eta is not None:
+        if not policy.eta.basis:
+            yield Complaint("eta", 0, "basis", "there is none", "Name what a repair time may rest on")
+        try:
+            Budget.parse(policy.eta.mandatory_within, Kind(policy.eta.kind))
+        except ClockInputError as error:
+            yield Complaint("eta", 0, "mandatory_within", error.problem, error.remedy)
+    if not 0 <= policy.price.warranty_years <= 100:
+        problem = f"{policy.price.warranty_years} is outside 0 to 100"
+        yield Complaint("price", 0, "warranty_years", problem, "Write whole years; 0: none")
+    try:
+        parse_days(policy.price.city_days)
+    except ClockInputError as error:
+        yield Complaint("price", 0, "city_days", error.problem, error.remedy)
+    if policy.priority_rule.set_by == "client" and not policy.priority:
+        yield Complaint("priority_rule", 0, "set_by", "there is no level to choose", "Add [[priority]] tables")
+
+
+def _once(table: str, key: str, values: Sequence[str]) -> Iterator[Complaint]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            yield Complaint(table, index, key, f"{value!r} stands twice", "Keep one of them")
 
 
 def _levels(table: str, levels: list[int]) -> Iterator[Complaint]:

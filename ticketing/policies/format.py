@@ -1,8 +1,7 @@
 """The policy file format: what a support regulation may say, as typed tables of a TOML file.
 
-Clocks are read today. Priorities, plans, channels, tiers, ladders, consent, letters and deferral codes are checked and
-kept for the desk; the format holds all of it so that a file written now stays valid. Requirement identifiers (`S1-23`)
-name the published regulation that a value comes from; `ours = true` marks a value that no regulation states.
+Requirement identifiers (`S1-23`) name the published regulation that a value comes from; `ours = true` marks a value
+that no regulation states. Rules over these tables lie beside this module, one question each.
 """
 
 from __future__ import annotations
@@ -36,7 +35,49 @@ Stop = Literal[
     "loan-unit-given",
     "ticket-closed",
 ]
-State = Literal["waiting_client", "waiting_vendor", "with_development", "visit_planned", "deferred", "awaiting_consent"]
+State = Literal[
+    "waiting_client",
+    "waiting_vendor",
+    "with_development",  # waiting_vendor with `system` development
+    "visit",
+    "deferred",
+    "recovering",
+    "awaiting_consent",
+]
+Channel = Literal["portal", "web", "mail", "phone", "paper", "api", "monitoring"]
+Field = Literal[
+    "description",
+    "steps",
+    "frequency",
+    "server",
+    "version",
+    "criticality",
+    "vehicle",
+    "contact",
+    "attachments",
+]
+Letter = Literal[
+    "ack",
+    "work_started",
+    "question",
+    "reminder",
+    "incomplete",
+    "reply",
+    "eta",
+    "delay",
+    "progress",
+    "deferral",
+    "recovered",
+    "closed",
+    "survey",
+    "follow_up",
+    "outage",
+    "outage_update",
+    "outage_end",
+    "advisory",
+    "official",
+    "digest",
+]
 Recipient = Literal["reporter", "contact", "contract-address", "owner", "team", "manager", "watchers"]
 TermKind = Literal["working", "real", "working-days"]
 
@@ -100,7 +141,7 @@ class PriorityRule(Table, frozen=True):
     """Who sets the priority, and what a re-grading needs."""
 
     set_by: Literal["desk", "client", "contract"] = "desk"
-    regrade: Literal["journalled", "reason-shown-to-client"] = "journalled"
+    regrade: Literal["journalled", "reason-shown-to-client", "manager"] = "journalled"
     requirements: list[str] = []
 
 
@@ -117,7 +158,7 @@ class QueueTable(Table, frozen=True):
 class ChannelTable(Table, frozen=True):
     """`rank` 0 is the ordinary; a higher one goes first among equals."""
 
-    name: Literal["web", "mail", "phone", "paper", "api", "monitoring"]
+    name: Channel
     rank: int = 0
     proof: Literal["none", "account", "code-word", "registered-sender"] = "none"
     until_satisfied: bool = False
@@ -144,9 +185,12 @@ class StepTable(Table, frozen=True):
 
 
 class LadderTable(Table, frozen=True):
+    """Who is told when nobody acts. With `clock` it begins with each of its cycles, else at the event `starts`."""
+
     name: str
     steps: list[StepTable]
     clock: str | None = None
+    starts: Start = "ticket-opened"
     stops_on: Literal["acknowledge", "human-action", "fault-fixed"] = "acknowledge"
     requirements: list[str] = []
 
@@ -164,37 +208,67 @@ class ConsentTable(Table, frozen=True):
 
 
 class LetterTable(Table, frozen=True):
-    """A letter owed: what sets it off and who gets it."""
+    """Who gets a kind of letter. Every kind is sent under every policy; one without a table goes to the usual."""
 
-    name: str
-    trigger: Literal[
-        "ticket-opened",
-        "work-started",
-        "clarification-needed",
-        "update-due",
-        "eta-known",
-        "eta-passed",
-        "recovered",
-        "closed",
-        "official-answer",
-        "service-unavailable",
-        "service-restored",
-        "deferred",
-    ]
+    kind: Letter
     to: list[Recipient]
-    clock: str | None = None
-    automatic: bool = True
     requirements: list[str] = []
 
 
 class DeferralTable(Table, frozen=True):
     """A reason for which work may be put off or refused, and the evidence it needs."""
 
-    code: Literal["not-reproducible", "not-enough-data", "requirements-broken", "out-of-scope"]
+    code: Literal["not_reproducible", "no_data", "misuse", "out_of_scope"]
     needs: Literal["attempts", "itemised-request", "rule-and-proof", "contract-clause"]
     recheck: bool = False
     contest: Literal["none", "manager"] = "none"
     requirements: list[str] = []
+    ours: bool = False
+
+
+class FormTable(Table, frozen=True):
+    """What a request must say: of every class, and of each. Another form is another `version`."""
+
+    version: int = 1
+    all: list[Field] = msgspec.field(default_factory=lambda: ["description"])
+    network: list[Field] = []
+    hardware: list[Field] = []
+    software: list[Field] = []
+    consulting: list[Field] = []
+    requirements: list[str] = []
+    ours: bool = False
+
+
+class EtaTable(Table, frozen=True):
+    """A repair time must be named within a term of the ticket's being in work; absent: never."""
+
+    mandatory_within: str
+    kind: Literal["working", "real"] = "working"
+    basis: list[Literal["history", "vendor", "plan"]] = msgspec.field(
+        default_factory=lambda: ["history", "vendor", "plan"]
+    )
+    requirements: list[str] = []
+    ours: bool = False
+
+
+Price = Literal["free", "cost", "visit-cost", "quote"]
+
+
+class PriceTable(Table, frozen=True):
+    """What a client pays: in warranty and after it, and for a visit inside the service city, in any year.
+
+    `cost` is what it costs us, `visit-cost` the price of the visit alone, `quote` what is agreed beforehand.
+    """
+
+    warranty_years: int = 1
+    visit: Price = "free"
+    parts: Price = "free"
+    visit_after: Price = "quote"
+    parts_after: Price = "cost"
+    visit_in_city: Price | None = None
+    city_days: str = "Mon-Fri"
+    requirements: list[str] = []
+    ours: bool = False
 
 
 class PolicyFile(Table, frozen=True):
@@ -218,6 +292,9 @@ class PolicyFile(Table, frozen=True):
     consent: ConsentTable | None = None
     letter: list[LetterTable] = []
     deferral: list[DeferralTable] = []
+    form: FormTable = FormTable()
+    eta: EtaTable | None = None
+    price: PriceTable = PriceTable()
     format: Literal[1, 2] = 2
 
     @property

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from ticketing import policies
@@ -294,3 +295,23 @@ def test_entries_of_before_say_by_their_actions_what_happened():
     assert found[3] == ["fault-fixed", "service-restored"]
     assert {"ticket-closed", "human-action"} <= set(found[4])
     assert found[5:] == [["reopened"], ["human-action"], ["public-message"]]
+
+
+@pytest.mark.parametrize(
+    ("pauses_in", "system", "verdict"),
+    [
+        ("waiting_vendor", "maker", "paused"),
+        ("waiting_vendor", "development", "paused"),
+        ("with_development", "development", "paused"),
+        ("with_development", "maker", "running"),
+    ],
+)
+def test_the_own_development_is_a_vendor_that_can_be_told_apart(pauses_in, system, verdict):
+    file = POLICIES["after-sales"].file
+    tables = [msgspec.structs.replace(table, pauses_in=[pauses_in]) for table in file.clock]
+    policy = policies.Policy(msgspec.structs.replace(file, clock=tables))
+    waiting = step(5, "waiting_vendor", system=system, case="7")
+    found = read_all(policy, None, [opening(), waiting, step(6, "waiting_vendor")], at(8))
+    assert found.get("reply").verdict == verdict
+    back = read_all(policy, None, [opening(), waiting, step(20, "in_work")], at(21))
+    assert due(back, "outer-bound") == 24 * 60 + (15 if verdict == "paused" else 0)

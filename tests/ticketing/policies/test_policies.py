@@ -1,12 +1,18 @@
 """The five presets as the regulations promise them, and every complaint about a wrong file with its line."""
 
+import re
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
 from ticketing import policies
+from ticketing.policies import check
+from ticketing.policies import format as formats
 from ticketing.working_time.errors import ClockInputError, PolicyError
 from ticketing.working_time.time_zones import MINUTE
+from tools import policies_doc
 
 H = 60
 
@@ -76,16 +82,59 @@ def test_what_the_desk_will_read_is_there():
     assert [plan.clocks for plan in procedure.file.plan] == [
         ["reaction-priority"], ["reaction-standard"], ["reaction-basic"],
     ]  # fmt: skip
-    assert {entry.code for entry in procedure.file.deferral} == {
-        "not-reproducible", "not-enough-data", "requirements-broken", "out-of-scope",
-    }  # fmt: skip
-    assert max(procedure.file.channel, key=lambda channel: channel.rank).name == "web"
+    assert max(procedure.file.channel, key=lambda channel: channel.rank).name == "portal"
+    assert procedure.file.form.software == ["server", "version"]
     assert [entry.clocks for entry in carrier.file.priority] == [["swap-1"], ["swap-2"], ["swap-3"], ["swap-4"]]
     assert carrier.file.consent.accepted == ["explicit", "phoned"]
     assert sales.file.priority_rule.set_by == "client"
     assert [step.after for step in sales.file.ladder[0].steps] == ["5m", "15m", "30m"]
     assert [tier.level for tier in sales.file.tier] == [1, 2, 3]
-    assert all(policy.file.letter and policy.file.consent for policy in policies.shipped())
+    assert (sales.file.price.visit_after, carrier.file.eta.mandatory_within) == ("visit-cost", "60m")
+
+
+@pytest.mark.parametrize("name", policies.PRESETS)
+def test_a_preset_is_whole_and_names_its_own_regulation(name):
+    file = policies.get(name).file
+    assert file.letter
+    assert file.consent
+    assert file.ladder
+    assert len(file.tier) >= 2
+    assert {"portal", "mail", "phone", "monitoring"} <= {channel.name for channel in file.channel}
+    assert [deferral.code for deferral in file.deferral] == ["not_reproducible", "no_data", "misuse", "out_of_scope"]
+    named = re.findall(r"S\d-\d+", policies.source(name))
+    assert {clause.split("-")[0] for clause in named} == {file.source}
+    assert len(set(named)) >= 7
+
+
+def test_no_two_presets_are_alike():
+    for key in ("clock", "consent", "form", "price", "ladder", "tier", "letter"):
+        found = [msgspec.json.encode(getattr(policy.file, key)) for policy in policies.shipped()]
+        assert len(set(found)) == 5, key
+
+
+STORED = sorted(Path(__file__).with_name("stored").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_what_earlier_releases_stored_can_still_be_read(path):
+    """The five presets as releases before format 2 kept them with their tickets."""
+    content = msgspec.json.decode(path.read_bytes())
+    policy = policies.of_stored(content)
+    assert policy.file.before
+    assert (policy.name, policy.ticket_clock) == (content["name"], content["ticket_clock"])
+    assert [{"budget": t.table.budget, "name": n} for n, t in policy.clocks.items()] == [
+        {"budget": clock["budget"], "name": clock["name"]} for clock in content["clock"]
+    ]
+    assert len(policy.file.letter) == len(content["letter"])
+    assert len(policy.file.deferral) == len(content["deferral"])
+    again = policies.of_stored(policy.as_json())
+    assert again.file == policy.file
+
+
+def test_today_s_files_of_before_are_told_what_is_called_otherwise(tmp_path):
+    path = write(tmp_path, GOOD.replace('kind = "ack"', 'name = "receipt"\ntrigger = "ticket-opened"'))
+    (complaint,) = policies.problems(path)
+    assert "[letter]" in str(complaint)
 
 
 def test_no_clock_is_ever_guessed():
@@ -129,8 +178,7 @@ clock = "reply"
 steps = [{ tell = "tier", tier = 1, percent = 50 }]
 
 [[letter]]
-name = "receipt"
-trigger = "ticket-opened"
+kind = "ack"
 to = ["reporter"]
 
 [consent]
@@ -195,11 +243,26 @@ def test_an_own_file_with_own_days(tmp_path):
         ("percent = 50", 'percent = 50, after = "1h"', 32, "not both"),
         ("percent = 50", 'after = "1d"', 32, "wrong unit"),
         ('steps = [{ tell = "tier", tier = 1, percent = 50 }]', "steps = []", 32, "there are none"),
-        ('to = ["reporter"]', "to = []", 37, "nobody gets it"),
-        ('to = ["reporter"]', 'to = ["reporter"]\nclock = "gone"', 38, "no clock 'gone'"),
-        ('accepted = ["explicit"]', "accepted = []", 40, "no ticket could ever close"),
-        ('accepted = ["explicit"]', 'accepted = ["deemed"]', 39, "goes with"),
-        ('accepted = ["explicit"]', 'accepted = ["explicit"]\nreminders = ["2h"]', 41, "wrong unit"),
+        ('to = ["reporter"]', "to = []", 36, "nobody gets it"),
+        ('to = ["reporter"]', 'to = ["reporter"]\n[[letter]]\nkind = "ack"\nto = ["owner"]', 38, "'ack' stands twice"),
+        ('kind = "ack"', 'kind = "receipt"', 35, "Invalid enum value 'receipt'"),
+        ('accepted = ["explicit"]', "accepted = []", 39, "no ticket could ever close"),
+        ('accepted = ["explicit"]', 'accepted = ["deemed"]', 38, "goes with"),
+        ('accepted = ["explicit"]', 'accepted = ["explicit"]\nreminders = ["2h"]', 40, "wrong unit"),
+        ('accepted = ["explicit"]', 'accepted = ["explicit"]\nreminders = ["1d","2d","3d","4d"]', 40, "4 of them"),
+        ("[consent]", "[form]\nversion = 0\n[consent]", 39, "below 1"),
+        ("[consent]", '[form]\nsoftware = ["server", "server"]\n[consent]', 39, "stands twice"),
+        ("[consent]", '[form]\nall = ["colour"]\n[consent]', 39, "Invalid enum value 'colour'"),
+        ("[consent]", '[eta]\nmandatory_within = "1d"\n[consent]', 39, "wrong unit"),
+        ("[consent]", '[eta]\nmandatory_within = "1h"\nbasis = []\n[consent]', 40, "there is none"),
+        ("[consent]", "[price]\nwarranty_years = -1\n[consent]", 39, "outside 0 to 100"),
+        ("[consent]", '[price]\ncity_days = "Someday"\n[consent]', 39, "weekday"),
+        ("[consent]", '[price]\nvisit = "cheap"\n[consent]', 39, "Invalid enum value 'cheap'"),
+        ("[consent]", '[[deferral]]\ncode = "misuse"\nneeds = "attempts"\n[consent]', 40, "does not rest on attempts"),
+        ("[consent]", '[[channel]]\nname = "web"\nrank = 10\n[consent]', 40, "outside 0 to 9"),
+        ("[consent]", '[priority_rule]\nset_by = "client"\n[consent]', 39, "no level to choose"),
+        ('starts = "ticket-opened"', 'starts = "ticket-opened"\nreplaces = "gone"', 18, "no other clock 'gone'"),
+        ('starts = "ticket-opened"', 'starts = "ticket-opened"\nreplaces = "reply"', 18, "no other clock 'reply'"),
     ],
 )
 def test_a_wrong_file_is_refused_with_line_and_remedy(tmp_path, old, new, line, said):
@@ -239,3 +302,11 @@ def test_clock_and_exception_stand_once(tmp_path):
     found = [str(complaint) for complaint in policies.problems(write(tmp_path, GOOD + clock + day))]
     assert len(found) == 2
     assert all("stands twice" in text for text in found)
+
+
+def test_the_page_explains_every_word_that_needs_it():
+    explained = {word for words in policies_doc.WORDS.values() for word in words}
+    needing = (formats.Start, formats.Stop, formats.State, formats.Recipient, formats.Price)
+    assert {word for hint in needing for word in get_args(hint)} <= explained
+    assert set(check.NEEDS.values()) <= explained
+    assert policies_doc.PAGE.read_text() == policies_doc.page()
