@@ -31,7 +31,7 @@ from ticketing.incidents.decisions import Decision, Reason, Step
 from ticketing.incidents.looking import Seen, look, look_at, pass_gate, utc
 from ticketing.incidents.opening import Case
 from ticketing.incidents.rules import decide, recover
-from ticketing.model.states import WATCH, Action, next_state
+from ticketing.model.states import MOVES, WATCH, Action, State, next_state, relapsed_to
 from ticketing.tickets.office import Office
 from ticketing.tickets.opening import next_row, open_ticket
 from ticketing.tickets.watching import step
@@ -236,20 +236,41 @@ class Incidents:
         return left or []
 
     async def mark(self, kind: str, good: Mapping[int, float], bad: Mapping[int, float]) -> None:
-        """Keep over a restart since when open incidents look good, and when they last looked bad.
+        """Keep over a restart since when open incidents look good, and when they last looked bad; tickets follow.
 
         Terminal rows to Unix seconds; a bad one forgets since when it was good.
         """
-        async with self._pool.connection() as connection:
-            for column, moments in (("last_good_at = m.at", good), ("last_bad_at = m.at, last_good_at = NULL", bad)):
-                if moments:
-                    await connection.execute(
-                        SQL(
-                            "UPDATE incident i SET {} FROM unnest(%s::int[], %s::timestamptz[]) AS m(terminal, at)"
-                            " WHERE i.terminal = m.terminal AND i.kind = %s AND i.state = 'open'"
-                        ).format(SQL(column)),
-                        (list(moments), [utc(at) for at in moments.values()], kind),
-                    )
+        for column, moments, action in (
+            ("last_good_at = m.at", good, Action.RECOVERING),
+            ("last_bad_at = m.at, last_good_at = NULL", bad, Action.RELAPSED),
+        ):
+            if not moments:
+                continue
+            async with self._pool.connection() as connection:
+                rows = await connection.execute(
+                    SQL(
+                        "UPDATE incident i SET {} FROM unnest(%s::int[], %s::timestamptz[]) AS m(terminal, at)"
+                        " WHERE i.terminal = m.terminal AND i.kind = %s AND i.state = 'open' RETURNING i.ticket, m.at"
+                    ).format(SQL(column)),
+                    (list(moments), [utc(at) for at in moments.values()], kind),
+                )
+                follow = [(ticket, at) for ticket, at in await rows.fetchall() if ticket is not None]
+            for ticket, at in follow:
+                await self._follow(ticket, action, at)
+
+    async def _follow(self, ticket: int, action: Action, at: datetime) -> None:
+        """A ticket recovers while its terminal looks good, and is worked on again while it does not."""
+        async with self._pool.connection() as connection, connection.transaction():
+            rows = await connection.execute("SELECT state, owner FROM ticket WHERE id = %s FOR UPDATE", (ticket,))
+            found = await rows.fetchone()
+            if found is None:
+                return
+            state = State(found[0])
+            if action == Action.RECOVERING and state in MOVES[action].leads:
+                await step(connection, self.office, ticket, action, State.RECOVERING, at, {})
+            elif action == Action.RELAPSED and state == State.RECOVERING:
+                after = relapsed_to(state, taken=found[1] is not None)
+                await step(connection, self.office, ticket, action, after, at, {"reason": "silent again"})
 
     async def _raise(
         self, connection: AsyncConnection[TupleRow], finding: Finding, now: float, prepare: Prepare

@@ -1,0 +1,102 @@
+"""`dozor rehearse`: a policy played before it is signed, on the desk itself and a clock that jumps."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from psycopg_pool import AsyncConnectionPool
+
+from gateway.errors import GatewayError
+from gateway.store.embedded import EmbeddedServer
+from gateway.store.migrate import migrate
+from ticketing import policies
+from ticketing.rehearsal.doing import ACTIONS, do_line
+from ticketing.rehearsal.script import Line, ScriptError, read
+from ticketing.rehearsal.world import World
+from ticketing.working_time.errors import ClockError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `dozor rehearse`."""
+    parser.add_argument("--policy", required=True, metavar="P", help="NAME, NAME@VERSION or FILE")
+    parser.add_argument("--plan", metavar="N", help="for organisations that name none (default: the lowest)")
+    parser.add_argument("--script", metavar="FILE", required=True, help="JSON lines; - reads from stdin")
+    parser.add_argument("--until", metavar="ISO", help="the end, inclusive (default: 24 h after the last line)")
+    parser.add_argument("--json", action="store_true", help="events as JSON lines, a summary last")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play it; 0 whatever the tickets do, 2 for a script or policy that cannot be played."""
+    try:
+        policy = policies.resolve(args.policy)
+        until = _instant(args.until)
+        lines = _lines(args.script)
+    except (ClockError, ScriptError, OSError, ValueError) as error:
+        print(f"dozor rehearse: {error}" if not isinstance(error, ScriptError) else str(error), file=sys.stderr)
+        return 2
+    plans = {table.name for table in policy.file.plan} | {str(table.level) for table in policy.file.plan}
+    if args.plan is not None and args.plan not in plans:
+        known = ", ".join(table.name for table in policy.file.plan) or "it has none"
+        print(f"dozor rehearse: {policy.reference} has no plan {args.plan!r}: {known}", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="dozor-rehearsal-") as folder:
+        server = EmbeddedServer(Path(folder))
+        try:
+            server.ensure_running()
+            migrate(server.dsn)
+            for event in asyncio.run(_play(server.dsn, args.policy, args.plan, lines, until)):
+                print(msgspec.json.encode(event).decode() if args.json else _said(event))
+        except GatewayError as error:
+            print(f"dozor rehearse: {error}", file=sys.stderr)
+            return 1
+        finally:
+            server.stop(at_once=True)
+    return 0
+
+
+async def _play(
+    dsn: str, policy: str, plan: str | None, lines: list[Line], until: datetime | None
+) -> Iterable[dict[str, Any]]:
+    pool = AsyncConnectionPool(dsn, min_size=1, max_size=8, open=False)
+    await pool.open()
+    world = World(pool, policy=policy, do=do_line, plan=plan)
+    try:
+        events = list(await world.play(lines, until))
+        return [*events, await world.summary()]
+    finally:
+        world.close()
+        await pool.close()
+
+
+def _lines(script: str) -> list[Line]:
+    if script == "-":
+        return read("-", sys.stdin.buffer, ACTIONS)
+    with Path(script).open("rb") as file:
+        return read(script, file, ACTIONS)
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"--until {text!r} has no offset: write 2026-03-02T08:00:00+03:00")
+    return found
+
+
+def _said(event: dict[str, Any]) -> str:
+    if "summary" in event:
+        told = event["summary"]
+        letters = ", ".join(f"{count} {kind}" for kind, count in told["letters"].items()) or "none"
+        return f"{told['tickets']} tickets, {told['open']} open, {told['breaches']} breaches; letters: {letters}"
+    rest = {name: value for name, value in event.items() if name not in ("at", "event", "ticket")}
+    words = "  ".join(f"{name}={value}" for name, value in rest.items() if value not in (None, [], ""))
+    return f"{event['at']}  {event['ticket'] or '-':<10} {event['event']:<10} {words}"
