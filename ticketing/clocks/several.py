@@ -67,6 +67,11 @@ class TicketClocks:
         return None if self.strictest is None else self.strictest.name
 
     @property
+    def thirds(self) -> list[datetime]:
+        """When a third, two thirds and all of the strictest clock's budget are used; for the queue."""
+        return [] if self.strictest is None else self.strictest.stands[-1].result.thirds()
+
+    @property
     def runs(self) -> bool:
         """Whether a promise of the policy is still to be kept, be it held by a pause or broken already."""
         return any(clock.runs for clock in self.clocks if clock.name != ETA)

@@ -159,7 +159,14 @@ class ClockResult:
         """
         if not 0 < percent <= 100:
             raise ClockInputError("percent", f"{percent} is outside 0 to 100", "Ask for a share above 0, up to 100")
-        need = -(-self.rule.budget.amount * percent // 100)
+        return self._used_up(-(-self.rule.budget.amount * percent // 100))
+
+    def thirds(self) -> list[datetime]:
+        """When a third, two thirds and all of the budget are used; those after an open pause are left out."""
+        moments = (self._used_up(-(-self.rule.budget.amount * share // 3)) for share in (1, 2, 3))
+        return [self.rule.zone.moment(at) for at in moments if at is not None]
+
+    def _used_up(self, need: int) -> int | None:
         used = 0
         for span in self.spans:
             if span.counted and used + span.counted >= need:

@@ -52,8 +52,8 @@ Field = Literal[
     "server",
     "version",
     "criticality",
-    "vehicle",
-    "contact",
+    "vehicle",  # or the terminal
+    "contacts",  # somebody who can be reached
     "attachments",
 ]
 Letter = Literal[
