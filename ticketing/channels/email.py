@@ -7,8 +7,6 @@ own marker, a stable subject tag. An unknown outcome is sent again under the sam
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -19,6 +17,7 @@ from typing import Any
 import aiosmtplib
 
 from ticketing.channels import letter as compose
+from ticketing.channels.message_ids import MARK, instance_mark, message_id, ticket_name
 from ticketing.channels.secrets import read_password
 from ticketing.core.errors import DeliveryError, UndeliverableError
 from ticketing.core.outbox import Outgoing
@@ -126,7 +125,7 @@ class Mail:
             "Auto-Submitted: auto-generated\r\n",
             "X-Auto-Response-Suppress: All\r\n",
             "Precedence: bulk\r\n",
-            f"X-Dozor-Instance: {hashlib.sha256(self._key).hexdigest()[:16]}\r\n",
+            f"{MARK}: {instance_mark(self._key)}\r\n",
             compose.unstructured("Subject", subject),
             "MIME-Version: 1.0\r\n",
             'Content-Type: text/plain; charset="utf-8"\r\n',
@@ -136,10 +135,8 @@ class Mail:
 
     def message_id(self, message: Outgoing) -> str:
         """``<t.NUMBER.SEQ.HMAC8@domain>``; the sequence of a ticket's first letter is 1."""
-        name = f"t.{message.number}.1" if message.number else f"test.{message.id}"
-        digest = hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()[:8]
-        domain = compose.address_of(self._sender).rpartition("@")[2]
-        return f"<{name}.{digest}@{domain}>"
+        name = ticket_name(message.number, 1) if message.number else f"test.{message.id}"
+        return message_id(self._key, name, compose.address_of(self._sender).rpartition("@")[2])
 
 
 def _text(ticket: dict[str, Any], desk_url: str, zone: tzinfo | None) -> str:

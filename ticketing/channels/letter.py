@@ -43,6 +43,22 @@ def mailboxes(name: str, addresses: Sequence[str]) -> str:
     return f"{name}: {f',{chr(13)}{chr(10)} '.join(shown)}\r\n"
 
 
+def mailbox(name: str, display: str, address: str) -> str:
+    """A header of one address, with its line end; `display` is taken as it is, whatever it holds.
+
+    Raises
+    ------
+    ValueError
+        If the address is none that plain SMTP can carry.
+    """
+    return f"{name}: {_shown(one_line(display), address_of(address), len(name) + 2)}\r\n"
+
+
+def references(name: str, identities: Sequence[str]) -> str:
+    """A header of Message-IDs, one a line and none ever folded or encoded, with its line end; "" of none."""
+    return f"{name}: {f'{chr(13)}{chr(10)} '.join(identities)}\r\n" if identities else ""
+
+
 def address_of(text: str) -> str:
     """The bare address, its domain in ASCII.
 
@@ -96,8 +112,11 @@ def _folded(words: Sequence[str], used: int) -> str:
 
 
 def _mailbox(text: str, used: int) -> str:
+    return _shown(one_line(parseaddr(text)[0]), address_of(text), used)
+
+
+def _shown(display: str, address: str, used: int) -> str:
     """A display name and its address; a long or foreign name as encoded words, an odd one quoted."""
-    display, address = one_line(parseaddr(text)[0]), address_of(text)
     if not display:
         return address
     quoted = display if set(display) <= _ATOM | {" "} else '"' + display.replace("\\", "\\\\").replace('"', '\\"') + '"'

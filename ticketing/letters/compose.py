@@ -1,0 +1,256 @@
+"""A letter's frozen bytes: headers by what other desks learnt, plain text and HTML from one text.
+
+Composed by hand and not by `email.message`: with its SMTP policy a Message-ID too long for one line becomes an encoded
+word in In-Reply-To and References, and the thread is lost (python/cpython#100991). Pure: the same draft gives the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from email.utils import format_datetime, parseaddr
+from typing import Any, NamedTuple
+
+from ticketing.channels import letter as lines
+from ticketing.channels.message_ids import MARK, instance_mark, message_id, ticket_name
+from ticketing.letters.texts import Texts, Words, words
+from ticketing.letters.tokens import buttons_of, token_of
+from ticketing.working_time.errors import ClockInputError
+from ticketing.working_time.time_zones import zone
+
+SUBJECT_LIMIT = 200  # characters
+QUOTED_LIMIT = 2000  # of the client's own words in a confirmation
+TEXT_LIMIT = 20_000
+ITEM_LIMIT = 500
+KEPT_REFERENCES = 8  # besides the first: enough for every client, short enough for every server
+_INSTANTS = ("due_at", "eta", "old_eta", "promise", "until", "deemed_at", "reopen_until", "started_at", "ended_at",
+             "buffered_until", "opened_at")  # fmt: skip
+_LINES = ("number", "plate", "vehicle", "terminal", "organisation", "owner", "old_number", "register", "title",
+          "vendor", "step", "count", "about")  # fmt: skip
+_TAG = re.compile(r"\[#[^\]]*\]")
+_IDENTITY = re.compile(r"<[!-;=?-~]{1,120}@[!-;=?-~]{1,120}>", re.ASCII)
+_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+           "November", "December")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Who writes: `secret` is the instance's, `sender` the mailbox in From, `url` the desk's without a last slash."""
+
+    secret: bytes
+    sender: str
+    texts: Texts
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A letter before it is frozen.
+
+    Attributes
+    ----------
+    id : its row. `number` : the ticket's; None: it has none. `sequence` : its place among the ticket's letters, from 2.
+    data : facts and what its cause said, as `owe` wrote them.
+    references : Message-IDs of the thread, oldest first, as they are known; what is none is left out.
+    entries : of a digest: the facts of each letter that it lists.
+    """
+
+    id: int
+    kind: str
+    number: str | None
+    sequence: int
+    address: str
+    language: str
+    auto: bool
+    data: Mapping[str, Any]
+    references: Sequence[str] = ()
+    entries: Sequence[Mapping[str, Any]] = field(default=())
+
+
+class Composed(NamedTuple):
+    """A frozen letter; `token` is that of its buttons, None without any."""
+
+    message_id: str
+    subject: str
+    raw: bytes
+    token: str | None
+
+
+def compose(draft: Draft, desk: Desk, at: datetime) -> Composed:
+    """Freeze a letter; `at` is its date.
+
+    Raises
+    ------
+    ValueError
+        If the recipient's address is none that plain SMTP can carry.
+    """
+    said = words(draft.language)
+    given = values(draft, desk, at)
+    offered = buttons_of(draft.kind, given["about"], has_object=bool(given["object"])) if draft.number else ()
+    token = token_of(desk.secret, draft.id) if offered and desk.url else None
+    buttons = {said.get("button", one): f"{desk.url}/l/{token}?b={one}" for one in offered} if token else {}
+    written = desk.texts.render(draft.kind, draft.language, given, buttons)
+    tag = f"[#{draft.number}] " if draft.number else ""
+    subject = (tag + lines.one_line(_TAG.sub(" ", written.subject)))[: SUBJECT_LIMIT + len(tag)].rstrip()
+    display, address = parseaddr(desk.sender)
+    name = ticket_name(draft.number, draft.sequence) if draft.number else f"l.{draft.id}"
+    identity = message_id(desk.secret, name, lines.address_of(address).rpartition("@")[2])
+    known = [one for one in draft.references if _IDENTITY.fullmatch(one) and one != identity]
+    head = [
+        lines.mailbox("From", display, address),
+        lines.mailbox("To", given["name"], draft.address),
+        f"Date: {format_datetime(at.astimezone(UTC))}\r\n",
+        f"Message-ID: {identity}\r\n",
+        lines.references("In-Reply-To", known[-1:]),
+        lines.references("References", trimmed(known)),
+        *(_marks(draft.kind) if draft.auto else ()),
+        f"{MARK}: {instance_mark(desk.secret)}\r\n",
+        lines.unstructured("Subject", subject),
+        f"Content-Language: {draft.language}\r\n",
+    ]
+    return Composed(identity, subject, _with_parts(head, desk.secret, name, written.text, written.html), token)
+
+
+def trimmed(identities: Sequence[str]) -> list[str]:
+    """The first and the last few of a thread, each once."""
+    once = list(dict.fromkeys(identities))
+    return once if len(once) <= KEPT_REFERENCES + 1 else [once[0], *once[-KEPT_REFERENCES:]]
+
+
+def values(draft: Draft, desk: Desk, at: datetime) -> dict[str, Any]:
+    """What the text may say: everything as words of the recipient's language, in their zone, on one line each."""
+    data, said = draft.data, words(draft.language)
+    to: Mapping[str, Any] = data.get("to") or {}
+    here = _zone(str(to.get("zone") or ""))
+    given: dict[str, Any] = {name: lines.one_line(_text(data.get(name))) for name in _LINES}
+    given |= {name: moment(data.get(name), draft.language, here) for name in _INSTANTS}
+    display, address = parseaddr(desk.sender)
+    duty = data.get("duty") if isinstance(data.get("duty"), dict) else {}
+    described = _text(data.get("description"))[:QUOTED_LIMIT]
+    deferral = data.get("deferral") if isinstance(data.get("deferral"), dict) else {}
+    given |= {
+        "name": lines.one_line(_text(to.get("name"))),
+        "subject": lines.one_line(_text(data.get("subject")))[:SUBJECT_LIMIT],
+        "description": described,
+        "quoted": "\n".join(f"> {line}".rstrip() for line in described.strip().splitlines()),
+        "text": _text(data.get("text"))[:TEXT_LIMIT].strip(),
+        "cause": lines.one_line(_text(data.get("cause")))[:TEXT_LIMIT],
+        "workaround": lines.one_line(_text(data.get("workaround")))[:TEXT_LIMIT],
+        "deemed": "yes" if data.get("deemed") else "",
+        "items": [lines.one_line(_text(one))[:ITEM_LIMIT] for one in _list(data.get("items"))],
+        "missing": [_missing(said, _text(one)) for one in _list(data.get("missing"))],
+        "object": ", ".join(dict.fromkeys(given[one] for one in ("plate", "vehicle") if given[one]))
+        or given["terminal"],
+        "eta_basis": said.get("basis", _text(data.get("eta_basis"))),
+        "deferral": said.get("deferral", _text((deferral or {}).get("code"))),
+        "until": given["until"] or moment((deferral or {}).get("until"), draft.language, here),
+        "price": _price(said, data.get("price")),
+        "saw": _saw(said, data.get("saw"), draft.language, here),
+        "proof": _proof(said, data.get("proof"), draft.language, here),
+        "duty_name": lines.one_line(_text((duty or {}).get("name"))),
+        "duty_phone": lines.one_line(_text((duty or {}).get("phone"))),
+        "desk_name": lines.one_line(display) or said.get("frame", "desk"),
+        "desk_address": address,
+        "desk_url": desk.url,
+        "url": f"{desk.url}/tickets/{given['number']}" if desk.url and draft.number else "",
+        "today": moment(at.isoformat(), draft.language, here, day=True),
+        "entries": [_entry(said, one) for one in draft.entries],
+    }
+    return given
+
+
+def moment(found: Any, language: str, here: tzinfo, *, day: bool = False) -> str:
+    """An instant, or a day, as people write it there; a text that is none stays as it is, on one line."""
+    if not isinstance(found, str) or not found:
+        return ""
+    try:
+        local = datetime.fromisoformat(found)
+        local = (local if local.tzinfo else local.replace(tzinfo=UTC)).astimezone(here)
+    except (ValueError, OverflowError):
+        return lines.one_line(found)
+    offset = local.utcoffset()
+    minutes = 0 if offset is None else int(offset.total_seconds()) // 60
+    sign, (hours, rest) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)
+    place = "UTC" if not minutes else f"UTC{sign}{hours}" + (f":{rest:02}" if rest else "")
+    if language == "zh":
+        date = f"{local.year}年{local.month}月{local.day}日"
+        return date if day else f"{date} {local:%H:%M}（{place}）"
+    date = f"{local:%d.%m.%Y}" if language == "ru" else f"{local.day} {_MONTHS[local.month - 1]} {local.year}"
+    return date if day else f"{date}, {local:%H:%M} ({place})"
+
+
+def _marks(kind: str) -> list[str]:
+    """What keeps machines from answering."""
+    return [
+        f"Auto-Submitted: {'auto-replied' if kind == 'ack' else 'auto-generated'}\r\n",
+        "X-Auto-Response-Suppress: All\r\n",
+        "Precedence: bulk\r\n",
+    ]
+
+
+def _with_parts(head: Sequence[str], secret: bytes, name: str, text: str, html: str) -> bytes:
+    # "=_" is in no quoted-printable line, so that the boundary is in no part.
+    boundary = "=_" + hmac.new(secret, b"boundary " + name.encode(), hashlib.sha256).hexdigest()[:24]
+    begin = "".join(head) + f'MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n'
+    raw = begin.encode("ascii")
+    for kind, content in (("plain", text), ("html", html)):
+        raw += (
+            f'--{boundary}\r\nContent-Type: text/{kind}; charset="utf-8"\r\n'
+            "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        ).encode("ascii") + lines.body(content)
+    return raw + f"--{boundary}--\r\n".encode("ascii")
+
+
+def _saw(said: Words, saw: Any, language: str, here: tzinfo) -> str:
+    if not isinstance(saw, dict):
+        return ""
+    sentence = said.get("saw", _text(saw.get("kind"))) or said.get("saw", "other")
+    return sentence.format(since=moment(saw.get("since"), language, here))
+
+
+def _proof(said: Words, proof: Any, language: str, here: tzinfo) -> str:
+    if not isinstance(proof, dict):
+        return lines.one_line(_text(proof))
+    bad, good = (moment(proof.get(one), language, here) for one in ("bad_at", "good_at"))
+    return said.get("proof", "live").format(bad=bad, good=good) if bad and good else ""
+
+
+def _price(said: Words, price: Any) -> str:
+    if not isinstance(price, dict):
+        return ""
+    told = [said.get("price", "warranty")] if price.get("warranty") else []
+    for part in ("visit", "parts"):
+        amount = price.get(part)
+        if amount is not None:
+            shown = said.get("price", "free") if amount in (0, "free") else lines.one_line(_text(amount))
+            told.append(f"{said.get('price', part)}: {shown}")
+    return "\n".join(told)
+
+
+def _missing(said: Words, item: str) -> str:
+    return said.get("missing", item) or lines.one_line(item.replace("_", " "))[:ITEM_LIMIT]
+
+
+def _entry(said: Words, facts: Mapping[str, Any]) -> str:
+    shown = {name: lines.one_line(_text(facts.get(name)))[:SUBJECT_LIMIT] for name in ("number", "subject")}
+    return said.get("frame", "entry").format(**shown, kind=said.get("kind", _text(facts.get("letter"))))
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return zone(name).info if name else UTC
+    except ClockInputError:
+        return UTC
+
+
+def _text(found: Any) -> str:
+    return "" if found is None else found if isinstance(found, str) else str(found)
+
+
+def _list(found: Any) -> list[Any]:
+    return found[:200] if isinstance(found, list) else []
