@@ -6,7 +6,6 @@ from email.policy import default
 
 import httpx
 import pytest
-from psycopg.types.json import Jsonb
 from starlette.applications import Starlette
 
 from tests.ticketing.desk_parts import pool_of
@@ -16,8 +15,9 @@ from ticketing.core.errors import ConflictError
 from ticketing.kit.access import _is_open
 from ticketing.kit.parts import put_parts
 from ticketing.letters.courier import Courier
+from ticketing.letters.owe import owe
 from ticketing.letters.pages import LetterButtons, routes
-from ticketing.letters.post import Post, by_trigger
+from ticketing.letters.recipients import recipients
 from ticketing.letters.tokens import token_of
 
 
@@ -44,10 +44,9 @@ class World:
             self.pool, organisation=acme, reporter=self.ann, vehicle=truck, state="awaiting_consent", **columns
         )
         async with self.pool.connection() as connection:
-            untold = await Post().owe(
-                connection, kind, key=f"{self.number}/{kind}/1", ticket=self.ticket, data={}, at=NOW, auto=True
-            )
-        assert untold == []
+            to = await recipients(connection, self.ticket, ["reporter"])
+            key = f"{self.number}/{kind}/1"
+            await owe(connection, kind, key=key, ticket=self.ticket, recipients=to, data={}, at=NOW, auto=True)
         self.caught = Caught()
         (taken,) = await Courier(self.pool, self.caught, DESK).cycle(NOW)
         self.letter = taken.letter
@@ -189,45 +188,3 @@ def test_letters_open_without_signing_in():
     assert _is_open("/l/abc")
     assert not _is_open("/lists")
     assert not _is_open("/tickets/l/abc")
-
-
-def test_the_policy_a_ticket_was_opened_under_says_who_gets_a_letter(shared_dsn):
-    async def scenario(pool):
-        acme = await organisation(pool)
-        ann = await contact(pool, acme, emails=["ann@p.example"])
-        await contact(pool, acme, "Duty", emails=["duty@p.example"], roles=["duty"])
-        policy = {
-            "letter": [
-                {"name": "receipt", "trigger": "ticket-opened", "to": ["contact", "everybody"]},
-                {"name": "x", "trigger": "recovered", "to": ["contact"]},
-            ],
-            "working_time": {"time_zone": "Asia/Shanghai"},
-        }
-        async with pool.connection() as connection:
-            await connection.execute(
-                "INSERT INTO policy_version (version, content) VALUES ('v-letters', %s)", (Jsonb(policy),)
-            )
-        row, number = await ticket(pool, organisation=acme, reporter=ann, policy_version="v-letters")
-        alone, other = await ticket(pool)
-        found = {}
-        async with pool.connection() as connection:
-            for kind in ("ack", "recovered", "eta"):
-                await Post().owe(connection, kind, key=f"{number}/{kind}", ticket=row, data={}, at=NOW, auto=True)
-            nobody = await Post().owe(connection, "ack", key=f"{other}/ack", ticket=alone, data={}, at=NOW, auto=True)
-        rows = await fetch(
-            pool, "SELECT kind, address, data #>> '{to,zone}' FROM letter WHERE ticket = %s ORDER BY id", row
-        )
-        for kind, address, zone in rows:
-            found.setdefault(kind, []).append(address.partition("@")[0])
-            assert zone == "Asia/Shanghai"
-        return found, nobody
-
-    async def whole():
-        async with pool_of(shared_dsn) as pool:
-            return await scenario(pool)
-
-    found, nobody = asyncio.run(whole())
-    assert found == {"ack": ["duty"], "recovered": ["ann", "duty"], "eta": ["ann", "duty"]}
-    assert nobody == ["no_recipient"]
-    two = [{"trigger": "ticket-opened", "to": ["owner"]}, {"trigger": "ticket-opened", "to": ["owner", "team"]}]
-    assert by_trigger(two) == {"ticket-opened": ["owner", "team"]}
