@@ -1,6 +1,7 @@
 """JT/T 808's bytes by name.
 
-    flag 1 · id 2 · properties 2 · [version 1] · phone 6 or 10 · serial 2 · [total 2 · index 2] · body · checksum 1 · flag 1
+    flag 1 · id 2 · properties 2 · [version 1] · phone 6 or 10 · serial 2 · [total 2 · index 2] · body
+    checksum 1 · flag 1
 
 An escaped byte takes two on the wire, and so does its span. What a package of several holds is a part of a body: it is
 named whole.
@@ -50,7 +51,7 @@ def anatomy(data: bytes, *, udp: bool = False) -> Iterator[Unit]:
             at = end
             continue
         close = data.find(b"~", at + 1)
-        if close == at + 1:
+        if close == at + 1 or at + 1 == len(data):
             yield Unit("idle", [Span(1, "flag")])
             at += 1
             continue
@@ -244,5 +245,5 @@ def _item(cursor: Cursor, path: str, identifier: int, size: int) -> None:
             cursor.say(value.hex())
     else:
         for name, _, form, multiplier, divisor in sorted(parts, key=lambda part: part[1]):
-            value = cursor.number(int(form[-1]), f"{path}.{name}", signed="i" in form)
-            cursor.say(value * multiplier if divisor == 1 else value / divisor)
+            raw = cursor.number(int(form[-1]), f"{path}.{name}", signed="i" in form)
+            cursor.say(raw * multiplier if divisor == 1 else raw / divisor)

@@ -1,11 +1,11 @@
 """Commands as people write them, as messages to the terminal, and what its answers say.
 
-    attributes                     0x8107: maker, model, ICCID, hardware, firmware
-    parameters [ID …]              0x8104, 0x8106: all, or those
-    set ID=VALUE [ID=VALUE …]      0x8103: numbers as the standard's u32, u16, u8 by ID; others as text
-    locate                         0x8201: where is it
-    control N[;PARAMETERS]         0x8105: 4 restarts the terminal, 5 resets it to the factory's settings
-    anything else                  0x8300: a text for the terminal, as makers' own commands are sent
+attributes                     0x8107: maker, model, ICCID, hardware, firmware
+parameters [ID …]              0x8104, 0x8106: all, or those
+set ID=VALUE [ID=VALUE …]      0x8103: numbers as the standard's u32, u16, u8 by ID; others as text
+locate                         0x8201: where is it
+control N[;PARAMETERS]         0x8105: 4 restarts the terminal, 5 resets it to the factory's settings
+anything else                  0x8300: a text for the terminal, as makers' own commands are sent
 """
 
 from __future__ import annotations

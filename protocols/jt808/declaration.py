@@ -198,22 +198,18 @@ def frame(message: int, phone: bytes, serial: int, body: bytes = b"", *, version
     return escape(package(message, phone, serial, body, version=version))
 
 
-def frames(  # noqa: PLR0913
-    message: int, phone: bytes, serial: int, body: bytes, *, version: int = 0, most: int = 1023
-) -> list[bytes]:
+def frames(message: int, phone: bytes, serial: int, body: bytes, *, version: int = 0, most: int = 1023) -> list[bytes]:
     """A message in as many packages as it takes, their serials one behind the other."""
     if len(body) <= most:
         return [frame(message, phone, serial, body, version=version)]
     cut = [body[at : at + most] for at in range(0, len(body), most)]
     return [
-        escape(
-            package(message, phone, serial + n & 0xFFFF, part, version=version, total=len(cut), index=n + 1)
-        )
+        escape(package(message, phone, serial + n & 0xFFFF, part, version=version, total=len(cut), index=n + 1))
         for n, part in enumerate(cut)
     ]
 
 
-def location(  # noqa: PLR0913
+def location(
     *,
     time: float,
     latitude: float = 0.0,
@@ -284,5 +280,3 @@ def attributes(*, model: str, firmware: str, iccid: str, hardware: str = "1.0", 
 
 def _padded(text: str, size: int) -> bytes:
     return text.encode("gbk")[:size].ljust(size, b"\0")
-
-

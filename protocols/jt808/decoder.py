@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.headed import Found, Structures
 from protocols.instants import from_bcd, instants
 from protocols.jt808.locations import lesson, walk
 from protocols.jt808.measures import HEAD
 from protocols.jt808.wire import BATCH, LOCATION_ANSWER, SHORTEST, head_of, packages
-from protocols.headed import Found, Structures
 from protocols.records import (
     ARCHIVE,
     EVENT,
@@ -88,11 +88,9 @@ class Decoder:
             self._alike(size // count, count, begin, found, blocks, refused)
         parts = [self._block(length, block, refused) for length, block in blocks.items()]
         refused.sort(key=lambda it: it[:2])
-        return Decoded(
-            Batch.concatenate([part for part in parts if len(part)]), [told for _, _, told in refused]
-        )
+        return Decoded(Batch.concatenate([part for part in parts if len(part)]), [told for _, _, told in refused])
 
-    def _alike(  # noqa: PLR0913
+    def _alike(
         self,
         size: int,
         count: int,
@@ -102,8 +100,8 @@ class Decoder:
         refused: list[_Refused],
     ) -> None:
         """Frames of one size, message and properties: as a matrix if they are single packages of one inner build."""
-        first = np.array([index for index, _ in found], np.int32)
-        frame = first if count == 1 else (first[:, None] + np.arange(count, dtype=np.int32)).ravel()
+        first: NDArray[np.int32] = np.array([index for index, _ in found], np.int32)
+        frame = first if count == 1 else np.add.outer(first, np.arange(count, dtype=np.int32)).ravel()
         head = head_of(begin.ljust(SHORTEST + 12, b"\0")) if len(begin) == 4 else None
         if head is None or head.size != size or head.several:
             for index, data in found:
@@ -116,7 +114,7 @@ class Decoder:
         if head.id != BATCH:
             record = body[:, 2:] if head.id == LOCATION_ANSWER else body
             if not HEAD <= record.shape[1] <= MAX_RECORD:
-                refused += [(index, 0, Quarantined(index, "length")) for index in frame.tolist()]
+                refused += [(int(index), 0, Quarantined(int(index), "length")) for index in frame.tolist()]
                 return
             block = blocks.setdefault(record.shape[1], _Block())
             block.add(record.tobytes(), frame, zeros, zeros)
@@ -220,7 +218,7 @@ def _complete(whole: Sequence[tuple[Any, bytes]]) -> bool:
     """Whether these packages are one message, none missing, in order."""
     first = whole[0][0]
     return len(whole) == first.total and all(
-        (head.id, head.total, head.index) == (first.id, first.total, number)
+        (head.id, head.total, head.number) == (first.id, first.total, number)
         for number, (head, _) in enumerate(whole, 1)
     )
 

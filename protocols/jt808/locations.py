@@ -1,14 +1,15 @@
 """One location: how its items are built, and what lies where in it.
 
-    alarms 4 · status 4 · latitude 4 · longitude 4 · altitude 2 · speed 2 · direction 2 · time 6 BCD · (id 1 · n 1 · n bytes)…
+alarms 4 · status 4 · latitude 4 · longitude 4 · altitude 2 · speed 2 · direction 2 · time 6 BCD
+    (id 1 · n 1 · n bytes) …
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from protocols.jt808.measures import FUEL, HEAD, HEADS, ITEMS, SATELLITES
 from protocols.headed import DamagedRecordError, Lesson, Number, Text
+from protocols.jt808.measures import FUEL, HEAD, HEADS, ITEMS, SATELLITES
 
 Signature = tuple[tuple[int, int, int], ...]  # id, offset and length of each item
 

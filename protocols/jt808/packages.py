@@ -93,10 +93,10 @@ class Assembly:
         Packages of one message follow each other in their serial numbers, which tells them from another's. What is
         missing is asked for where the last package has come; an empty list: wait.
         """
-        if not 1 <= head.index <= head.total <= MAX_PACKAGES:
+        if not 1 <= head.number <= head.total <= MAX_PACKAGES:
             return None
         self._shelf.expire(now)
-        key = head.id, (head.serial - head.index) & 0xFFFF
+        key = head.id, (head.serial - head.number) & 0xFFFF
         pending = self._pending.get(key)
         if pending is not None and (pending.given_up or pending.total != head.total):
             self._drop(pending)
@@ -107,12 +107,12 @@ class Assembly:
             if len(self._pending) >= MAX_OPEN:
                 self._drop(next(iter(self._pending.values())))
             pending = self._pending[key] = self._shelf.begin(key, head, offset, now)
-        if head.index in pending.parts:
+        if head.number in pending.parts:
             return []
         if pending.size + len(package) > self._most:
             self._drop(pending)
             return None
-        self._shelf.add(pending, head.index, package)
+        self._shelf.add(pending, head.number, package)
         if pending.given_up:
             self._drop(pending)
             return []
@@ -120,7 +120,7 @@ class Assembly:
             whole = b"".join([pending.parts[number] for number in range(1, pending.total + 1)])
             self._drop(pending)
             return whole, pending.offset
-        return pending.missing() if head.index == head.total else []
+        return pending.missing() if head.number == head.total else []
 
     def clear(self) -> None:
         """The connection ends."""

@@ -2,14 +2,15 @@
 
 ::
 
-    NEW --0100--> accept: 8100 and a code                 the code is an HMAC of the identity with the instance's secret:
-        --0102 right code--> accept: 8001 result 0 --> OPEN      nobody keeps it, every gateway on one store knows it
+    NEW --0100--> accept: 8100 and a code
+        --0102 right code--> accept: 8001 result 0 --> OPEN
         --0102 wrong code, anything else--> 8001 result 1, close     with `check_auth` off anything is a login
     OPEN  0200 0201 0704  Frame; after its commit 8001 result 0, where it could not be decoded result 2
           0002 0003 0004  8001, 8001 and close, the time
           0801            kept as it is; after its commit 8800
           others          kept as they are; after their commit 8001 result 0, of what cannot be read result 3
 
+The code is an HMAC of the identity with the instance's secret: nobody keeps it, every gateway on one store knows it.
 Acks name their message, so damage never blocks what comes behind it. A message in packages is one frame when it is
 whole, and each of its packages is acknowledged after the commit; what is missing is asked for by 8003.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from typing import Any
 
 from protocols.instants import bcd
 from protocols.jt808.commands import encode, parameters_text
@@ -67,6 +69,7 @@ from protocols.jt808.wire import (
 )
 from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply
 
+_LIVE, _MANY = LOCATION.to_bytes(2, "big"), BATCH.to_bytes(2, "big")
 _RECORDS = frozenset((LOCATION, LOCATION_ANSWER, BATCH))
 _ANSWERS = {PARAMETERS: (ASK_PARAMETERS, ASK_SOME), ATTRIBUTES: (ASK_ATTRIBUTES,), LOCATION_ANSWER: (ASK_LOCATION,)}
 _RESULTS = {0: "done", 1: "failed", 2: "wrong message", 3: "not supported"}
@@ -87,8 +90,9 @@ class Jt808Session:
     """A TCP connection, sans-IO."""
 
     __slots__ = (
-        "_asked", "_assembly", "_buffer", "_check", "_closed", "_damaged", "_inside", "_most", "_new", "_now",
-        "_offset", "_open", "_pending", "_phone", "_scanned", "_secret", "_serial", "_skipping", "_version", "_waiting",
+        "_asked", "_assembly", "_body", "_buffer", "_check", "_closed", "_damaged", "_inside", "_mark", "_most", "_new",
+        "_now", "_offset", "_open", "_pending", "_phone", "_scanned", "_secret", "_serial", "_skipping", "_unanswered",
+        "_version", "_waiting",
     )  # fmt: skip
 
     def __init__(self, *, max_frame: int | None = None, secret: bytes = b"", check_auth: bool = False) -> None:
@@ -104,6 +108,7 @@ class Jt808Session:
         self._phone = b""
         self._version = 0
         self._new = False
+        self._mark, self._body = 0, 12  # of the terminal's own edition: its bit, and where a body begins
         self._serial = 0
         self._open = False  # authenticated
         self._waiting: tuple[Head, bytes, bytes, int] | None = None  # the login that waits for its answer
@@ -112,55 +117,87 @@ class Jt808Session:
         self._asked: tuple[int, int, bool] | None = None  # message, serial of the command out, whether it is a text
         self._pending = False  # a login of this connection was given out
         self._now = 0.0
+        self._unanswered: list[list[Any]] = []  # bytes of what was given out, its frames, how many of them are left
 
     # -- the interface ------------------------------------------------------------------------------------------
 
     def run(self, data: bytes) -> Frame | None:
-        """One live location, or several of one size, nothing of them escaped."""
-        if not self._open or self._buffer or self._closed or not self._inside or self._skipping or data[:1] != b"~":
+        """One message with locations, or several live ones of one size that nothing in them is escaped of."""
+        if self._buffer or not self._ready:
+            return None
+        size = data.find(b"~", 1) + 1
+        if data[:1] != b"~" or size < _SHORTEST_LOCATION + 2:
             return None
         end = len(data)
-        size = data.find(b"~", 1) + 1
-        if not _SHORTEST_LOCATION + 2 <= size <= self._most + 2 or end % size or b"\x7d" in data:
+        if size == end:
+            return self._single(data)
+        if size > self._most + 2 or end % size or b"\x7d" in data:
             return None
         head = data[1:5]
-        phone = self._phone
-        if head[:2] != b"\x02\x00" or head[2] & 0x3C or bool(head[2] & 0x40) != self._new:
-            return None
-        start = 6 if self._new else 5
-        length = size - start - len(phone) - 2 - 2
-        if (head[2] & 3) << 8 | head[3] != length:
-            return None
         pieces = []
         for at in range(0, end, size):
             one = data[at + 1 : at + size - 1]
-            if (
-                data[at] != FLAG
-                or data[at + size - 1] != FLAG
-                or one[:4] != head
-                or one[start - 1 : start - 1 + len(phone)] != phone
-                or FLAG in one
-                or xor(one)
-            ):
+            if data[at] != FLAG or data[at + size - 1] != FLAG or one[:4] != head or FLAG in one or xor(one):
+                return None
+            if one[:2] != _LIVE or not self._plain(one):
                 return None
             pieces.append(one)
-        offset = self._offset
+        found = Frame(b"".join(pieces), 1, self._offset, 0, len(pieces))
         self._offset += end
         self._damaged = 0
-        return Frame(pieces[0] if end == size else b"".join(pieces), 1, offset, 0, len(pieces))
+        self._unanswered.append([found.data, found.count, found.count])
+        return found
+
+    def _single(self, data: bytes) -> Frame | None:
+        """A message of this terminal in one package that holds locations; None: it is not that, or damaged."""
+        package = unescape(data[1:-1])
+        if package is None or not _SHORTEST_LOCATION <= len(package) <= self._most or xor(package):
+            return None
+        if not self._plain(package):
+            return None
+        if package[:2] == _LIVE:
+            records = 1
+        elif package[:2] == _MANY:
+            records = _counted(package[self._body :], len(package) - self._body)
+        else:
+            return None
+        found = Frame(package, records, self._offset)
+        self._offset += len(data)
+        self._damaged = 0
+        self._unanswered.append([package, 1, 1])
+        return found
+
+    def _plain(self, package: bytes) -> bool:
+        """Of this terminal and edition, whole, neither encrypted nor a part, and as long as it says."""
+        properties, start = package[2], self._body
+        return (
+            properties & 0x7C == self._mark
+            and package[start - 2 - len(self._phone) : start - 2] == self._phone
+            and (properties & 3) << 8 | package[3] == len(package) - start - 1
+        )
+
+    @property
+    def _ready(self) -> bool:
+        """Between two messages, behind the login."""
+        return self._open and self._inside and not (self._skipping or self._closed or self._waiting)
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; damage is an event in its place."""
         self._now = now
         if self._closed:
             return ()
+        end = len(data) - 1
+        if not self._buffer and end > _SHORTEST_LOCATION and data.find(b"~", 1) == end and self._ready:
+            found = self._single(data) if data[0] == FLAG else None
+            if found is not None:
+                return (found,)
         self._buffer += data
         if self._waiting is not None:
             if len(self._buffer) > _MAX_WAITING:
                 self._waiting = None
                 return self._end([Malformed("length", self._offset, "too much before the login was decided")])
             return ()
-        return self._parse([])
+        return self._given(self._parse([]))
 
     def accept(self, now: float) -> Sequence[Event]:
         """The login's own answer, then what waited behind it."""
@@ -179,7 +216,7 @@ class Jt808Session:
         else:
             self._open = True
             self._message(head, body, whole, offset, events)
-        return self._parse(events)
+        return self._given(self._parse(events))
 
     def refuse(self) -> Sequence[Event]:
         """8100 result 4, no such terminal; 8001 result 1 to anything else."""
@@ -193,6 +230,7 @@ class Jt808Session:
 
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
         """8001 for each package of the frame, 8800 for a picture; a frame that cannot be decoded is kept, result 2."""
+        self._settled(item.count)
         result = WRONG if any(told.data is None for told in quarantined) or self._bad_single(item, quarantined) else 0
         if isinstance(item, Message):
             if item.kind == _LOCATED:
@@ -200,23 +238,15 @@ class Jt808Session:
             if item.kind == "media":
                 return self._media(item.data)
             result = UNSUPPORTED if item.kind in (_SECRET, "unknown") else SUCCESS
-        singles = item.singles() if isinstance(item, Frame) and item.count > 1 else (item,)
-        out = b""
-        for one in singles:
-            at, data = 0, one.data
-            while (head := head_of(data, at)) is not None:
-                out += self._general(head, result).data
-                at += head.size
-        return out
+        return b"".join([self._general(head, result).data for head in _heads(item.data)])
 
-    def decline(self, item: Frame | Message) -> bytes:
-        """8001 result 1: neither store nor spool took it, the terminal keeps it."""
-        if isinstance(item, Message) and item.kind == _LOCATED:
-            return b""
-        out, at = b"", 0
-        while (head := head_of(item.data, at)) is not None:
-            out += self._general(head, FAILURE).data
-            at += head.size
+    def decline(self) -> bytes:
+        """8001 result 1 to all that is unanswered: the terminal keeps it."""
+        out = b""
+        for data, count, left in self._unanswered:
+            heads = _heads(data)
+            out += b"".join([self._general(head, FAILURE).data for head in (heads[-left:] if count > 1 else heads)])
+        self._unanswered = []
         return out
 
     def end_of_stream(self) -> Sequence[Event]:
@@ -245,6 +275,23 @@ class Jt808Session:
         self._asked = message, self._serial, message not in (ASK_ATTRIBUTES, ASK_PARAMETERS, ASK_SOME, ASK_LOCATION)
         return told
 
+    def _given(self, events: list[Event]) -> list[Event]:
+        """Remember what has to be answered."""
+        for event in events:
+            if isinstance(event, Frame | Message):
+                self._unanswered.append([b"" if getattr(event, "kind", "") == _LOCATED else event.data, 1, 1])
+        return events
+
+    def _settled(self, count: int) -> None:
+        """So many frames, the oldest, have their answer."""
+        waiting = self._unanswered
+        while count and waiting:
+            done = min(count, waiting[0][2])
+            waiting[0][2] -= done
+            count -= done
+            if not waiting[0][2]:
+                del waiting[0]
+
     # -- bytes to frames ----------------------------------------------------------------------------------------
 
     def _parse(self, events: list[Event]) -> list[Event]:
@@ -256,7 +303,9 @@ class Jt808Session:
             if flag < 0:
                 if len(buffer) - begin > MAX_ESCAPED:
                     if not self._skipping:
-                        self._wrong("length" if self._inside else "structure", self._offset + begin, events)
+                        self._wrong(
+                            "length" if self._inside else "structure", self._offset + begin - self._inside, events
+                        )
                         self._skipping = True
                     begin = len(buffer)
                 break
@@ -329,8 +378,7 @@ class Jt808Session:
         elif head.encrypted:
             events.append(Message(data, None, _SECRET, offset))
         elif head.id in _RECORDS:
-            count = int.from_bytes(body[:2], "big") if head.id == BATCH else 1
-            events.append(Frame(data, max(1, min(count, len(body) // 30)), offset))
+            events.append(Frame(data, _counted(body, len(body)) if head.id == BATCH else 1, offset))
             if head.id == LOCATION_ANSWER and self._answers(head, body):
                 events.append(Message(data, "located: its place is among the records", _LOCATED, offset, True))
         elif head.id == HEARTBEAT:
@@ -392,6 +440,7 @@ class Jt808Session:
         identity = identity_of(head.phone)
         self._phone, self._new = head.phone, head.new
         self._version = head.version or 1 if head.new else 0
+        self._mark, self._body = (0x40, 17) if head.new else (0, 12)
         code = authentication_of(body, new=head.new) if head.id == AUTHENTICATE else None
         if head.id == AUTHENTICATE and code is None:
             events.append(Malformed("login", offset, "an authentication that is none"))
@@ -447,7 +496,7 @@ class Jt808Session:
 
     def _missing(self, head: Head, numbers: list[int]) -> Reply:
         """The packages to send again, by the serial of the first of their message."""
-        first = (head.serial - head.index + 1) & 0xFFFF
+        first = (head.serial - head.number + 1) & 0xFFFF
         asked = numbers[:_MAX_ASKED]
         count = len(asked).to_bytes(2 if self._new else 1, "big")
         return self._reply(MISSING, first.to_bytes(2, "big") + count + b"".join([n.to_bytes(2, "big") for n in asked]))
@@ -459,7 +508,7 @@ class Jt808Session:
     @staticmethod
     def _bad_single(item: Frame | Message, quarantined: Sequence[Quarantined]) -> bool:
         """Whether the one record of a frame is in quarantine: a batch's other records are stored."""
-        return bool(quarantined) and isinstance(item, Frame) and item.data[:2] != BATCH.to_bytes(2, "big")
+        return bool(quarantined) and isinstance(item, Frame) and item.data[:2] != _MANY
 
     def _end(self, events: list[Event], reason: str = "damaged") -> list[Event]:
         self._closed = True
@@ -468,6 +517,20 @@ class Jt808Session:
             self._assembly.clear()
         events.append(Close(reason))
         return events
+
+
+def _counted(body: bytes, size: int) -> int:
+    """How many locations a batch of so many bytes says it holds, as far as that may be."""
+    return max(1, min(body[0] << 8 | body[1] if size > 1 else 1, size // 30))
+
+
+def _heads(data: bytes) -> list[Head]:
+    """The headers of packages that lie end to end."""
+    found, at = [], 0
+    while (head := head_of(data, at)) is not None:
+        found.append(head)
+        at += head.size
+    return found
 
 
 def new_session(

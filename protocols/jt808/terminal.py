@@ -2,7 +2,8 @@
 
     0100 -> 8100 code    0102 code -> 8001    0200 or 0704 -> 8001    8107 -> 0107    8300 … -> 0001
 
-A code that is refused is forgotten: the next connection registers anew. Every third terminal speaks the edition of 2019.
+A code that is refused is forgotten: the next connection registers anew. Every third terminal speaks the edition of
+2019.
 """
 
 from __future__ import annotations
@@ -144,8 +145,8 @@ class Jt808Terminal(Terminal):
             place = wire.location(time=int(now), latitude=55.75, longitude=37.61, status=3)
             self._answer_command(self._say(LOCATION_ANSWER, serial.to_bytes(2, "big") + place), now)
         else:
-            result = serial.to_bytes(2, "big") + message.to_bytes(2, "big") + b"\0"
-            self._answer_command(self._say(REPLY, result), now)
+            done = serial.to_bytes(2, "big") + message.to_bytes(2, "big") + b"\0"
+            self._answer_command(self._say(REPLY, done), now)
 
     def _replied(self, number: int, message: int, result: int, now: float) -> None:
         if not self.ready and message == AUTHENTICATE:

@@ -3,10 +3,10 @@
     7E | id 2 · properties 2 · [version 1] · phone 6 or 10 BCD · serial 2 · [total 2 · index 2] | body | xor 1 | 7E
 
 Between the flags 7E is sent as 7D 02 and 7D as 7D 01, the checksum included: the XOR of header and body. Properties:
-bits 0-9 the body's length, 10-12 encryption, 13 a package of several, 14 the header of 2019 (with a version, and a phone
-number of ten bytes). All integers are big-endian, texts GBK.
+bits 0-9 the body's length, 10-12 encryption, 13 a package of several, 14 the header of 2019 (with a version, and a
+phone number of ten bytes). All integers are big-endian, texts GBK.
 
-A *package* is what stands between the flags, unescaped. `Frame.data` is one package, or those of one message end to end.
+A *package* is what stands between the flags, unescaped. `Frame.data` is one package, or all of one message end to end.
 Source: JT/T 808-2019, JT/T 808-2011, JT/T 808-2013.
 """
 
@@ -41,7 +41,7 @@ class Head(NamedTuple):
     ----------
     version : 0 before 2019, from then on the header's own, 1 for the edition of 2019.
     phone : its bytes.
-    total, index : of the packages of one message; 1 and 1 where there are no more.
+    total, number : of the packages of one message; 1 and 1 where there are no more.
     start : where the body begins.
     length : of the body, as the header says.
     """
@@ -54,7 +54,7 @@ class Head(NamedTuple):
     serial: int
     several: bool
     total: int
-    index: int
+    number: int
     start: int
     length: int
 
@@ -102,13 +102,17 @@ def packages(data: bytes) -> list[tuple[Head, bytes]] | None:
     return found or None
 
 
+# (bits, their mask) of halves: 512 bytes, 256 … 1.
+_HALVES = [(8 << n, (1 << (8 << n)) - 1) for n in range(9, -1, -1)]
+
+
 def xor(data: bytes | memoryview) -> int:
-    """The checksum: all bytes folded upon one another, a few shifts for any length."""
-    value, size, shift = int.from_bytes(data, "big"), len(data), 1
-    while shift < size:
-        value ^= value >> (8 * shift)
-        shift *= 2
-    return value & 0xFF
+    """The checksum: one half of the bytes upon the other, until one is left; a loop takes ten times as long."""
+    value, most = int.from_bytes(data, "big"), 8 * len(data)
+    for bits, mask in _HALVES if most <= 8192 else [(most // 2 // 8 * 8, (1 << most // 2 // 8 * 8) - 1), *_HALVES]:
+        if bits < most:
+            value = value >> bits ^ value & mask
+    return value
 
 
 def escape(package: bytes) -> bytes:
@@ -129,7 +133,7 @@ def unescape(data: bytes) -> bytes | None:
     return data.replace(b"\x7d\x02", b"\x7e").replace(b"\x7d\x01", b"\x7d")
 
 
-def package(  # noqa: PLR0913  # the header's fields
+def package(  # the header's fields
     message: int, phone: bytes, serial: int, body: bytes = b"", *, version: int = 0, total: int = 0, index: int = 0
 ) -> bytes:
     """Header, body and checksum; a header of 2019 where there is a version."""
