@@ -54,6 +54,8 @@ class WireProtocol:
     on_wire : a frame as the terminal sent it, where `Frame.data` is not that.
     command_problem : a command's text -> why it is none, empty if it is one; None: the protocol has no commands.
     closes_on_damage : acks are cumulative or bare counts, so that one behind a damaged frame would release it.
+    keyed : `new_session` takes besides `secret`, bytes that only this instance knows, and what the configuration's
+        table of the protocol's name holds.
     """
 
     name: str
@@ -74,6 +76,7 @@ class WireProtocol:
     on_wire: Callable[[Frame], bytes] = lambda frame: frame.data
     command_problem: Callable[[str], str] | None = None
     closes_on_damage: bool = False
+    keyed: bool = False
     time_digits: int = 0
     parts: Callable[[Frame, int], list[Frame]] | None = None
 
@@ -98,6 +101,7 @@ PROTOCOLS = {
     "omnicomm": Registered("protocols.omnicomm", 9977, served=True),
     "wialon-ips": Registered("protocols.wialon_ips", 20332, served=True),
     "galileosky": Registered("protocols.galileosky", 5034),
+    "jt808": Registered("protocols.jt808", 5015),
 }
 
 # What is spoken on serial lines, where the gateway asks: nobody listens for these.

@@ -31,8 +31,6 @@ KEYS = keys(Settings)
 REPEATED = tuple(entry.name for entry in declared(Settings) if entry.repeats)  # [[…]]
 TABLES = {key.rsplit(".", depth)[0] for key in KEYS for depth in range(1, key.count(".") + 1)}
 
-# Announced, but not in this version: refused rather than silently ignored.
-NOT_YET = {"jt808"}
 FROM_ENVIRONMENT = ("webhook", "mqtt", "egress", "serial")  # tables that repeat of which one entry may come from there
 
 # Variables with our prefix that are not settings: where the file is; the test run's cache of parts, its long form, and
@@ -162,8 +160,6 @@ def _read_table(
         key = ".".join(part for part in where if isinstance(part, str))
         if "." in name:  # in quotes: it stands for no table
             reading.wrong(place, key, "unknown key", "take it out of its quotes" if key in KEYS else "remove it")
-        elif key in NOT_YET:
-            reading.wrong(place, key, "not in this version", "remove it")
         elif key in KEYS:
             stored = key if key.split(".")[0] not in REPEATED else f"{where[0]}#{where[1]}.{name}"
             reading.take(stored, key, raw, origin, place)
@@ -216,8 +212,6 @@ def _read_environment(environ: Mapping[str, str], reading: _Reading) -> None:
         elif name in keys:
             _forget(keys[name], reading)
             reading.take(keys[name], keys[name], environ[name], origin, place, name)
-        elif dotted in NOT_YET or dotted.split(".")[0] in NOT_YET:
-            reading.wrong(place, name, "not in this version", "unset it")
         elif table == "listen":
             remedy = 'write listeners in short form, such as DOZOR_LISTEN="teltonika=0.0.0.0:5027"'
             reading.wrong(place, name, "unknown variable", remedy)

@@ -395,6 +395,19 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
 
+class Jt808(msgspec.Struct, frozen=True, kw_only=True):
+    check_auth: Annotated[
+        bool,
+        Key(
+            values.boolean,
+            True,
+            "a terminal must show the authentication code that it was given when it registered; the code is made of "
+            "its identity and a secret of this instance, so that none has to be kept. false: any code, or none, will "
+            "do",
+        ),
+    ]
+
+
 class Spool(msgspec.Struct, frozen=True, kw_only=True):
     max_size: Annotated[
         int,
@@ -443,6 +456,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook: list[Webhook]
     mqtt: list[Mqtt]
     egress: list[Egress]
+    jt808: Jt808
     spool: Spool
     metrics: Metrics
     file: Path | None

@@ -6,8 +6,9 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from gateway.configuration.settings import Limits, Settings
@@ -77,8 +78,12 @@ class Conversations:
         *,
         clock: Callable[[], float] = time.time,
         processes: int = 1,
+        secret: bytes = b"",
     ) -> None:
-        """`processes` receive on the same ports: each has its share of what new terminals may be registered."""
+        """`processes` receive on the same ports: each has its share of what new terminals may be registered.
+
+        `secret` is the instance's: some protocols make of it what they give their terminals.
+        """
         self.protocols = list(protocols)
         self.pipeline = pipeline
         self.terminals = terminals
@@ -96,6 +101,7 @@ class Conversations:
         self.now = self._loop.time
         self.commanding = Commanding(terminals.pool, self.now, self.speaker)
         self._processes = processes
+        self._secret = secret
         self._logins: PerMinute | None = None
         self._new: RegistrationLimit | None = None
         self._alternation = Alternation()
@@ -110,6 +116,7 @@ class Conversations:
 
     def _set_up(self, before: Limits | None, settings: Settings) -> None:
         self._settings = settings
+        self._keyed = [self._besides(wire) for wire in self.protocols]
         self.asking.configure(settings.watch.firmware.catalogue, on=settings.watch.firmware.ask)
         self.terminals.policy = settings.login.policy
         limits = settings.limits
@@ -128,9 +135,23 @@ class Conversations:
         """Look at the wall clock."""
         self.offset = self._clock() - self._loop.time()
 
-    def new_session(self, protocol: int, transport: str) -> Session:
-        """A session of protocol number `protocol`, with the configured frame limit."""
-        return self.protocols[protocol].new_session(transport=transport, max_frame=self._settings.limits.frame_bytes)
+    def new_session(self, protocol: int, transport: str, *, carried: bool = False) -> Session:
+        """A session of protocol number `protocol`, with the configured frame limit.
+
+        `carried`: by a broker, which has found out already who it is.
+        """
+        return self.protocols[protocol].new_session(
+            transport=transport,
+            max_frame=self._settings.limits.frame_bytes,
+            **({} if carried else self._keyed[protocol]),
+        )
+
+    def _besides(self, wire: WireProtocol) -> dict[str, Any]:
+        """What sessions of a protocol take besides; of most protocols nothing."""
+        if not wire.keyed:
+            return {}
+        table = getattr(self._settings, wire.name.replace("-", "_"), None)
+        return {"secret": self._secret, **(msgspec.structs.asdict(table) if table is not None else {})}
 
     @property
     def deferring(self) -> bool:

@@ -60,6 +60,7 @@ class Receiver:
         *,
         supervisor: Supervisor | None = None,
         instance: str = "",
+        secret: bytes = b"",
         clock: Callable[[], float] = time.time,
         worker: int = 0,
         processes: int = 1,
@@ -72,8 +73,9 @@ class Receiver:
         shared = processes > 1
         self._settings = settings
         self.conversations = Conversations(
-            settings, protocols, pipeline, terminals, history, metrics, clock=clock, processes=processes
-        )
+            settings, protocols, pipeline, terminals, history, metrics, clock=clock, processes=processes,
+            secret=secret,
+        )  # fmt: skip
         self.connections = Connections(settings, self.conversations)
         self._listeners = Listeners(self.connections, shared=shared)
         self._lines = Lines(self.conversations)

@@ -29,6 +29,7 @@ from gateway.receive.spools import SpoolLock, adopt, spool_directory
 from gateway.receive.terminals import Terminals
 from gateway.store.writer import Writer
 from protocols.registry import RECEIVED, protocol
+from ticketing.core.instance import instance_secret
 
 _log = structlog.get_logger()
 PARTITIONS_PERIOD = 3600.0  # s between looks whether the coming week has its partition
@@ -142,8 +143,8 @@ class Receiving:
         parts.kept("history", self.history.run)
         self.receiver = Receiver(
             settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self._dsn,
-            supervisor=parts.supervisor, instance=instance, worker=self._worker, processes=self._workers,
-            polls=self._worker <= 1,
+            supervisor=parts.supervisor, instance=instance, secret=await instance_secret(self._pool),
+            worker=self._worker, processes=self._workers, polls=self._worker <= 1,
         )  # fmt: skip
         parts.background("store watch", self.pipeline.watch_store())
 

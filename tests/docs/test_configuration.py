@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.configuration.reading import KEYS, NOT_YET, load
+from gateway.configuration.reading import KEYS, load
 from tools.configuration_doc import PAGE, page
 
 
@@ -39,8 +39,3 @@ def test_every_key_is_in_the_tables(key: str) -> None:
 def test_the_tables_invent_no_key() -> None:
     named = set(re.findall(r"^\| `([a-z0-9_.]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
     assert named == set(KEYS)
-
-
-def test_keys_of_later_versions_are_named_as_such() -> None:
-    text = PAGE.read_text(encoding="utf-8").partition("## Not in this version")[2]
-    assert {key for key in NOT_YET if f"`{key}`" not in text} == set()

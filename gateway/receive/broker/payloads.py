@@ -67,7 +67,7 @@ class Payloads:
         try:
             things, session = read_frames(
                 shared.protocols[route.protocol],
-                lambda transport: shared.new_session(route.protocol, transport),
+                lambda transport: shared.new_session(route.protocol, transport, carried=True),
                 route.terminal, payload, shared.now() + shared.offset,
             )  # fmt: skip
         except Exception:  # a bug: sessions do not raise. It must not come again and again

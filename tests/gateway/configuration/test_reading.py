@@ -65,6 +65,7 @@ EVERY_KEY: list[tuple[str, Any, str, str | None, Any]] = [
     ("mail.from", "", '"a@example.org"', "a@example.org", "a@example.org"),
     ("mail.to", [], '["a@example.org", "b@example.org"]', "a@example.org,b@example.org", None),
     ("spool.max_size", 4 << 30, '"1MiB"', "1048576", 1 << 20),
+    ("jt808.check_auth", True, "false", "false", False),
     ("metrics.address", Address("127.0.0.1", 9105), '"localhost:1"', "localhost:1", Address("localhost", 1)),
 ]  # fmt: skip
 MQTT = ("url", "client_id", "topics", "share", "receive_maximum", "template", "tls", "password_file")
@@ -310,9 +311,8 @@ WRONG = [
         ["dozor.toml:4: listen.proxy_protocol_from: there is none over udp: remove it, or take transport"],
     ),
     ("[limits]\nlogins_per_minute_per_address = -1", ["dozor.toml:2: limits.logins_per_minute_per_address: -1 is out"]),
-    # announced, but not in this version
     ("\n[spool]\nmax_size = ''", ["dozor.toml:3: spool.max_size: is empty: write bytes"]),
-    ("[jt808]\ncheck_auth = false", ["dozor.toml:1: jt808: not in this version: remove it"]),
+    ("[jt808]\ncheck_auth = 0", ["dozor.toml:2: jt808.check_auth: "]),
     # brokers
     ("[[mqtt]]\nurl = 'http://u:hunter2@h'", ["dozor.toml:2: mqtt.url: is no mqtt or mqtts URL: write it whole"]),
     ("[[mqtt]]\nurl = 'mqtt://u:hunter2@h:0'", ["dozor.toml:2: mqtt.url: is no mqtt or mqtts URL"]),
@@ -393,7 +393,7 @@ def test_a_policy_of_ones_own_is_a_file_beside_the_configuration(tmp_path: Path)
         ),
         ("DOZOR_SPOOL__MAX_SIZE", "", "environment: DOZOR_SPOOL__MAX_SIZE: is empty"),
         ("DOZOR_MQTT__URL", "mqtt//u:hunter2@h", "environment: DOZOR_MQTT__URL: is no mqtt or mqtts URL"),
-        ("DOZOR_JT808__CHECK_AUTH", "false", "environment: DOZOR_JT808__CHECK_AUTH: not in this version: unset it"),
+        ("DOZOR_JT808__CHECK_AUTH", "perhaps", "environment: DOZOR_JT808__CHECK_AUTH: "),
         ("DOZOR_STORE__DSN", "user=u password=hunter2 x", "environment: DOZOR_STORE__DSN: is no libpq DSN or URI"),
         ("DOZOR_WEBHOOK__SECRET_FILE", "", "environment: webhook.url: is missing"),
     ],

@@ -1,0 +1,151 @@
+"""Trackers over real sockets, from the first word to the answer of a command: rows by value, acks after the commit.
+
+These protocols number the server's words or answer little, so that each conversation is written out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from protocols.jt808 import declaration as jt808
+from protocols.jt808.wire import head_of, unescape, xor
+from protocols.registry import protocol
+from tests.gateway.wire import Link, malformed, no_exception, telemetry, wait_for
+from tests.harness import ServiceProcess, free_port, running_service
+
+NAMES = ("jt808",)
+NOW = int(time.time()) - 600
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[ServiceProcess]:
+    ports = {name: free_port() for name in NAMES}
+    listen = [
+        f"{name}{'' if over == 'tcp' else '/udp'}=127.0.0.1:{port}"
+        for name, port in ports.items()
+        for over in protocol(name).transports
+    ]
+    with running_service(DOZOR_LISTEN=",".join(listen), DOZOR_WATCH__FIRMWARE__ASK="false") as running:
+        running.ports.update(ports)
+        yield running
+        no_exception(running)
+
+
+def stored(service: ServiceProcess, terminal: str) -> list[dict[str, Any]]:
+    return telemetry(service, terminal)
+
+
+def command(service: ServiceProcess, terminal: str, text: str) -> None:
+    assert service.command("terminal", "send", terminal, text).returncode == 0
+
+
+def becomes(service: ServiceProcess, state: str, result: str) -> None:
+    """The last command."""
+    query = "SELECT state, result FROM command ORDER BY id DESC LIMIT 1"
+    wait_for(lambda: service.query(query) == [(state, result)])
+
+
+# -- JT/T 808 ----------------------------------------------------------------------------------------------------------
+
+PHONE = "013912345678"
+_PHONE = bytes.fromhex(PHONE)
+
+
+def word(link: Link) -> tuple[int, int, bytes]:
+    """The server's next message: id, serial, body."""
+    told = link.read(1)
+    while told.count(b"~") < 2:
+        piece = link.read(1)
+        assert piece, "closed"
+        told += piece
+    data = unescape(told[1:-1])
+    assert data is not None
+    assert xor(data) == 0
+    head = head_of(data)
+    assert head is not None
+    return head.id, head.serial, data[head.start : -1]
+
+
+def place(offset: int, **more: Any) -> bytes:
+    told: dict[str, Any] = {
+        "status": 3,
+        "latitude": 55.752012,
+        "longitude": 37.617543,
+        "altitude": 168,
+        "speed": 613,
+        "direction": 274,
+    }
+    items = [(1, (148356).to_bytes(4, "big")), (2, (382).to_bytes(2, "big")), (0x31, b"\x0b")]
+    whole: dict[str, Any] = {"time": NOW + offset, "items": items} | told | more
+    return jt808.location(**whole)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_jt808(service: ServiceProcess, step: int) -> None:
+    phone = _PHONE[:-1] + bytes((0x70 + step,))
+    name = phone.hex()
+
+    def say(message: int, serial: int, body: bytes = b"") -> bytes:
+        return jt808.frame(message, phone, serial, body)
+
+    with Link(service, "jt808") as link:
+        registration = jt808.registration(model="KT-20X", terminal="0A1B2C3", plate="A123BC77")
+        link.send(say(0x0100, 1, registration), step)
+        message, _, body = word(link)
+        assert (message, body[:3]) == (0x8100, b"\0\1\0")
+        code = body[3:]
+        assert link.send(say(0x0102, 2, code), step) and word(link)[::2] == (0x8001, b"\0\2\1\2\0")  # noqa: PT018
+    with Link(service, "jt808") as link:
+        link.send(say(0x0102, 3, code), step)
+        assert word(link)[::2] == (0x8001, b"\0\3\1\2\0")
+        link.send(say(0x0200, 4, place(0)), step)
+        assert word(link)[::2] == (0x8001, b"\0\4\2\0\0")
+        (row,) = stored(service, name)
+        assert row == {
+            "time": NOW * 1_000_000, "lat": 55.752012, "lon": 37.617543, "altitude": 168, "speed": 61.3, "course": 274,
+            "satellites": 11, "valid": True, "archive": False,
+            "measures": {"ignition": 1, "alarms": 0, "status": 3, "odometer": 14_835_600, "fuel.gauge": 38.2},
+        }  # fmt: skip
+        several = jt808.frames(0x0704, phone, 5, jt808.batch([place(n) for n in range(30)]))
+        assert len(several) > 1
+        for one in several:
+            link.send(one, step)
+        assert [word(link)[2] for _ in several] == [(5 + n).to_bytes(2, "big") + b"\7\4\0" for n in range(len(several))]
+        assert [row["time"] for row in stored(service, name)] == [(NOW + n) * 1_000_000 for n in range(30)]
+        assert [row["archive"] for row in stored(service, name)] == [False] + [True] * 29  # the first was there
+        bad = place(40)[:22] + b"\x99" * 6 + place(40)[28:]
+        link.send(say(0x0200, 20, bad), step)
+        assert word(link)[2] == b"\0\x14\2\0\2"  # kept raw
+        before = malformed(service, "jt808")["checksum"]
+        spoilt = say(0x0200, 21, place(50))
+        link.send(spoilt[:20] + b"\x55" + spoilt[21:] + say(0x0002, 22), step)
+        assert word(link)[2] == b"\0\x16\0\2\0"  # nothing for the damaged one
+        assert malformed(service, "jt808")["checksum"] == before + 1
+        command(service, name, "attributes")
+        message, _, body = word(link)
+        assert (message, body) == (0x8107, b"")
+        link.send(say(0x0107, 23, jt808.attributes(model="KT-20X", firmware="V3.4.19", iccid="8" * 20)), step)
+        assert word(link)[2] == b"\0\x17\1\7\0"
+        query = "SELECT firmware, model_told FROM terminal WHERE identity = %s"
+        wait_for(lambda: service.query(query, name) == [("V3.4.19", "KT-20X")])
+        command(service, name, "VERSION")
+        message, serial, body = word(link)
+        assert (message, body[1:]) == (0x8300, b"VERSION")
+        link.send(say(0x0001, 24, serial.to_bytes(2, "big") + b"\x83\0\0"), step)
+        assert word(link)[2] == b"\0\x18\0\1\0"
+        becomes(service, "done", "0x8300: done")
+        assert link.finish() == b""
+    assert len(stored(service, name)) == 30
+
+
+def test_jt808_codes_are_checked(service: ServiceProcess) -> None:
+    for first in (jt808.frame(0x0102, _PHONE, 1, b"AK7f3Q9Z"), jt808.frame(0x0200, _PHONE, 1, place(0))):
+        with Link(service, "jt808") as link:
+            link.send(first)
+            assert word(link)[2][4] == 1
+            assert link.rest() == b""
+    assert stored(service, PHONE) == []
