@@ -98,6 +98,7 @@ PROTOCOLS = {
     "omnicomm": Registered("protocols.omnicomm", 9977, served=True),
     "wialon-ips": Registered("protocols.wialon_ips", 20332, served=True),
     "galileosky": Registered("protocols.galileosky", 5034),
+    "flex": Registered("protocols.flex", 5019),
 }
 
 # What is spoken on serial lines, where the gateway asks: nobody listens for these.

@@ -14,6 +14,7 @@ from protocols.records import ARCHIVE, VALID, Frame
 from protocols.registry import protocol
 from tests.gateway.wire import Link, malformed, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, free_port, running_service
+from tests.protocols import flex_vectors as flex
 from tests.protocols import galileosky_vectors as galileosky
 from tests.protocols.helpers import feed, of_kind, rows
 from tests.protocols.learned_checks import differs
@@ -69,7 +70,25 @@ GALILEOSKY = Script(
     damaged=galileosky.DATA[:30] + b"\x00" + galileosky.DATA[31:],
 )
 
-SCRIPTS = [GALILEOSKY]
+FLEX = Script(
+    "flex",
+    flex.IMEI,
+    Told(flex.LOGIN, flex.GREETING + flex.AGREED),
+    [
+        Told(flex.ARCHIVE, flex.ARCHIVE_ACK),
+        Told(flex.URGENT, flex.URGENT_ACK),
+        Told(flex.ADDITIONAL, flex.ADDITIONAL_ACK),
+    ],
+    "*?V",
+    flex.QUESTION,
+    Told(flex.ANSWER, b""),
+    flex.ANSWER_TEXT,
+    firmware="01.12.07",
+    model="S-2551",
+    damaged=flex.ARCHIVE[:-1] + b"\0",
+)
+
+SCRIPTS = [GALILEOSKY, FLEX]
 
 
 @pytest.fixture(scope="module")
