@@ -99,6 +99,7 @@ PROTOCOLS = {
     "wialon-ips": Registered("protocols.wialon_ips", 20332, served=True),
     "galileosky": Registered("protocols.galileosky", 5034),
     "flex": Registered("protocols.flex", 5019),
+    "arnavi": Registered("protocols.arnavi", 5100),
 }
 
 # What is spoken on serial lines, where the gateway asks: nobody listens for these.

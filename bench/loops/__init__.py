@@ -47,10 +47,15 @@ def read(
     """Numbers at `at`: measures to `names` and `values`, what every record has, and two that are flags, to `told`."""
     for name, unpack, offset, meaning in those:
         raw = unpack(data, at + offset)[0]
+        absent = (meaning.when is not None and raw & meaning.when[0] != meaning.when[1]) or (
+            meaning.unless is not None and raw & meaning.unless[0] == meaning.unless[1]
+        )
         if meaning.bits:
             raw = raw >> meaning.shift & ((1 << meaning.bits) - 1)
+            if meaning.signed and raw >> (meaning.bits - 1):
+                raw -= 1 << meaning.bits
         value = (raw + meaning.add) * meaning.multiplier / meaning.divisor
-        if not meaning.low <= raw <= meaning.high or raw in meaning.none:
+        if absent or not meaning.low <= raw <= meaning.high or raw in meaning.none:
             value = _NAN
         if name[0] == "@":
             told[name] = value

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from protocols.arnavi import declaration as arnavi_wire
+from protocols.arnavi.wire import RESULT, TEXT
+from protocols.arnavi.wire import answer as arnavi_answer
 from protocols.galileosky import declaration as galileosky_wire
 from protocols.records import ARCHIVE, VALID, Frame
 from protocols.registry import protocol
 from tests.gateway.wire import Link, malformed, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, free_port, running_service
+from tests.protocols import arnavi_vectors as arnavi
 from tests.protocols import flex_vectors as flex
 from tests.protocols import galileosky_vectors as galileosky
 from tests.protocols.helpers import feed, of_kind, rows
@@ -88,7 +92,21 @@ FLEX = Script(
     damaged=flex.ARCHIVE[:-1] + b"\0",
 )
 
-SCRIPTS = [GALILEOSKY, FLEX]
+ARNAVI = Script(
+    "arnavi",
+    arnavi.IMEI,
+    Told(arnavi.HEADER, arnavi.HEADER_ANSWER),
+    [Told(arnavi.PACKAGE, arnavi.PACKAGE_ACK)],
+    "SERV10?",
+    arnavi_answer(RESULT, b"SERV10?"),
+    Told(arnavi_wire.package(RESULT, [arnavi_wire.record(arnavi.NOW, b"SERV10=a.b", TEXT)]), b""),
+    "SERV10=a.b",
+    firmware="2017",
+    model="arnavi-540",
+    damaged=arnavi.PACKAGE[:20] + b"\xee" + arnavi.PACKAGE[21:],
+)
+
+SCRIPTS = [GALILEOSKY, FLEX, ARNAVI]
 
 
 @pytest.fixture(scope="module")
