@@ -94,8 +94,8 @@ FLEX = Script(
 
 ARNAVI = Script(
     "arnavi",
-    arnavi.IMEI,
-    Told(arnavi.HEADER, arnavi.HEADER_ANSWER),
+    "861774058127643",  # of its own: what it tells of itself is as old as its records
+    Told(arnavi_wire.header("861774058127643", 0x22), arnavi.HEADER_ANSWER),
     [Told(arnavi.PACKAGE, arnavi.PACKAGE_ACK)],
     "SERV10?",
     arnavi_answer(RESULT, b"SERV10?"),
