@@ -36,7 +36,7 @@ def wire_frames(name: str, count: int) -> tuple[bytes, list[bytes]]:
     session = protocol(name).new_session()
     terminal.connect(_NOW)
     login = terminal.data_to_send(_NOW)
-    _hear(session, terminal, login)
+    login += _hear(session, terminal, login)
     frames = []
     for n in range(count + 1):
         vehicle = vehicles[n % _VEHICLES]
@@ -47,8 +47,12 @@ def wire_frames(name: str, count: int) -> tuple[bytes, list[bytes]]:
     return login, frames[1:]
 
 
-def _hear(session: Session, terminal: Terminal, data: bytes) -> None:
-    """One word of the terminal and what we answer, until neither has more to say; frames are acknowledged."""
+def _hear(session: Session, terminal: Terminal, data: bytes) -> bytes:
+    """One word of the terminal and what we answer, until neither has more to say; frames are acknowledged.
+
+    What it said besides before it was logged in: some agree on more than a name.
+    """
+    more = b""
     while data:
         events = deque(session.receive_data(data, _NOW))
         while events:
@@ -59,4 +63,7 @@ def _hear(session: Session, terminal: Terminal, data: bytes) -> None:
                 terminal.receive(event.data, _NOW)
             elif isinstance(event, Frame | Message):
                 terminal.receive(session.acknowledge(event), _NOW)
+        ready = terminal.ready
         data = terminal.data_to_send(_NOW)
+        more += b"" if ready else data
+    return more

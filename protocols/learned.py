@@ -140,8 +140,8 @@ class _Structure:
         numbers.sort(key=lambda e: e.meaning.name.startswith("@"))  # measures first
         self._texts = [e for e in explained.elements if e.meaning.kind]
         columns = [e for e in numbers for _ in range(2 if e.meaning.status else 1)]
-        self._when: list[tuple[int, int, int]] = []
-        self._bits: list[tuple[int, int, int]] = []
+        self._when: list[tuple[int, tuple[int, int], bool]] = []
+        self._bits: list[tuple[int, int, int, int]] = []
         self._judged: list[tuple[int, int | None, Element]] = []
         self._exact: list[tuple[int, str, str]] = []
         names: list[str] = []
@@ -155,9 +155,12 @@ class _Structure:
                 measures = len(names)
             for place in (column, column + 1) if meaning.status else (column,):
                 if meaning.when is not None:
-                    self._when.append((place, *meaning.when))
+                    self._when.append((place, meaning.when, False))
+                if meaning.unless is not None:
+                    self._when.append((place, meaning.unless, True))
                 if meaning.bits:
-                    self._bits.append((place, meaning.shift, (1 << meaning.bits) - 1))
+                    sign = 1 << (meaning.bits - 1) if meaning.signed else 0
+                    self._bits.append((place, meaning.shift, (1 << meaning.bits) - 1, sign))
             if meaning.judges:
                 self._judged.append((column, column + 1 if meaning.status else None, element))
             if element.size == 8 and element.format[1] != "f" and meaning.plain and not meaning.name.startswith("@"):
@@ -194,9 +197,9 @@ class _Structure:
     def columns(self, rows: Rows, frame: NDArray[Any], position: NDArray[Any], hook: Hook | None) -> Batch:
         """Read every column."""
         n, width = len(rows), len(self.at)
-        values: Floats = rows.view(self._wire).astype(self._read).view(np.float64).reshape(n, width)
         extra: dict[int, dict[str, Any]] = {}
         with np.errstate(all="ignore"):  # a float on the wire may be anything
+            values: Floats = rows.view(self._wire).astype(self._read).view(np.float64).reshape(n, width)
             self._raw(values)
             for column, field, name in self._exact:
                 large = np.flatnonzero(np.abs(values[:, column]) >= EXACT_INTEGER)
@@ -240,9 +243,12 @@ class _Structure:
 
     def _raw(self, values: Floats) -> None:
         """Bits out of numbers, and what of them is a value."""
-        away = [(place, (values[:, place].astype(np.int64) & mask) != wanted) for place, mask, wanted in self._when]
-        for place, shift, mask in self._bits:
-            values[:, place] = values[:, place].astype(np.int64) >> shift & mask
+        away = [
+            (place, ((values[:, place].astype(np.int64) & mask) == wanted) == unless)
+            for place, (mask, wanted), unless in self._when
+        ]
+        for place, shift, mask, sign in self._bits:
+            values[:, place] = ((values[:, place].astype(np.int64) >> shift & mask) ^ sign) - sign
         for column, status, element in self._judged:
             raw = values[:, column]
             meaning = element.meaning

@@ -23,11 +23,11 @@ class Meaning:
     ----------
     name : the measure; with `@` what every record has (`protocols.learned`).
     divisor, multiplier, add : to the measure's unit; `add` in the number's own.
-    shift, bits : of the number; no bits: the whole.
+    shift, bits : of the number; no bits: the whole. `signed`: they are two's complement.
     low, high : a raw number outside is no measurement; `status` keeps it, where there is one.
     none : raw numbers that tell nothing at all.
     status : the measure of the codes in place of a measurement.
-    when : (mask, value): only a number with these bits is this measure.
+    when : (mask, value): only a number with these bits is this measure; `unless`: only one without.
     kind : "" a number; others are texts, and absent where all bytes are zero, but "hex", which is as sent. A "key" is a
         driver's, a "little key" comes least significant byte first.
     """
@@ -43,6 +43,8 @@ class Meaning:
     none: tuple[float, ...] = ()
     status: str = ""
     when: tuple[int, int] | None = None
+    unless: tuple[int, int] | None = None
+    signed: bool = False
     kind: Kind = ""
 
     @property
@@ -53,7 +55,9 @@ class Meaning:
     @property
     def plain(self) -> bool:
         """Whether the number is the measure."""
-        return self.divisor == self.multiplier == 1 and not (self.add or self.bits or self.judges or self.when)
+        return self.divisor == self.multiplier == 1 and not (
+            self.add or self.bits or self.judges or self.when or self.unless
+        )
 
 
 class Element(NamedTuple):
@@ -79,10 +83,14 @@ def raw_of(record: bytes, element: Element) -> float:
 
 def number_of(raw: float, meaning: Meaning) -> tuple[float, float]:
     """The measure and its code, NaN where there is none: the same that whole columns give."""
-    if meaning.when is not None and (math.isnan(raw) or int(raw) & meaning.when[0] != meaning.when[1]):
+    if meaning.when is not None and int(raw) & meaning.when[0] != meaning.when[1]:
+        return math.nan, math.nan
+    if meaning.unless is not None and int(raw) & meaning.unless[0] == meaning.unless[1]:
         return math.nan, math.nan
     if meaning.bits:
         raw = int(raw) >> meaning.shift & ((1 << meaning.bits) - 1)
+        if meaning.signed and raw >> (meaning.bits - 1):
+            raw -= 1 << meaning.bits
     if raw in meaning.none:
         return math.nan, math.nan
     if not meaning.low <= raw <= meaning.high:

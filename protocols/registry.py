@@ -102,6 +102,8 @@ PROTOCOLS = {
     "wialon-ips": Registered("protocols.wialon_ips", 20332, served=True),
     "galileosky": Registered("protocols.galileosky", 5034),
     "jt808": Registered("protocols.jt808", 5015),
+    "flex": Registered("protocols.flex", 5019),
+    "arnavi": Registered("protocols.arnavi", 5100),
 }
 
 # What is spoken on serial lines, where the gateway asks: nobody listens for these.

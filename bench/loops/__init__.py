@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from struct import Struct
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from protocols.records import Batch, MeasureGroup
+from protocols.meanings import Meaning
+from protocols.records import IGNITION_KNOWN, IGNITION_ON, MOVING, VALID, Batch, MeasureGroup, fingerprint
 
 
 def loop(name: str) -> Callable[[Sequence[bytes]], Batch] | None:
@@ -22,6 +25,48 @@ def loop(name: str) -> Callable[[Sequence[bytes]], Batch] | None:
         return None
     found: Callable[[Sequence[bytes]], Batch] = import_module(module).decode
     return found
+
+
+Reader: TypeAlias = tuple[str, Callable[..., tuple[Any, ...]], int, Meaning]
+
+_CODES = {"u1": "B", "i1": "b", "u2": "H", "i2": "h", "u4": "I", "i4": "i", "u8": "Q", "i8": "q", "f4": "f"}
+_NAN = float("nan")
+
+
+def readers(parts: Sequence[tuple[Meaning, int, int, str]]) -> list[Reader]:
+    """Numbers, each with a compiled format."""
+    return [
+        (meaning.name, Struct(form[0] + _CODES[form[1:]]).unpack_from, offset, meaning)
+        for meaning, offset, _, form in parts
+    ]
+
+
+def read(
+    those: Sequence[Reader], data: bytes, at: int, names: list[str], values: list[float], told: dict[str, float]
+) -> None:
+    """Numbers at `at`: measures to `names` and `values`, what every record has, and two that are flags, to `told`."""
+    for name, unpack, offset, meaning in those:
+        raw = unpack(data, at + offset)[0]
+        absent = (meaning.when is not None and raw & meaning.when[0] != meaning.when[1]) or (
+            meaning.unless is not None and raw & meaning.unless[0] == meaning.unless[1]
+        )
+        if meaning.bits:
+            raw = raw >> meaning.shift & ((1 << meaning.bits) - 1)
+            if meaning.signed and raw >> (meaning.bits - 1):
+                raw -= 1 << meaning.bits
+        value = (raw + meaning.add) * meaning.multiplier / meaning.divisor
+        if absent or not meaning.low <= raw <= meaning.high or raw in meaning.none:
+            value = _NAN
+        if name[0] == "@":
+            told[name] = value
+            continue
+        names.append(name)
+        values.append(value)
+        if meaning.status:
+            names.append(meaning.status)
+            values.append(raw if value != value else _NAN)
+        elif name in ("ignition", "movement", "gnss.source"):
+            told[name] = value
 
 
 class Rows:
@@ -39,6 +84,22 @@ class Rows:
             group = self.groups[layout] = ([], [])
         group[0].append(len(self.core))
         group[1].append(values)
+
+    def add(self, index: int, position: int, told: dict[str, float], fixed: bool, record: bytes) -> None:
+        """The record whose measures came last."""
+        lat, lon = told["@lat"], told["@lon"]
+        valid = fixed and -90 <= lat <= 90 and -180 <= lon <= 180
+        if not valid:
+            lat = lon = _NAN
+        flags = VALID if valid else 0
+        if "ignition" in told:
+            flags |= IGNITION_KNOWN | IGNITION_ON if told["ignition"] else IGNITION_KNOWN
+        if told["movement"] if "movement" in told else valid and told["@speed"] > 0:
+            flags |= MOVING
+        self.core.append((
+            index, position, int(told["@time"]) * 1_000_000, lat, lon, told["@altitude"], told["@speed"],
+            told["@course"], int(told["@satellites"]), flags, fingerprint(record),
+        ))  # fmt: skip
 
     def batch(self) -> Batch:
         """All of them."""

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
+from protocols.arnavi import declaration as arnavi_wire
+from protocols.arnavi.wire import RESULT, TEXT
+from protocols.arnavi.wire import answer as arnavi_answer
 from protocols.galileosky import declaration as galileosky_wire
 from protocols.records import ARCHIVE, VALID, Frame
 from protocols.registry import protocol
 from tests.gateway.wire import Link, malformed, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, free_port, running_service
+from tests.protocols import arnavi_vectors as arnavi
+from tests.protocols import flex_vectors as flex
 from tests.protocols import galileosky_vectors as galileosky
 from tests.protocols.helpers import feed, of_kind, rows
 from tests.protocols.learned_checks import differs
@@ -69,7 +74,39 @@ GALILEOSKY = Script(
     damaged=galileosky.DATA[:30] + b"\x00" + galileosky.DATA[31:],
 )
 
-SCRIPTS = [GALILEOSKY]
+FLEX = Script(
+    "flex",
+    flex.IMEI,
+    Told(flex.LOGIN, flex.GREETING + flex.AGREED),
+    [
+        Told(flex.ARCHIVE, flex.ARCHIVE_ACK),
+        Told(flex.URGENT, flex.URGENT_ACK),
+        Told(flex.ADDITIONAL, flex.ADDITIONAL_ACK),
+    ],
+    "*?V",
+    flex.QUESTION,
+    Told(flex.ANSWER, b""),
+    flex.ANSWER_TEXT,
+    firmware="01.12.07",
+    model="S-2551",
+    damaged=flex.ARCHIVE[:-1] + b"\0",
+)
+
+ARNAVI = Script(
+    "arnavi",
+    "861774058127643",  # of its own: what it tells of itself is as old as its records
+    Told(arnavi_wire.header("861774058127643", 0x22), arnavi.HEADER_ANSWER),
+    [Told(arnavi.PACKAGE, arnavi.PACKAGE_ACK)],
+    "SERV10?",
+    arnavi_answer(RESULT, b"SERV10?"),
+    Told(arnavi_wire.package(RESULT, [arnavi_wire.record(arnavi.NOW, b"SERV10=a.b", TEXT)]), b""),
+    "SERV10=a.b",
+    firmware="2017",
+    model="arnavi-540",
+    damaged=arnavi.PACKAGE[:20] + b"\xee" + arnavi.PACKAGE[21:],
+)
+
+SCRIPTS = [GALILEOSKY, FLEX, ARNAVI]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +137,7 @@ def expected(script: Script) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 @pytest.mark.parametrize("step", [0, 1, 7])
 def test_a_conversation(service: ServiceProcess, script: Script, step: int) -> None:
+    service.query("WITH a AS (DELETE FROM record) DELETE FROM record_outside RETURNING 1")
     with Link(service, script.name) as link:
         assert link.send(script.login.sends, step).read(len(script.login.hears)) == script.login.hears
         for told in script.data:
