@@ -13,11 +13,12 @@ from ticketing.mail.bounces import Bounce
 from ticketing.mail.facts import Thread
 from ticketing.mail.port import Incoming, Ref
 from ticketing.model.states import Action
+from ticketing.model.tickets import TEXT_LIMIT
 from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets.acts import act
 from ticketing.tickets.bodies import Body
 from ticketing.tickets.facts import Actor, lock, set_columns
-from ticketing.tickets.intake import Missing, NewTicket, nothing_missing, take_in
+from ticketing.tickets.intake import NewTicket, take_in
 from ticketing.tickets.office import Office
 from ticketing.tickets.tasks import add_task
 
@@ -28,11 +29,10 @@ NO_SUBJECT = "(no subject)"
 class TicketHands:
     """`Hands` over the desk's tickets."""
 
-    def __init__(self, office: Office, secret: bytes, missing: Missing = nothing_missing) -> None:
+    def __init__(self, office: Office, secret: bytes) -> None:
         """`secret` is the instance's, of Message-IDs."""
         self._office = office
         self._secret = secret
-        self._missing = missing
 
     async def open(self, connection: Connection, mail: Incoming, now: datetime) -> Ref:
         contact = mail.contact
@@ -40,6 +40,7 @@ class TicketHands:
         given = NewTicket(
             channel="mail",
             subject=(mail.mail.subject.strip() or NO_SUBJECT)[:SUBJECT_LIMIT],
+            description=mail.mail.text.strip()[:TEXT_LIMIT],
             reporter=None if contact is None else contact.id,
             vehicle=vehicle if isinstance(vehicle, int) else None,
         )
@@ -50,7 +51,6 @@ class TicketHands:
             Actor(mail.author, "engineer"),
             now,
             verify=_nobody,
-            missing=self._missing,
             sender=None if contact is not None else mail.mail.sender.address,
             message=_maker(mail, now),
             language=None if contact is None else contact.language,

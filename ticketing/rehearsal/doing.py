@@ -315,7 +315,7 @@ async def _accept(world: World, line: Line) -> list[Event]:
 async def _queue(world: World, line: Line) -> list[Event]:
     topic = str(line.said.get("topic", "support"))
     async with world.pool.connection() as connection:
-        order = [world.observer.ticket(row) for row in await queue_order(connection, topic, world.now)]
+        order = [world.observer.ticket(row) for row in await queue_order(connection, topic)]
     return [{"at": iso(world.now), "event": "queue", "ticket": None, "order": order}]
 
 

@@ -27,6 +27,7 @@ from ticketing.tickets.dues import poke
 from ticketing.tickets.facts import Actor, Facts, lock, set_columns
 from ticketing.tickets.letters import owe
 from ticketing.tickets.office import Office
+from ticketing.tickets.queue import restand
 from ticketing.tickets.rules import stored_policy
 from ticketing.tickets.thread import files_of
 
@@ -113,6 +114,7 @@ async def act(
     if after != facts.state or action in (Action.CONSENT, Action.QUALIFY, Action.ETA):
         await poke(connection, facts.row, at)
     await refresh(connection, facts.row, at)
+    await restand(connection, office, facts.row, at)
     await announce(connection, office, facts.number, "ticket.closed" if closes else "ticket.changed", at)
     if effect.next is not None:
         following, whose = effect.next

@@ -13,7 +13,7 @@ from ticketing.model.states import CAUSES, REASONS, Action, State
 from ticketing.tickets.bodies import needed
 from ticketing.tickets.case import Case, Effect, does, incident_open
 from ticketing.tickets.facts import Facts, lock
-from ticketing.tickets.opening import ORDINARY, Draft, open_ticket
+from ticketing.tickets.opening import Draft, open_ticket
 from ticketing.tickets.tasks import add_task, drop_tasks
 from ticketing.tickets.thread import copy_messages
 
@@ -187,7 +187,7 @@ async def _split(case: Case) -> Effect:
     draft = Draft(
         title=case.body.subject or "", channel="api" if channel == "monitoring" else channel, author=case.actor.name,
         organisation=organisation, reporter=reporter, sender=sender, language=language, class_=None,
-        priority=facts.client_priority or ORDINARY,
+        priority=facts.client_priority,
     )  # fmt: skip
     opened = await open_ticket(case.connection, case.office, draft, case.at)
     copied = await copy_messages(case.connection, facts.row, opened.row, case.body.messages or [])

@@ -14,7 +14,7 @@ from ticketing.core.db import Connection
 from ticketing.core.errors import NotFoundError, Problem, WrongInputError
 from ticketing.core.journal import append_journal
 from ticketing.model.states import Action, State
-from ticketing.policies import Policy
+from ticketing.policies import Policy, forms
 from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets.bodies import FileIn, Text, Word
 from ticketing.tickets.facts import Actor, lock, set_columns
@@ -71,11 +71,6 @@ class _Who:
     has_code_word: bool
 
 
-def nothing_missing(policy: Policy, given: Mapping[str, Any]) -> list[str]:
-    """Of a policy whose form asks for nothing."""
-    return []
-
-
 async def take_in(
     connection: Connection,
     office: Office,
@@ -84,7 +79,7 @@ async def take_in(
     at: datetime,
     *,
     verify: Verify,
-    missing: Missing = nothing_missing,
+    missing: Missing = forms.missing,
     sender: str | None = None,
     message: Callable[[int], NewMessage] | None = None,
     language: str | None = None,
@@ -107,8 +102,16 @@ async def take_in(
     _levels(terms, given)
     terminal, vehicle, organisation = await _what(connection, given, who)
     details = _details(given)
-    lacking = missing(terms.policy, {**details, "class": given.class_, "reporter": who.reporter, "vehicle": vehicle,
-                                     "terminal": terminal, "subject": given.subject})  # fmt: skip
+    asked = {
+        **details,
+        "class": given.class_,
+        "reporter": who.reporter,
+        "sender": sender,
+        "vehicle": vehicle,
+        "terminal": terminal,
+        "attachments": given.attachments,
+    }
+    lacking = missing(terms.policy, asked)
     if given.channel == "portal" and lacking:
         raise WrongInputError(
             *(Problem(name, "is missing", "the form of your contract asks for it") for name in lacking)

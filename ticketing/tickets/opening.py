@@ -22,9 +22,12 @@ from ticketing.core.journal import append_journal
 from ticketing.core.numbers import ticket_number
 from ticketing.core.outbox import OPENED, enqueue
 from ticketing.model.states import WATCH, Action, State
+from ticketing.policies.priorities import first
+from ticketing.policies.warranty import price
 from ticketing.threads.attachments import Offered
 from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets.office import CHECKS, Office
+from ticketing.tickets.queue import restand
 from ticketing.tickets.reading import load_ticket
 from ticketing.tickets.tasks import add_task
 
@@ -32,7 +35,6 @@ log = structlog.get_logger()
 
 TITLE_LIMIT = 200
 REQUEST = "request"  # the kind of a ticket that people opened
-ORDINARY = 3  # the priority of what nobody graded
 Evidence: TypeAlias = Mapping[str, Any]
 
 # What the watch knows of a fault before anybody looked at it.
@@ -96,6 +98,7 @@ class _Client:
     accepted_at: Any = None
     reporter: int | None = None
     owner: str | None = None
+    site: str | None = None
 
 
 async def next_row(connection: Connection) -> int:
@@ -121,12 +124,12 @@ async def open_ticket(
         "INSERT INTO ticket (id, number, terminal, kind, state, title, zone, priority, opened_at, policy,"
         " policy_version, calendar_version, evidence, channel, organisation,"
         " vehicle, reporter, sender, class, topic, component, client_priority, rank, plan, verified, details, missing,"
-        " qualified, received_at, language, team) OVERRIDING SYSTEM VALUE"
+        " qualified, received_at, language, team, price) OVERRIDING SYSTEM VALUE"
         " VALUES (%(id)s, %(number)s, %(terminal)s, %(kind)s, 'new', %(title)s, %(zone)s, %(priority)s, %(at)s,"
         " %(policy)s, %(policy_version)s, %(calendar_version)s,"
         " %(evidence)s, %(channel)s, %(organisation)s, %(vehicle)s, %(reporter)s, %(sender)s, %(class)s, %(topic)s,"
         " %(component)s, %(client_priority)s, %(rank)s, %(plan)s, %(verified)s, %(details)s, %(missing)s,"
-        " %(qualified)s, %(received)s, %(language)s, %(team)s)",
+        " %(qualified)s, %(received)s, %(language)s, %(team)s, %(price)s)",
         {
             "id": row,
             "number": number,
@@ -155,6 +158,7 @@ async def open_ticket(
             "details": Jsonb(dict(draft.details), dumps=msgspec.json.encode),
             "missing": list(draft.missing),
             "qualified": automatic,
+            "price": Jsonb(_price(terms, client, at)) if client.vehicle is not None else None,
             "received": draft.received_at,
             "language": draft.language or client.language,
             "team": None if draft.topic in ("technical", "letter", "call-back") else draft.topic,
@@ -189,6 +193,7 @@ async def open_ticket(
                 await connection.execute(
                     "UPDATE ticket SET evidence = evidence || %s WHERE id = %s", (Jsonb(problem), row)
                 )
+    await restand(connection, office, row, at)
     message = await _first_message(connection, row, draft, at)
     if automatic or draft.terminal is not None:
         await _checks(connection, row, draft, at)
@@ -225,9 +230,13 @@ HARDWARE_ZONES = frozenset({"sensor", "wiring-power", "gnss-antenna", "terminal"
 
 
 def _priority(terms: Terms, draft: Draft) -> int:
-    levels = [table.level for table in terms.policy.file.priority] or [1, 2, 3, 4]
-    wanted = draft.priority if draft.priority is not None else ORDINARY
-    return wanted if wanted in levels else min(levels, key=lambda level: (abs(level - wanted), level))
+    return first(terms.policy, draft.priority)
+
+
+def _price(terms: Terms, client: _Client, at: datetime) -> dict[str, Any]:
+    """What a visit and parts cost the client, as of now."""
+    city = client.contract.get("service_city")
+    return price(terms.policy, at, accepted_at=client.accepted_at, service_city=city, site=client.site).as_json()
 
 
 def _rank(terms: Terms, channel: str) -> int:
@@ -237,16 +246,16 @@ def _rank(terms: Terms, channel: str) -> int:
 async def _client(connection: Connection, draft: Draft) -> _Client:
     """Whom it is for: as the draft says, else whose vehicle the terminal is in."""
     organisation, vehicle = draft.organisation, draft.vehicle
-    accepted_at = None
+    accepted_at = site = None
     if vehicle is not None or draft.terminal is not None:
         rows = await connection.execute(
-            "SELECT id, organisation, accepted_at FROM vehicle WHERE id = %(vehicle)s"
+            "SELECT id, organisation, accepted_at, site FROM vehicle WHERE id = %(vehicle)s"
             " OR (%(vehicle)s::bigint IS NULL AND terminal = %(terminal)s)",
             {"vehicle": vehicle, "terminal": draft.terminal},
         )
         row = await rows.fetchone()
         if row is not None:
-            vehicle, accepted_at = row[0], row[2]
+            vehicle, accepted_at, site = row[0], row[2], row[3]
             organisation = organisation if organisation is not None else row[1]
     if organisation is None:
         return _Client(vehicle=vehicle, accepted_at=accepted_at, reporter=draft.reporter)
@@ -261,7 +270,7 @@ async def _client(connection: Connection, draft: Draft) -> _Client:
         raise NotFoundError(f"no organisation {organisation}")
     policy, plan, contract, language, duty, engineer = row
     reporter = draft.reporter if draft.reporter is not None else (duty if draft.channel == "monitoring" else None)
-    return _Client(organisation, policy, plan, contract, language, vehicle, accepted_at, reporter, engineer)
+    return _Client(organisation, policy, plan, contract, language, vehicle, accepted_at, reporter, engineer, site)
 
 
 async def _first_message(connection: Connection, row: int, draft: Draft, at: datetime) -> int | None:

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from ticketing.core.db import Connection
 from ticketing.core.journal import append_journal
 from ticketing.model.states import WATCH, Action, State
+from ticketing.tickets import queue
 from ticketing.tickets.facts import Facts, lock
 from ticketing.tickets.letters import owe
 from ticketing.tickets.office import Office
@@ -102,4 +103,4 @@ async def _stale_firmware(connection: Connection, facts: Facts, now: datetime) -
         )
 
 
-LOOKS: dict[str, Look] = {"checks": checks, "eta": eta, "recheck": recheck}
+LOOKS: dict[str, Look] = {"checks": checks, "eta": eta, "recheck": recheck, queue.MODULE: queue.look}

@@ -15,6 +15,7 @@ from ticketing.tickets.dues import poke
 from ticketing.tickets.facts import DESK, Facts, lock, set_columns
 from ticketing.tickets.letters import owe
 from ticketing.tickets.office import Office
+from ticketing.tickets.queue import restand
 from ticketing.tickets.tasks import add_task, drop_tasks
 
 _NO_CONSENT = {"consent_at": None, "consent_by": None, "consent_means": None}
@@ -56,6 +57,7 @@ async def step(
     if after != facts.state:
         await poke(connection, facts.row, at)
     await refresh(connection, facts.row, at)
+    await restand(connection, office, facts.row, at)
     closes = after == State.CLOSED != facts.state
     await announce(connection, office, facts.number, "ticket.closed" if closes else "ticket.changed", at)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from ticketing.core.errors import ConflictError, NotAllowedError, NotFoundError, Problem, WrongInputError
 from ticketing.model.states import Action, State
+from ticketing.policies.deferrals import Evidence, refusals
+from ticketing.policies.priorities import regrade
 from ticketing.tickets.bodies import ahead, needed
 from ticketing.tickets.case import Case, Effect, does, incident_open
 from ticketing.tickets.tasks import drop_tasks, end_task
@@ -70,25 +72,23 @@ async def _qualify(case: Case) -> Effect:
         raise WrongInputError(Problem("class", "is missing", "network, hardware, software or consulting"))
     effect = Effect(data=data, columns=columns)
     if body.priority is not None and body.priority != facts.priority:
-        levels = [table.level for table in case.policy.file.priority] or [1, 2, 3, 4]
-        if body.priority not in levels:
-            raise WrongInputError(
-                Problem("priority", f"{case.policy.name} has no level {body.priority}", f"one of {levels}")
-            )
-        shown = case.policy.file.priority_rule.regrade == "reason-shown-to-client"
-        if (shown or facts.client_priority is not None) and not body.reason:
-            raise WrongInputError(Problem("reason", "is missing", "another priority than the client's needs one"))
+        rule = regrade(
+            case.policy, to=body.priority, client=facts.client_priority, role=case.actor.role, reason=body.reason
+        )
+        if rule.refusal is not None:
+            raise WrongInputError(Problem("priority", rule.refusal, "see the policy's [priority_rule]"))
+        shown = rule.shown
         columns |= {"priority": body.priority, "priority_reason": body.reason}
         data |= {"priority": body.priority, "was": facts.priority, "reason": body.reason}
         if shown and body.reason:
             effect.letter, effect.letter_data = "progress", {"priority": body.priority, "reason": body.reason}
     if body.jump is not None:
-        rule = case.policy.file.queue
-        if body.jump and not rule.override:
+        queue = case.policy.file.queue
+        if body.jump and not queue.override:
             raise ConflictError(f"{case.policy.name} lets nobody jump the queue")
         if body.jump and not body.reason:
             raise WrongInputError(Problem("reason", "is missing", "jumping the queue needs one"))
-        if body.jump and rule.override_needs == "reason-and-manager" and case.actor.role not in ("manager", "admin"):
+        if body.jump and queue.override_needs == "reason-and-manager" and case.actor.role not in ("manager", "admin"):
             raise NotAllowedError("jumping the queue needs a manager")
         columns["jump"] = data["jump"] = body.jump
         data["reason"] = body.reason
@@ -224,22 +224,18 @@ async def _task_done(case: Case) -> Effect:
 async def _defer(case: Case) -> Effect:
     needed(case.body, "code")
     code, facts = case.body.code, case.facts
-    known = {str(table.code) for table in case.policy.file.deferral}
-    if known and code not in known:
-        raise ConflictError(f"{case.policy.name} knows no deferral {code}")
-    until = ahead("until", case.body.until, case.at) if case.body.until is not None else None
-    if code == "not_reproducible":
-        needed(case.body, "text", "until")
-    if code == "no_data":
-        rows = await case.connection.execute(
-            "SELECT EXISTS (SELECT FROM journal WHERE ticket = %s AND action = 'ask')", (facts.row,)
-        )
-        if await rows.fetchone() != (True,):
-            raise ConflictError("no_data needs an itemised request to the client first: ask")
-    if code == "misuse":
-        needed(case.body, "text", "proof")
-    if code == "out_of_scope":
-        needed(case.body, "text")
+    rows = await case.connection.execute(
+        "SELECT EXISTS (SELECT FROM journal WHERE ticket = %s AND action = 'ask')", (facts.row,)
+    )
+    asked = await rows.fetchone() == (True,)
+    until = case.body.until
+    if until is not None and until.tzinfo is None:
+        raise WrongInputError(Problem("until", "has no offset", "write 2026-03-02T08:00:00+03:00"))
+    evidence = Evidence(case.text, until, case.body.proof, asked)
+    if found := refusals(case.policy, code or "", evidence, case.at):
+        if any(field == "code" for field, _, _ in found):
+            raise ConflictError("; ".join(f"{problem}: {remedy}" for _, problem, remedy in found))
+        raise WrongInputError(*(Problem(*one) for one in found))
     deferral = {"code": code, "until": until, "proof": case.body.proof, "text": case.text}
     return Effect(
         data={"code": code, "until": until, "proof": case.body.proof}, columns={"deferral": deferral},

@@ -41,7 +41,9 @@ ALTER TABLE ticket
     ADD COLUMN said_by         text,
     ADD COLUMN due_clock       text,                            -- whose due_at is
     ADD COLUMN language        text,
+    ADD COLUMN queue_key       text COLLATE "C",                -- its place among those to work on; null: waits, or is closed
     ADD COLUMN row_version     integer NOT NULL DEFAULT 1;
+CREATE INDEX ticket_work ON ticket (queue_key) WHERE queue_key IS NOT NULL;
 CREATE INDEX ticket_state ON ticket (state, id) WHERE state <> 'closed';
 CREATE INDEX ticket_organisation ON ticket (organisation, id DESC);
 CREATE INDEX ticket_vehicle ON ticket (vehicle) WHERE vehicle IS NOT NULL;
