@@ -20,7 +20,7 @@ from ticketing.channels import letter as compose
 from ticketing.channels.message_ids import MARK, instance_mark, message_id, ticket_name
 from ticketing.channels.secrets import read_password
 from ticketing.core.errors import DeliveryError, UndeliverableError
-from ticketing.core.outbox import Outgoing
+from ticketing.core.outbox import OPENED, Outgoing
 
 TIMEOUT = 20.0  # s, for connecting and each command
 
@@ -51,6 +51,7 @@ class Mail:
 
     name = "email"
     target = "mail"
+    events = (OPENED,)
 
     def __init__(self, settings: MailSettings, key: bytes) -> None:
         self._settings = settings
