@@ -1,4 +1,4 @@
-"""`dozor notify test`: one letter and one call to each configured channel, now and without the outbox."""
+"""`dozor notify test`: one letter, call or message to each configured channel, now and without the outbox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def run(args: argparse.Namespace) -> int:
     # A test letter answers nobody and is answered by nobody: any key will do, and no store is needed.
     channels = configured_channels(settings, secrets.token_bytes(32), settings.desk.url)
     if not channels:
-        print("no channel is configured: set mail.host, or add a [[webhook]]", file=sys.stderr)
+        print(
+            "no channel is configured: set mail.host and mail.to, or add a [[webhook]] or a [[notify]]", file=sys.stderr
+        )
         return 1
     return 0 if asyncio.run(_try_all(channels)) else 1
 

@@ -31,7 +31,8 @@ KEYS = keys(Settings)
 REPEATED = tuple(entry.name for entry in declared(Settings) if entry.repeats)  # [[…]]
 TABLES = {key.rsplit(".", depth)[0] for key in KEYS for depth in range(1, key.count(".") + 1)}
 
-FROM_ENVIRONMENT = ("webhook", "mqtt", "egress", "serial")  # tables that repeat of which one entry may come from there
+# Tables that repeat of which one entry may come from there.
+FROM_ENVIRONMENT = ("webhook", "notify", "mqtt", "egress", "serial")
 
 # Variables with our prefix that are not settings: where the file is; the test run's cache of parts, its long form, and
 # whatever else it is told.
@@ -318,7 +319,7 @@ def _judge(reading: _Reading) -> None:
         reading.wrong(at, "watch.silence.floor", "is above watch.silence.ceiling", "lower it, or raise the ceiling")
     if "watch.silence.expected" not in places and any(f"watch.silence.{key}" in places for key in PLAIN_RULE):
         found["watch.silence.expected"] = False
-    if said("mail.host") and said("mail.to") == []:
+    if said("mail.host") and said("mail.to") == [] and not said("desk.addresses"):
         reading.wrong(place("mail.host"), "mail.to", "is empty, and mail.host is set", "name at least one recipient")
     if said("mail.host") and said("mail.from") == "":
         found["mail.from"] = f"dozor@{platform.node() or 'localhost'}"
@@ -326,6 +327,13 @@ def _judge(reading: _Reading) -> None:
         remedy = "put the password in a file and name it here"
         reading.wrong(place("mail.user"), "mail.password_file", "is empty, and mail.user is set", remedy)
     _judge_egress(reading)
+    files: set[Path] = set()
+    for where in _entries("notify", reading):
+        url_file = said(f"{where}.url_file")
+        if url_file in files:
+            what = f"{url_file} stands in another [[notify]] too"
+            reading.wrong(place(f"{where}.url_file"), "notify.url_file", what, "name all its events in one")
+        files |= {url_file} if url_file is not None else set()
     taken: dict[tuple[str, Address], str] = {}
     for key in ("metrics.address", "desk.address"):
         _reserve(taken, "tcp", said(key), key, place(key), reading)

@@ -317,6 +317,19 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     identity: thresholds.Identity
 
 
+class LetterBudget(msgspec.Struct, frozen=True, kw_only=True):
+    address_hour: Annotated[
+        int,
+        Key(
+            values.integer(1),
+            10,
+            "automatic letters of tickets that an address gets within an hour; what is above it is listed in one "
+            "letter at the next full hour ([letters](letters.md#storm-budget))",
+        ),
+    ]
+    address_day: Annotated[int, Key(values.integer(1), 40, "and within 24 hours")]
+
+
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     address: Annotated[Address, Key(values.address, "127.0.0.1:8080", "pages and `/api`")]
     url: Annotated[
@@ -365,6 +378,22 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
             "attempts",
         ),
     ]
+    addresses: Annotated[
+        list[str],
+        Key(
+            values.listed(values.desk_address),
+            (),
+            "the desk's own mail addresses, the first is the sender of letters; empty: `mail.from` is. Bounces come "
+            "to it with `+b…` before the @",
+        ),
+    ]
+    letters: Annotated[
+        Path | None,
+        Key(
+            values.letter_texts, "", "folder with [texts of your own](letters.md#texts-of-your-own); empty: the shipped"
+        ),
+    ]
+    budget: LetterBudget
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
@@ -379,7 +408,11 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     ]
     to: Annotated[
         list[str],
-        Key(values.listed(values.mailbox), (), "who is told of new tickets; needed when `host` is set"),
+        Key(
+            values.listed(values.mailbox),
+            (),
+            "who is told of new tickets; needed when `host` is set and `desk.addresses` is not",
+        ),
     ]
 
 
@@ -391,6 +424,36 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
             values.file,
             "",
             "file that holds the key of the signature, `Dozor-Signature: t=UNIX,v1=HEX`: HMAC-SHA256 over `t.body`",
+        ),
+    ]
+    events: Annotated[
+        tuple[str, ...],
+        Key(
+            values.events,
+            ("ticket.opened",),
+            "what it is told: `ticket.opened`, `ticket.changed` (its state), `ticket.warned`, `ticket.breached`, "
+            "`ticket.closed`, `outage.opened`, `outage.closed`",
+        ),
+    ]
+
+
+class Notify(msgspec.Struct, frozen=True, kw_only=True):
+    url_file: Annotated[
+        Path,
+        Key(
+            values.needed_file,
+            REQUIRED,
+            "file of [apprise](https://github.com/caronc/apprise/wiki) addresses, one a line, such as `ntfys://topic`; "
+            "read at each use",
+        ),
+    ]
+    events: Annotated[
+        tuple[str, ...],
+        Key(
+            values.events,
+            ("ticket.opened",),
+            "what they are told, as of a webhook; `opened`, `changed`, `warning`, `breach`, `closed`, `outage`, "
+            "`outage-end` for short",
         ),
     ]
 
@@ -438,7 +501,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     file : the file read, or None.
     configured : dotted keys that the file or the environment set, such as ``desk.address``; for tables that repeat the
-        table's name (``listen``, ``webhook``, ``mqtt``, ``serial``, ``egress``). All others hold defaults.
+        table's name (``listen``, ``webhook``, ``notify``, ``mqtt``, ``serial``, ``egress``). All others hold defaults.
     """
 
     data_dir: Annotated[
@@ -454,6 +517,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     desk: Desk
     mail: Mail
     webhook: list[Webhook]
+    notify: list[Notify]
     mqtt: list[Mqtt]
     egress: list[Egress]
     jt808: Jt808

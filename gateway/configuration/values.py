@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -356,6 +357,58 @@ def mailbox(raw: object, _: Origin) -> str:
             f"{_show(raw)} is no mail address", 'write "name@example.org" or "Name <name@example.org>"'
         )
     return raw
+
+
+_LOCAL = 40  # characters of a desk address before the @: what marks a letter is added, and 64 may not be exceeded
+
+
+def desk_address(raw: object, origin: Origin) -> str:
+    """A mail address of the desk's own, in ASCII: it stands in envelopes."""
+    found = mailbox(raw, origin)
+    local, _, _domain = parseaddr(found)[1].rpartition("@")
+    if not local or not local.isascii():
+        raise WrongValueError(f"{_show(raw)} is no address in ASCII", 'write "support@example.org"')
+    if len(local) > _LOCAL:
+        what = f"{_show(raw)} has more than {_LOCAL} characters before the @"
+        raise WrongValueError(what, "take a shorter one: bounce addresses are made of it")
+    return found
+
+
+def letter_texts(raw: object, origin: Origin) -> Path | None:
+    """A folder with texts of letters, all of them good; None for empty text."""
+    if raw == "":
+        return None
+    found = path(raw, origin)
+    from ticketing.letters.texts import problems  # templates are read with it, which few need
+
+    try:
+        wrong = problems(found)
+    except OSError as error:
+        remedy = "correct the path, or the folder's rights"
+        raise WrongValueError(f"{found} cannot be read: {error.strerror or error}", remedy) from error
+    if wrong:
+        place, what, remedy = wrong[0]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise WrongValueError(f"{place}: {what}{more}", remedy)
+    return found
+
+
+def events(raw: object, origin: Origin) -> tuple[str, ...]:
+    """What a target is told of, by name or for short; each once, in the order of a ticket's life."""
+    from ticketing.channels.events import EVENTS, SHORT
+
+    named = {SHORT.get(one, one) for one in listed(choice(*EVENTS, *SHORT))(raw, origin)}
+    if not named:
+        raise WrongValueError("is empty", f'name at least one, such as "{EVENTS[0]}", or take the table out')
+    return tuple(event for event in EVENTS if event in named)
+
+
+def needed_file(raw: object, origin: Origin) -> Path:
+    """An existing file."""
+    found = file(raw, origin)
+    if found is None:
+        raise WrongValueError("is empty", "name a file")
+    return found
 
 
 def empty_or(member: Reader) -> Reader:

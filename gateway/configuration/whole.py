@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.configuration.catalogue import CatalogueError, read_catalogue
 from gateway.configuration.template import TemplateFileError, read_template
+from ticketing.channels.notifier import problems as url_problems
 from ticketing.channels.secrets import read_secret
 from ticketing.core.errors import DeliveryError
 
@@ -21,13 +22,15 @@ def unreadable(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """
     for where, path in list(found.items()):
         name = where.rpartition(".")[2]
-        if path is None or name not in ("catalogue", "template", *_SECRETS):
+        if path is None or name not in ("catalogue", "template", "url_file", *_SECRETS):
             continue
         try:
             if name == "catalogue":
                 read_catalogue(path)
             elif name == "template":
                 read_template(path)
+            elif name == "url_file":
+                yield from ((where, problem, "write one address of apprise a line") for problem in url_problems(path))
             else:
                 asyncio.run(read_secret(path))
         except TemplateFileError as error:

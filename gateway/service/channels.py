@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from gateway.configuration.settings import Settings
 from ticketing.channels.email import Mail, MailSettings
+from ticketing.channels.notifier import Notifier
 from ticketing.channels.webhook import Webhook
 from ticketing.core.outbox import Channel
 from ticketing.working_time.time_zones import zone
 
 
 def configured_channels(settings: Settings, key: bytes, desk_url: str) -> list[Channel]:
-    """Mail if it has a host, and every webhook.
+    """Mail to the staff if it has a host and somebody to tell, every webhook and every file of notifiers.
 
     Parameters
     ----------
@@ -19,22 +20,24 @@ def configured_channels(settings: Settings, key: bytes, desk_url: str) -> list[C
     """
     channels: list[Channel] = []
     mail = settings.mail
-    if mail.host:
-        channels.append(
-            Mail(
-                MailSettings(
-                    host=mail.host,
-                    port=mail.port,
-                    tls=mail.tls,
-                    user=mail.user,
-                    password_file=mail.password_file,
-                    sender=mail.from_,
-                    to=tuple(mail.to),
-                    desk_url=desk_url,
-                    zone=zone(settings.desk.time_zone).info if settings.desk.time_zone else None,
-                ),
-                key,
-            )
-        )
-    channels += [Webhook(hook.url, hook.secret_file) for hook in settings.webhook]
+    if mail.host and mail.to:
+        channels.append(Mail(mail_settings(settings, desk_url), key))
+    channels += [Webhook(hook.url, hook.secret_file, events=hook.events) for hook in settings.webhook]
+    channels += [Notifier(one.url_file, one.events, desk_url=desk_url) for one in settings.notify]
     return channels
+
+
+def mail_settings(settings: Settings, desk_url: str) -> MailSettings:
+    """How mail leaves."""
+    mail = settings.mail
+    return MailSettings(
+        host=mail.host,
+        port=mail.port,
+        tls=mail.tls,
+        user=mail.user,
+        password_file=mail.password_file,
+        sender=mail.from_,
+        to=tuple(mail.to),
+        desk_url=desk_url,
+        zone=zone(settings.desk.time_zone).info if settings.desk.time_zone else None,
+    )

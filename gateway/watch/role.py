@@ -197,7 +197,7 @@ class WatchRole:
         yield refused
         pending = GaugeMetricFamily("dozor_outbox_pending", "Messages not yet delivered", labels=["channel"])
         failed = CounterMetricFamily("dozor_outbox_failed", "Deliveries that were not taken", labels=["channel"])
-        for channel in ("email", "webhook"):
+        for channel in ("email", "webhook", "notify"):
             pending.add_metric([channel], self._pending.get(channel, 0))
             failed.add_metric([channel], self.outbox.failed.get(channel, 0))
         yield pending

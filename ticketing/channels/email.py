@@ -17,10 +17,10 @@ from typing import Any
 import aiosmtplib
 
 from ticketing.channels import letter as compose
-from ticketing.channels.message_ids import MARK, instance_mark, message_id, ticket_name
 from ticketing.channels.secrets import read_password
 from ticketing.core.errors import DeliveryError, UndeliverableError
-from ticketing.core.outbox import Outgoing
+from ticketing.core.message_ids import MARK, instance_mark, make, named
+from ticketing.core.outbox import OPENED, Outgoing
 
 TIMEOUT = 20.0  # s, for connecting and each command
 
@@ -51,6 +51,7 @@ class Mail:
 
     name = "email"
     target = "mail"
+    events = (OPENED,)
 
     def __init__(self, settings: MailSettings, key: bytes) -> None:
         self._settings = settings
@@ -135,8 +136,10 @@ class Mail:
 
     def message_id(self, message: Outgoing) -> str:
         """``<t.NUMBER.SEQ.HMAC8@domain>``; the sequence of a ticket's first letter is 1."""
-        name = ticket_name(message.number, 1) if message.number else f"test.{message.id}"
-        return message_id(self._key, name, compose.address_of(self._sender).rpartition("@")[2])
+        domain = compose.address_of(self._sender).rpartition("@")[2]
+        if message.number:
+            return make(self._key, message.number, 1, domain)
+        return named(self._key, f"test.{message.id}", domain)
 
 
 def _text(ticket: dict[str, Any], desk_url: str, zone: tzinfo | None) -> str:

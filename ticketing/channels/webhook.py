@@ -18,7 +18,7 @@ import httpx
 
 from ticketing.channels.secrets import read_secret
 from ticketing.core.errors import DeliveryError
-from ticketing.core.outbox import Outgoing
+from ticketing.core.outbox import OPENED, Outgoing
 
 TIMEOUT = 10.0  # s, for each of connecting, writing, reading
 
@@ -34,8 +34,16 @@ class Webhook:
 
     name = "webhook"
 
-    def __init__(self, url: str, secret_file: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        url: str,
+        secret_file: Path | None = None,
+        *,
+        events: tuple[str, ...] = (OPENED,),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.target = url
+        self.events = events
         parts = urlsplit(url)
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # path and query may hold tokens
         self._secret_file = secret_file

@@ -49,7 +49,7 @@ Keep: TypeAlias = Callable[[str, Callable[[], Awaitable[object]]], Coroutine[Any
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message as a channel sends it; `body` is the frozen JSON, `number` the ticket's.
+    """One message as a channel sends it; `body` is the frozen JSON, `number` the ticket's, "" of what has none.
 
     `settled`: recipients that need no further attempt, as in `DeliveryError`.
     """
@@ -62,7 +62,7 @@ class Outgoing:
 
     @property
     def ticket(self) -> dict[str, Any] | None:
-        """The ticket as it was at the event, with the API's keys; None in a test message."""
+        """The ticket as it was at the event, with the API's keys; None in a test message and of an outage."""
         found: dict[str, Any] | None = msgspec.json.decode(self.body)["ticket"]
         return found
 
@@ -292,12 +292,16 @@ class Outbox:
                 "UPDATE outbox o SET lease_until = %(lease)s, attempts = attempts + 1 FROM ("
                 # A first attempt waits for nothing, and what lies further ahead than any wait or lease was
                 # written under a clock that was ahead.
-                "  SELECT id FROM outbox WHERE state = 'pending' AND channel = %(channel)s AND target = %(target)s"
+                "  SELECT id FROM outbox w WHERE state = 'pending' AND channel = %(channel)s AND target = %(target)s"
+                # Of one ticket a target is told in order.
+                "    AND NOT EXISTS (SELECT FROM outbox e WHERE e.ticket = w.ticket AND e.state = 'pending'"
+                "      AND e.channel = w.channel AND e.target = w.target AND e.seq < w.seq)"
                 "    AND (not_before <= %(now)s OR not_before > %(far)s OR attempts = 0)"
                 "    AND (lease_until IS NULL OR lease_until <= %(now)s OR lease_until > %(far)s)"
-                "  ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED) due, ticket t"
-                " WHERE o.id = due.id AND t.id = o.ticket"
-                " RETURNING o.id, o.event, t.number, o.body, o.settled, o.attempts, o.created_at",
+                "  ORDER BY not_before, seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED) due"
+                " WHERE o.id = due.id"
+                " RETURNING o.id, o.event, coalesce((SELECT number FROM ticket WHERE id = o.ticket), ''),"
+                " o.body, o.settled, o.attempts, o.created_at",
                 {
                     "now": now,
                     "lease": now + LEASE,

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
-from ticketing.channels.message_ids import bounced_letter, name_of
 from ticketing.core.db import Connection, storable
+from ticketing.core.message_ids import bounced_letter, name_of
 
 REASON_LIMIT = 500
 

@@ -17,7 +17,7 @@ from email.utils import format_datetime, parseaddr
 from typing import Any, NamedTuple
 
 from ticketing.channels import letter as lines
-from ticketing.channels.message_ids import MARK, instance_mark, message_id, ticket_name
+from ticketing.core.message_ids import MARK, instance_mark, named
 from ticketing.letters.texts import Texts, Words, words
 from ticketing.letters.tokens import buttons_of, token_of
 from ticketing.working_time.errors import ClockInputError
@@ -98,8 +98,8 @@ def compose(draft: Draft, desk: Desk, at: datetime) -> Composed:
     tag = f"[#{draft.number}] " if draft.number else ""
     subject = (tag + lines.one_line(_TAG.sub(" ", written.subject)))[: SUBJECT_LIMIT + len(tag)].rstrip()
     display, address = parseaddr(desk.sender)
-    name = ticket_name(draft.number, draft.sequence) if draft.number else f"l.{draft.id}"
-    identity = message_id(desk.secret, name, lines.address_of(address).rpartition("@")[2])
+    name = f"t.{draft.number}.{draft.sequence}" if draft.number else f"l.{draft.id}"
+    identity = named(desk.secret, name, lines.address_of(address).rpartition("@")[2])
     known = [one for one in draft.references if _IDENTITY.fullmatch(one) and one != identity]
     head = [
         lines.mailbox("From", display, address),

@@ -20,9 +20,9 @@ import structlog
 from psycopg import Error, sql
 from psycopg_pool import PoolTimeout
 
-from ticketing.channels.message_ids import bounce_address
 from ticketing.core.db import Connection, Pool, storable, utc
 from ticketing.core.errors import DeliveryError, UndeliverableError
+from ticketing.core.message_ids import bounce_address
 from ticketing.letters.budget import Budget, Candidate, admit, entries
 from ticketing.letters.compose import Desk, Draft, compose
 from ticketing.letters.tokens import keep_token

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ticketing.core.errors import InvalidTextError
+from ticketing.core.errors import Problem, WrongInputError
 from ticketing.model.states import MOVES, PEOPLE, Action, State
 
 # A page of text is far below this; the limit keeps a hostile form from filling the journal.
@@ -176,14 +176,14 @@ def checked_text(action: Action, text: str | None) -> str:
 
     Raises
     ------
-    InvalidTextError
+    WrongInputError
         If it is required and missing, longer than `TEXT_LIMIT` characters, or holds a NUL or a lone surrogate.
     """
     text = (text or "").strip()
     if not text and MOVES[action].text:
-        raise InvalidTextError(f"{action} needs a text")
+        raise WrongInputError(Problem("text", f"{action} needs a text", "say it"))
     if len(text) > TEXT_LIMIT:
-        raise InvalidTextError(f"the text is longer than {TEXT_LIMIT} characters")
+        raise WrongInputError(Problem("text", f"the text is longer than {TEXT_LIMIT} characters", "say it in less"))
     if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
-        raise InvalidTextError("the text holds characters that cannot be stored")
+        raise WrongInputError(Problem("text", "the text holds characters that cannot be stored", "leave them out"))
     return text

@@ -21,7 +21,7 @@ from ticketing.model.tickets import checked_text
 from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets import ending, work  # the actions register
 from ticketing.tickets.announcing import announce
-from ticketing.tickets.bodies import Body
+from ticketing.tickets.bodies import Body, said
 from ticketing.tickets.case import HANDLERS, Case
 from ticketing.tickets.dues import poke
 from ticketing.tickets.facts import Actor, Facts, lock, set_columns
@@ -61,8 +61,9 @@ async def act(
         raise NotAllowedError(f"the role {actor.role} may not {action}")
     if action == Action.CLOSE and facts.kind in COMMON and actor.role not in ("admin", "manager"):
         raise NotAllowedError("a ticket of many with one cause is closed by a manager")
-    after = next_state(facts.state, action, consented=facts.consented)
     text = checked_text(action, body.text)
+    said(action, body, text, client=actor.is_client)
+    after = next_state(facts.state, action, consented=facts.consented)
     policy = await stored_policy(connection, facts.policy_version, office)
     case = Case(connection, office, action, actor, body, at, facts, text, policy)
     effect = await HANDLERS[action](case)

@@ -9,6 +9,7 @@ import msgspec
 
 from ticketing.core.errors import Problem, WrongInputError
 from ticketing.kit.body import checked
+from ticketing.model.states import Action
 
 Text = Annotated[str, msgspec.Meta(max_length=10_000)]
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -86,6 +87,21 @@ def needed(body: Body, *names: str) -> None:
     lacking = [name for name in names if getattr(body, name) in (None, "", [], {})]
     if lacking:
         raise WrongInputError(*(Problem(name.rstrip("_"), "is missing", "say it") for name in lacking))
+
+
+def said(action: Action, body: Body, text: str, *, client: bool) -> None:
+    """What must be said whatever the ticket's state is: something asked; whose consent it is, unless it is their own.
+
+    Raises
+    ------
+    WrongInputError
+    """
+    if action == Action.ASK and not (text or body.items):
+        raise WrongInputError(Problem("items", "ask needs a text, or items", "list what is to be answered"))
+    if action == Action.CONSENT and not (client or body.by or body.means or text):
+        raise WrongInputError(
+            Problem("text", "consent needs a text", "say whose word it was, or give `by` and `means`")
+        )
 
 
 def ahead(name: str, value: datetime | None, at: datetime) -> datetime:

@@ -51,8 +51,6 @@ async def _consent(case: Case) -> Effect:
     accepted = case.policy.file.consent.accepted if case.policy.file.consent else ["explicit", "phoned"]
     if word not in accepted:
         raise ConflictError(f"{case.policy.name} does not take a consent that is {word}")
-    if not (case.actor.is_client or case.body.by or case.body.means):
-        needed(case.body, "text")  # whose word it was
     by = case.actor.name if case.actor.is_client else case.body.by or case.actor.name
 
     button = case.actor.is_client and means == "button"

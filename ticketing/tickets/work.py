@@ -132,8 +132,6 @@ async def _reply(case: Case) -> Effect:
 async def _ask(case: Case) -> Effect:
     qualified(case)
     items = list(case.body.items or []) or ([case.text] if case.text else [])
-    if not items:
-        raise WrongInputError(Problem("items", "nothing is asked", "list what is to be answered"))
     said = case.text or "\n".join(f"{n}. {item}" for n, item in enumerate(items, start=1))
     return Effect(
         data={"items": items},

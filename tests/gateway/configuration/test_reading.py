@@ -59,6 +59,9 @@ EVERY_KEY: list[tuple[str, Any, str, str | None, Any]] = [
     ("desk.time_zone", "", '"Asia/Almaty"', "Asia/Almaty", "Asia/Almaty"),
     ("desk.tiles", "", '"https://t.example/{z}/{x}/{y}.png"', "https://t.example/{z}/{x}/{y}.png", None),
     ("desk.trusted_proxies", [], '["10.0.0.0/8"]', "10.0.0.0/8", [ip_network("10.0.0.0/8")]),
+    ("desk.addresses", [], '["a@example.org", "B <b@example.org>"]', "a@example.org,B <b@example.org>", None),
+    ("desk.budget.address_hour", 10, "3", "3", 3),
+    ("desk.budget.address_day", 40, "400", "400", 400),
     ("mail.port", 25, "587", "587", 587),
     ("mail.tls", "none", '"starttls"', "starttls", "starttls"),
     ("mail.user", "", '""', "", ""),
@@ -69,9 +72,11 @@ EVERY_KEY: list[tuple[str, Any, str, str | None, Any]] = [
     ("metrics.address", Address("127.0.0.1", 9105), '"localhost:1"', "localhost:1", Address("localhost", 1)),
 ]  # fmt: skip
 MQTT = ("url", "client_id", "topics", "share", "receive_maximum", "template", "tls", "password_file")
+OPENED = ("ticket.opened",)
 # keys whose values need a file or repeat: tested by their own tests below
 ELSEWHERE = {f"mqtt.{name}" for name in MQTT} | {
     "mail.host", "mail.password_file", "watch.firmware.catalogue", "webhook.url", "webhook.secret_file",
+    "webhook.events", "notify.url_file", "notify.events", "desk.letters",
     "listen.protocol", "listen.address", "listen.transport", "listen.tls", "listen.proxy_protocol_from",
     "egress.name", "egress.url", "egress.terminals", "egress.start", "egress.password_file", "egress.tls",
 }  # fmt: skip
@@ -146,7 +151,7 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     )
     assert settings.data_dir == tmp_path / "kept"
     assert settings.watch.firmware.catalogue == tmp_path / "releases.toml"
-    assert settings.webhook == [Webhook(url="https://example.org/hook", secret_file=tmp_path / "secret")]
+    assert settings.webhook == [Webhook(url="https://example.org/hook", secret_file=tmp_path / "secret", events=OPENED)]
     assert settings.mail.password_file == tmp_path / "secret"
     assert settings.mail.from_.startswith("dozor@")
 
@@ -186,7 +191,7 @@ def test_a_webhook_may_come_from_the_environment(tmp_path: Path) -> None:
     text = '[[webhook]]\nurl = "http://one.example"\n[[webhook]]\nurl = "http://two.example"\n'
     assert [hook.url for hook in read(tmp_path, text).webhook] == ["http://one.example", "http://two.example"]
     settings = read(tmp_path, text, DOZOR_WEBHOOK__URL="http://three.example")
-    assert settings.webhook == [Webhook(url="http://three.example", secret_file=None)]
+    assert settings.webhook == [Webhook(url="http://three.example", secret_file=None, events=OPENED)]
 
 
 @pytest.mark.parametrize("end", ["", "/", "/hook", "/hook/", "/hook//", "/hook?key=/", "/#x/"])

@@ -77,10 +77,10 @@ def test_a_terminal_that_was_back_and_is_gone_again_is_told_in_its_ticket(postgr
             once = await world.tickets()
             await world.pass_time(100)
             again = await world.tickets()
-            texts = await fetch(pool, "SELECT text FROM journal WHERE action = 'changed'")
+            texts = await fetch(pool, "SELECT data ->> 'reason' FROM journal WHERE action = 'changed'")
             return once, again, texts
 
     once, again, texts = asyncio.run(run())
     assert [actions for _, _, actions in once] == [["opened", "changed"]]
     assert once == again  # told once
-    assert texts[0][0].startswith("changed: silent for ")
+    assert texts[0][0].startswith("silent for ")

@@ -196,8 +196,8 @@ def test_refusals_come_in_order(postgres_dsn):
                     b'{"text":" "}',
                     b"",
                 ):
-                    assert (await engineer.post(f"{new}/note", content=body)).status_code == 400, body
-                assert (await engineer.post(f"{new}/note", json={"text": "x" * 10_001})).status_code == 400
+                    assert (await engineer.post(f"{new}/note", content=body)).status_code == 422, body
+                assert (await engineer.post(f"{new}/note", json={"text": "x" * 10_001})).status_code == 422
                 assert (await engineer.post(f"{new}/note", json={"text": "x" * 140_000})).status_code == 413
                 assert (await engineer.post(f"{new}/consent", json={"text": "yes"})).status_code == 409
                 assert (await engineer.post(f"{new}/close")).status_code == 409

@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 
 from tests.ticketing.channels.test_letters import LONG, check
 from tests.ticketing.letters.parts import NOW
-from ticketing.channels.message_ids import (
-    bounce_address,
-    bounced_letter,
-    instance_mark,
-    message_id,
-    name_of,
-    ticket_name,
-    ticket_of,
-)
+from ticketing.core.message_ids import bounce_address, bounced_letter, instance_mark, make, name_of, named, verify
 from ticketing.letters.compose import Desk, Draft, compose, moment, trimmed
 from ticketing.letters.kinds import KINDS
 from ticketing.letters.texts import LANGUAGES, LISTS, PLACEHOLDERS, Texts, TextsError, problems, shipped, words
@@ -208,7 +200,7 @@ def test_nothing_that_people_write_becomes_a_header_markup_or_template(subject, 
 
 @given(st.sampled_from(["t.DZ-10017.3", "l.42", "t.DZ-1.1"]), st.sampled_from(["desk.example", "x.y.z"]))
 def test_our_message_ids_are_known_by_their_digest(name, domain):
-    identity = message_id(SECRET, name, domain)
+    identity = named(SECRET, name, domain)
     assert len(identity) <= 60
     assert name_of(SECRET, identity) == name
     assert name_of(SECRET, identity.strip("<>").replace(domain, "moved.example")) == name
@@ -218,8 +210,9 @@ def test_our_message_ids_are_known_by_their_digest(name, domain):
 
 
 def test_names_of_tickets_and_bounces():
-    assert ticket_of(SECRET, message_id(SECRET, ticket_name("DZ-10017", 3), "d.example")) == "DZ-10017"
-    assert ticket_of(SECRET, message_id(SECRET, "l.42", "d.example")) is None
+    assert make(SECRET, "DZ-10017", 3, "d.example") == named(SECRET, "t.DZ-10017.3", "d.example")
+    assert verify(SECRET, named(SECRET, "t.DZ-10017.3", "d.example")) == ("DZ-10017", 3)
+    assert verify(SECRET, named(SECRET, "l.42", "d.example")) is None
     sender = bounce_address(SECRET, "support@desk.example", 42)
     assert re.fullmatch(r"support\+b42\.[0-9a-f]{8}@desk\.example", sender)
     assert bounced_letter(SECRET, f"<{sender.upper()}>") == 42

@@ -14,9 +14,9 @@ from tests.ticketing.channels.test_channels import Sink, smtp
 from tests.ticketing.desk_parts import pool_of
 from tests.ticketing.letters.parts import NOW, contact, execute, fetch, later, organisation, ticket
 from ticketing.channels.email import MailSettings
-from ticketing.channels.message_ids import bounce_address, bounced_letter, ticket_of
 from ticketing.channels.smtp import Smtp
 from ticketing.core.errors import DeliveryError, UndeliverableError
+from ticketing.core.message_ids import bounce_address, bounced_letter, verify
 from ticketing.letters.bounces import bounced
 from ticketing.letters.budget import Budget
 from ticketing.letters.compose import Desk
@@ -138,7 +138,7 @@ def test_each_recipient_has_an_outcome_over_real_smtp(shared_dsn):
         letter = message_from_bytes(raw, policy=default)
         assert letter["Subject"] == f"[#{number}] Нет данных Bcc: evil@example.org"
         assert letter["Bcc"] is None
-        assert ticket_of(SECRET, letter["Message-ID"]) == number
+        assert verify(SECRET, letter["Message-ID"])[0] == number
         assert "17 November 2026, 10:00 (UTC)" in letter.get_body(("plain",)).get_content()
 
 

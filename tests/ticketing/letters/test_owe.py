@@ -268,8 +268,7 @@ def test_awake(at, quiet, zone, then):
 def test_the_policy_says_who_gets_a_kind():
     assert words("ack", {}) == ("reporter",)
     assert words("reply", {}) == ("reporter", "contact")
-    assert words("ack", {"ticket-opened": ["watchers"]}) == ("watchers",)
-    assert words("ack", {"ticket-opened": ["watchers"], "ack": ["owner"]}) == ("owner",)
+    assert words("ack", {"ack": ["watchers"]}) == ("watchers",)
     assert words("recovered", {"recovered": ["contact"]}) == ("reporter", "contact")
     assert words("closed", {}) == ("reporter", "contact")
     assert later(hours=1) > NOW

@@ -17,7 +17,7 @@ from tests.ticketing.desk_parts import (
     raise_one,
     recover_one,
 )
-from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError, WrongInputError
 from ticketing.model.states import MOVES, Action, State
 from ticketing.model.tickets import TEXT_LIMIT
 from ticketing.tickets.store import TicketStore
@@ -176,7 +176,7 @@ def test_texts_are_checked(postgres_dsn):
             store = TicketStore(pool)
             number = (await raise_one(pool, await add_terminal(pool, "t"))).number
             for text in (None, "", "  \n", "x" * (TEXT_LIMIT + 1), "a\x00b", "\ud800"):
-                with pytest.raises(InvalidTextError):
+                with pytest.raises(WrongInputError):
                     await done(store, "note", number, "anna", text)
             with pytest.raises(NotFoundError):
                 await done(store, "take", "DZ-0", "anna")
