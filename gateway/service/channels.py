@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from psycopg_pool import AsyncConnectionPool
+
 from gateway.configuration.settings import Settings
 from ticketing.channels.email import Mail, MailSettings
 from ticketing.channels.notifier import Notifier
+from ticketing.channels.smtp import Smtp
 from ticketing.channels.webhook import Webhook
 from ticketing.core.outbox import Channel
+from ticketing.letters.budget import Budget
+from ticketing.letters.compose import Desk
+from ticketing.letters.courier import Courier
+from ticketing.letters.texts import Texts
 from ticketing.working_time.time_zones import zone
 
 
@@ -25,6 +32,23 @@ def configured_channels(settings: Settings, key: bytes, desk_url: str) -> list[C
     channels += [Webhook(hook.url, hook.secret_file, events=hook.events) for hook in settings.webhook]
     channels += [Notifier(one.url_file, one.events, desk_url=desk_url) for one in settings.notify]
     return channels
+
+
+def configured_courier(settings: Settings, pool: AsyncConnectionPool, key: bytes, desk_url: str) -> Courier | None:
+    """Who carries letters to clients; None without a mail server: then none are owed."""
+    mail = mail_settings(settings, desk_url)
+    if not mail.host:
+        return None
+    desk = settings.desk
+    texts = Texts() if desk.letters is None else Texts.of(desk.letters)
+    sender = desk.addresses[0] if desk.addresses else mail.writer
+    return Courier(
+        pool,
+        Smtp(mail),
+        Desk(key, sender, texts, desk_url.rstrip("/")),
+        budget=Budget(desk.budget.address_hour, desk.budget.address_day),
+        own=frozenset(address.lower() for address in desk.addresses),
+    )
 
 
 def mail_settings(settings: Settings, desk_url: str) -> MailSettings:

@@ -17,9 +17,9 @@ from detectors.verdicts import Finding
 from gateway.watch.columns import plain
 from gateway.watch.fleet import Fleet
 from ticketing.core.db import Pool
-from ticketing.core.outbox import Target
 from ticketing.incidents import Case, Incidents, Raised
 from ticketing.incidents.carrying import TICKETS_PER_MINUTE
+from ticketing.tickets.office import Office
 
 RECENT = 64  # records, by their own time, among which the newest arrival is looked for: one short index scan
 AHEAD = 3600.0  # s that a terminal's clock may be ahead
@@ -32,14 +32,13 @@ class CheckedIncidents(Incidents):
         self,
         pool: Pool,
         *,
-        policy: str,
-        targets: Sequence[Target],
+        office: Office,
         tickets_per_minute: int = TICKETS_PER_MINUTE,
         fleet: Callable[[], Fleet],
         shared: Callable[[], bool],
     ) -> None:
         """`shared`: whether other services store records too."""
-        super().__init__(pool, policy=policy, targets=targets, tickets_per_minute=tickets_per_minute)
+        super().__init__(pool, office=office, tickets_per_minute=tickets_per_minute)
         self._fleet = fleet
         self._shared = shared
 

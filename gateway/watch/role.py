@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from functools import partial
 
 import structlog
@@ -23,6 +22,7 @@ from gateway.parts import Supervisor
 from gateway.receive.pipeline import Accepted
 from gateway.watch.contacts import Told
 from gateway.watch.counted import command_metrics, ticket_metrics
+from gateway.watch.desk_work import DeskWork, Probes
 from gateway.watch.detecting import detectors_of, mass_rule
 from gateway.watch.elsewhere import CheckedIncidents
 from gateway.watch.fleet import Fleet
@@ -31,14 +31,15 @@ from gateway.watch.measured import watch_metrics
 from gateway.watch.patrol import Patrol
 from ticketing.commands import count_commands
 from ticketing.core.outbox import Channel, Outbox
+from ticketing.letters.courier import Courier
 from ticketing.model.kinds import COMMON, STORM
-from ticketing.tickets.clock_watch import Failing, watch_clocks
+from ticketing.tickets.office import Office
+from ticketing.tickets.posting import with_letters
 from ticketing.tickets.store import Counts, TicketStore
 
 _log = structlog.get_logger()
 _KINDS = (STORM, *COMMON)  # of groups
 _COUNT_PERIOD = 5.0  # s between counts of tickets for the metrics
-_CLOCK_PERIOD = 2.0  # s between looks at the clocks of tickets; a round with nothing due reads one index
 
 
 class WatchRole:
@@ -57,6 +58,7 @@ class WatchRole:
         owed: list[Channel],
         supervisor: Supervisor,
         listening: Callable[[], bool],
+        courier: Courier | None = None,
     ) -> None:
         """`listening` tells whether the gateway accepts and commits at this moment."""
         self._settings = settings
@@ -64,19 +66,23 @@ class WatchRole:
         self._pool = pool
         self._supervisor = supervisor
         self._detectors = detectors_of(settings)
-        self._clocks = Failing()
         self._counts: Counts | None = None
         self._held: list[Accepted | Told] | None = None  # what was heard while the state is being restored
         self._pending: dict[str, int] = {}
         self._commands: Mapping[tuple[str, str], int] = {}
         self.active = False
         self.outbox = Outbox(pool, owed)
-        self.tickets = TicketStore(pool)
+        self.office = Office(
+            policy=settings.desk.policy, targets=self.outbox.targets, probe=Probes(pool, lambda: self.patrol)
+        )
+        if courier is not None:
+            with_letters(self.office)
+        self.desk = DeskWork(pool, self.office, courier)
+        self.tickets = TicketStore(pool, office=self.office)
         self.shared: Callable[[], bool] = lambda: False  # whether other services store records too
         self.incidents = CheckedIncidents(
             pool,
-            policy=settings.desk.policy,
-            targets=self.outbox.targets,
+            office=self.office,
             tickets_per_minute=settings.watch.incidents.tickets_per_minute,
             fleet=lambda: self.fleet,
             shared=lambda: self.shared(),
@@ -148,7 +154,8 @@ class WatchRole:
             **self.patrol.work(),
             "delivery": partial(self.outbox.run, self._supervisor.keep),
             "counts": self._count,
-            "clocks": self._watch_clocks,
+            "engine": self.desk.run,
+            "letters": self.desk.carry,
         }
         await self._supervisor.together(parts)
 
@@ -166,14 +173,6 @@ class WatchRole:
             except (Error, PoolTimeout, OSError) as error:
                 _log.warning("tickets not counted", error=str(error).strip())
             await asyncio.sleep(_COUNT_PERIOD)
-
-    async def _watch_clocks(self) -> None:
-        while True:
-            try:
-                await watch_clocks(self._pool, datetime.now(UTC), self._clocks)
-            except (Error, PoolTimeout, OSError) as error:
-                _log.warning("clocks not looked at", error=str(error).strip())
-            await asyncio.sleep(_CLOCK_PERIOD)
 
     def metrics(self) -> Iterator[Metric]:
         """Verdicts, incidents, tickets and what is owed; only who watches knows them."""
@@ -205,6 +204,7 @@ class WatchRole:
         items = CounterMetricFamily(
             "dozor_items_failed", "Single items that met an unforeseen error and were put off", labels=["kind"]
         )
-        items.add_metric(["clock"], self._clocks.failed)
+        items.add_metric(["clock"], self.desk.failed)
         items.add_metric(["message"], self.outbox.unforeseen)
         yield items
+        yield from self.desk.metrics()

@@ -42,6 +42,11 @@ class MailSettings:
     desk_url: str = ""
     zone: tzinfo | None = None
 
+    @property
+    def writer(self) -> str:
+        """Who writes: `sender`, or one made of the machine's name."""
+        return self.sender or f"dozor@{socket.getfqdn()}"
+
 
 class Mail:
     """The mail channel: one letter to all configured addresses, each with an outcome of its own.
@@ -57,7 +62,7 @@ class Mail:
         self._settings = settings
         self._key = key
         self.shown = f"{settings.host}:{settings.port}"
-        self._sender = settings.sender or f"dozor@{socket.getfqdn()}"
+        self._sender = settings.writer
 
     async def send(self, message: Outgoing) -> str:
         """Send one letter to those who have not taken it yet; see `Channel.send`. Returns its Message-ID."""
