@@ -19,11 +19,14 @@ from gateway.service.sealing import seal_in
 from gateway.watch.role import WatchRole
 from ticketing import policies
 from ticketing.core.idempotency import Idempotency
+from ticketing.core.moments import utc_now
 from ticketing.desk.app import create_app
 from ticketing.directory.parts import directory_parts
 from ticketing.kit.settings import DeskSettings
+from ticketing.letters.pages import LetterButtons
 from ticketing.people.users import Users
-from ticketing.tickets.store import TicketStore
+from ticketing.tickets.api import Intake
+from ticketing.tickets.buttons import Buttons
 from ticketing.working_time.time_zones import zone
 
 
@@ -48,7 +51,7 @@ class DeskRole:
         policy = policies.resolve(settings.desk.policy)
         policy_zone = policy.working_time.zone.info
         self.app: Starlette = create_app(
-            tickets=TicketStore(pool),
+            tickets=watch.tickets,
             commands=commands_of(pool, policy),
             reader=reader,
             users=self.users,
@@ -61,6 +64,8 @@ class DeskRole:
             ),
             parts=[
                 Idempotency(pool),
+                Intake(pool, watch.office, utc_now),
+                LetterButtons(pool, Buttons(watch.office), _desk_address(settings), utc_now),
                 *directory_parts(
                     pool, self.users.passwords, policy=settings.desk.policy, seal=seal_in(settings.data_dir)
                 ),
@@ -100,3 +105,8 @@ class DeskRole:
         verdicts = self._watch.patrol.verdicts()
         chosen = [verdicts[kind]] if kind is not None else list(verdicts.values())
         return np.maximum.reduce(chosen).tobytes() if chosen else b""
+
+
+def _desk_address(settings: Settings) -> str:
+    """Where clients write to: the desk's first address, else its sender."""
+    return settings.desk.addresses[0] if settings.desk.addresses else settings.mail.from_

@@ -31,11 +31,13 @@ from ticketing.kit.routes import Row, joined, once
 from ticketing.kit.settings import STATIC, DeskSettings
 from ticketing.kit.shield import Shield
 from ticketing.kit.throttle import Throttle
+from ticketing.letters import pages as letters
 from ticketing.model.states import PEOPLE, Action
 from ticketing.people.users import Users
+from ticketing.tickets import routes as tickets
 from ticketing.tickets.store import TicketStore
 
-FEATURES: tuple[tuple[Row, ...], ...] = (directory.ROUTES,)  # the rows of each feature
+FEATURES: tuple[tuple[Row, ...], ...] = (directory.ROUTES, tickets.ROUTES)  # the rows of each feature
 
 
 def rows() -> tuple[Row, ...]:
@@ -52,6 +54,7 @@ def routes() -> list[BaseRoute]:
         acts.append(_action("/api/tickets/{number}/", action, api.act))
     return [
         *joined(rows()),
+        *letters.routes(),
         Route("/", pages.home),
         Route("/login", login.show, methods=["GET"]),
         Route("/login", login.sign_in, methods=["POST"]),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from psycopg import sql
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -38,8 +39,10 @@ from ticketing.kit.throttle import Throttle
 from ticketing.model.kinds import COMMON
 from ticketing.model.states import Action
 from ticketing.model.tickets import Ticket, TicketSummary
+from ticketing.people.scope import Kind, condition
 from ticketing.people.users import Users
 from ticketing.tickets.bodies import Body
+from ticketing.tickets.eyes import for_eyes_of
 from ticketing.tickets.facts import Actor
 from ticketing.tickets.fleet_health import BY, Health
 from ticketing.tickets.store import TICKET_SORTS, Explained, Incident, IncidentDetail, TicketStore
@@ -82,29 +85,49 @@ async def tickets(request: Request) -> Page[TicketSummary]:
     who = require(request, "tickets")
     state, kind = asked.parameter(request, "state"), asked.parameter(request, "kind")
     terminal, search = asked.parameter(request, "terminal"), asked.parameter(request, "search")
-    filters = {name: asked.parameter(request, name) for name in ("verdict", "protocol", "model", "firmware")}
     sort = asked.choice(request, "sort", ("queue", *TICKET_SORTS))
     cursor, limit = asked.cursor(request), asked.limit(request)
-    if who.sees_nothing:
-        return Page([], 0)
+    organisation = asked.parameter(request, "organisation")
+    if organisation is not None and not (organisation.isdecimal() and len(organisation) < 16):
+        raise HTTPException(400, "organisation: the id of one")
     return await desk(request).tickets.list(
-        state, kind, terminal, search, cursor, limit, sort=sort or "queue", **filters
+        state,
+        kind,
+        terminal,
+        search,
+        cursor,
+        limit,
+        verdict=asked.parameter(request, "verdict"),
+        protocol=asked.parameter(request, "protocol"),
+        model=asked.parameter(request, "model"),
+        firmware=asked.parameter(request, "firmware"),
+        owner=asked.parameter(request, "owner"),
+        topic=asked.parameter(request, "topic"),
+        organisation=None if organisation is None else int(organisation),
+        sort=sort or "queue",
+        seen=sight(who),
     )
 
 
 async def ticket(request: Request) -> Ticket:
     """The ticket the path names, or 404."""
     who = require(request, "tickets")
-    return await _ticket(request, nothing=who.sees_nothing)
+    return await _ticket(request, who)
+
+
+def sight(who: Visitor) -> sql.Composable:
+    """What of tickets the visitor sees, as a condition on `t`."""
+    return condition(who.user, Kind.TICKET, "t")
 
 
 async def act(request: Request, action: Action, body: Body) -> Ticket:
     """A person's action on the ticket the path names; the right has been checked before the body was read."""
     who = require(request, str(action))
-    found = await _ticket(request, nothing=who.sees_nothing)
+    found = await _ticket(request, who)
     if not may(who, action, found):
         raise HTTPException(403, "a ticket about many terminals is closed by a manager")
-    return await desk(request).tickets.act(action, found.number, Actor(who.user.name, who.user.role), body)
+    changed = await desk(request).tickets.act(action, found.number, actor_of(who), body)
+    return for_eyes_of(who.user, changed)
 
 
 def may(who: Visitor, action: Action, found: Ticket) -> bool:
@@ -112,14 +135,19 @@ def may(who: Visitor, action: Action, found: Ticket) -> bool:
     return who.may(str(action)) and (action != Action.CLOSE or found.kind not in COMMON or who.may("close_common"))
 
 
-async def _ticket(request: Request, *, nothing: bool) -> Ticket:
+def actor_of(who: Visitor) -> Actor:
+    """The visitor as tickets know who acts."""
+    return Actor(who.user.name, who.user.role, None, tuple(who.user.organisations))
+
+
+async def _ticket(request: Request, who: Visitor) -> Ticket:
     number = request.path_params["number"]
     found = None
-    if not nothing and asked.storable(number):
-        found = await desk(request).tickets.get(number)
+    if asked.storable(number):
+        found = await desk(request).tickets.get(number, seen=sight(who))
     if found is None:
         raise HTTPException(404, "no such ticket")
-    return found
+    return for_eyes_of(who.user, found)
 
 
 async def incidents(request: Request, *, members: bool = True) -> Page[Incident]:
@@ -277,16 +305,24 @@ async def search(request: Request) -> Found:
     """What the one search box finds: ticket numbers, terminals, names."""
     who = require(request, "tickets")
     words = (asked.parameter(request, "q") or "").strip()
-    if not words or who.sees_nothing:
+    if not words:
         return Found([], [])
+    seen = sight(who)
     number = parse(words)
-    exact = await desk(request).tickets.get(number) if number else None
+    exact = await desk(request).tickets.get(number, seen=seen) if number else None
+    if who.sees_nothing:  # of terminals
+        tickets = (
+            [exact]
+            if exact is not None
+            else (await desk(request).tickets.list(search=words, limit=FOUND, seen=seen)).items
+        )
+        return Found(list(tickets), [])
     if exact is not None:  # a short identity may read like a number: then both are meant
         namesake = await desk(request).reader.terminal(words) if len(words) <= 64 else None
         return Found([exact], [] if namesake is None else [namesake])
     found = await desk(request).reader.terminals(TerminalQuery(search=words), limit=FOUND)
     same = [t for t in found.items if t.terminal == words]
-    listed = await desk(request).tickets.list(search=words, limit=FOUND)
+    listed = await desk(request).tickets.list(search=words, limit=FOUND, seen=seen)
     return Found(listed.items, same or list(found.items))
 
 

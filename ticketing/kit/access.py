@@ -34,6 +34,7 @@ RIGHTS = {
     "fleet": READERS,
     **{str(action): MOVES[action].roles for action in PEOPLE},
     "command": frozenset({"admin", "engineer"}),
+    "tickets.open": STAFF | {"client"},
     "close_common": frozenset({"admin", "manager"}),
     "organisations": EVERYBODY,
     "organisations.write": frozenset({"admin", "manager"}),

@@ -15,12 +15,15 @@ from psycopg import sql
 
 from ticketing.core.db import Pool, escaped, storable, utc, utc_or_none, where_all
 from ticketing.core.errors import NotFoundError
+from ticketing.core.idempotency import done
 from ticketing.core.moments import utc_now
 from ticketing.core.numbers import parse
 from ticketing.core.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
 from ticketing.model.sentences import told
 from ticketing.model.states import Action, State
 from ticketing.model.tickets import Ticket, TicketSummary
+from ticketing.people.normal import phone, plate_key
+from ticketing.people.scope import ALL
 from ticketing.tickets.acts import act
 from ticketing.tickets.bodies import Body
 from ticketing.tickets.facts import Actor
@@ -181,16 +184,22 @@ class TicketStore:
         model: str | None = None,
         firmware: str | None = None,
         sort: str = "queue",
+        seen: sql.Composable = ALL,
+        owner: str | None = None,
+        topic: str | None = None,
+        organisation: int | None = None,
     ) -> Page[TicketSummary]:
         """One page of the queue; every filter is optional, `protocol`, `model` and `firmware` are its terminal's.
 
         `sort` is one of `TICKET_SORTS`, with a minus before it downwards. `search` is found in number, terminal,
         terminal's name and title. An unreadable cursor raises
-        `InvalidTextError`.
+        `InvalidTextError`. `seen` is the visitor's sight of tickets (`people.scope`).
         """
-        where: list[sql.Composable] = []
+        where: list[sql.Composable] = [] if seen is ALL else [seen]
         values: list[Any] = []
         for column, value in (
+            (sql.SQL("t.owner"), owner),
+            (sql.SQL("t.topic"), topic),
             (sql.SQL("t.state"), state),
             (sql.SQL("t.kind"), kind),
             (sql.SQL("t.verdict"), verdict),
@@ -201,6 +210,9 @@ class TicketStore:
             if value is not None:
                 where.append(sql.SQL("{} = %s").format(column))
                 values.append(storable(value))
+        if organisation is not None:
+            where.append(sql.SQL("t.organisation = %s"))
+            values.append(organisation)
         if terminal is not None:
             where.append(_OF_TERMINAL)
             values += [storable(terminal)] * 2
@@ -208,10 +220,16 @@ class TicketStore:
             pattern = f"%{escaped(storable(search.strip()))}%"
             where.append(
                 sql.SQL(
-                    "(t.number = %s OR t.number ILIKE %s OR e.identity ILIKE %s OR e.name ILIKE %s OR t.title ILIKE %s)"
+                    "(t.number = %s OR t.number ILIKE %s OR e.identity ILIKE %s OR e.name ILIKE %s OR t.title ILIKE %s"
+                    " OR v.plate ILIKE %s OR (v.plate_key <> '' AND v.plate_key = %s) OR v.name ILIKE %s"
+                    " OR o.name ILIKE %s OR t.sender ILIKE %s OR t.reporter IN (SELECT c.id FROM contact c"
+                    "   WHERE c.name ILIKE %s OR c.phones @> ARRAY[%s] OR c.emails @> ARRAY[lower(%s)])"
+                    " OR t.id IN (SELECT l.ticket FROM letter l WHERE l.message_id = %s))"
                 )
             )
-            values += [parse(search), pattern, pattern, pattern, pattern]
+            asked = storable(search.strip())
+            values += [parse(search), pattern, pattern, pattern, pattern, pattern, plate_key(asked), pattern, pattern]
+            values += [pattern, pattern, phone(asked), asked, f"<{asked.strip('<>')}>"]
         limit = max(1, min(limit, PAGE_LIMIT))
         columns = _SORTS[sort.removeprefix("-")]
         direction, than = (sql.SQL("DESC"), sql.SQL("<")) if sort.startswith("-") else (sql.SQL("ASC"), sql.SQL(">"))
@@ -239,9 +257,15 @@ class TicketStore:
         following = _cursor(columns, items[-1], found[limit - 1][-1]) if len(found) > limit else None
         return Page(items, count[0] if count else 0, following)
 
-    async def get(self, number: str) -> Ticket | None:
-        """The ticket whole, or None."""
+    async def get(self, number: str, *, seen: sql.Composable = ALL) -> Ticket | None:
+        """The ticket whole, or None; also where it is not `seen`."""
         async with self._pool.connection() as connection:
+            if seen is not ALL:
+                rows = await connection.execute(
+                    sql.SQL("SELECT FROM ticket t WHERE t.number = %s AND {}").format(seen), (storable(number),)
+                )
+                if await rows.fetchone() is None:
+                    return None
             return await load_ticket(connection, number, self._clock())
 
     async def act(self, action: Action, number: str, actor: Actor, body: Body) -> Ticket:
@@ -254,6 +278,7 @@ class TicketStore:
         now = self._clock()
         async with self._pool.connection() as connection, connection.transaction():
             row = await act(connection, self.office, action, number, actor, body, now)
+            await done(connection)
             rows = await connection.execute("SELECT number FROM ticket WHERE id = %s", (row,))
             (found,) = await rows.fetchone() or (number,)
             ticket = await load_ticket(connection, found, now)
