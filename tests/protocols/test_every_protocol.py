@@ -14,14 +14,20 @@ import pytest
 
 from protocols.measures import describe
 from protocols.records import TIME_UNKNOWN, Close, Event, Frame, Login, Malformed, Message
-from protocols.registry import PROTOCOLS, protocol, terminals
+from protocols.registry import PROTOCOLS, Registered, protocol, terminals
 from tests.protocols import form
 from tests.protocols.form import NOW, Line, checked, frames_of, heard, spoken, streams
 from tests.protocols.helpers import CUTS, of_kind
 from tests.protocols.rows import rows_of
 
-every = pytest.mark.parametrize("name", PROTOCOLS)
+every = pytest.mark.parametrize("name", [*PROTOCOLS, "template"])
 LAST = 4_102_444_800_000_000  # µs, the year 2100: what a terminal dates later is no time, or is told as it came
+
+
+@pytest.fixture(autouse=True)
+def the_template_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is copied into a new protocol is held to all of it, and is none that a listener speaks."""
+    monkeypatch.setitem(PROTOCOLS, "template", Registered("protocols.template", 0))
 
 
 def contents(events: list[Event]) -> list[bytes]:
