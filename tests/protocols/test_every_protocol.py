@@ -103,7 +103,7 @@ def test_a_frame_that_was_cut_is_no_frame(name: str) -> None:
         assert found == whole[: len(found)]
         reasons = [event.reason for event in of_kind(events, Malformed)]
         assert set(reasons) <= {"truncated"}
-        if size > len(login) + len(first):
+        if size > len(login) + len(first) + 1:  # one byte may be a delimiter that two frames share
             assert found == told
             assert reasons == ["truncated"], size
     for data in streams(name)[:-1]:
