@@ -6,6 +6,7 @@ STAMP := .venv/.stamp
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?=
 # Test processes: most tests wait for real services, so three share two cores well. JOBS=0: all in one.
 JOBS ?= 3
 
@@ -39,6 +40,10 @@ coverage: setup
 soak: setup
 	DOZOR_SOAK=1 .venv/bin/python -m pytest -rs $(TEST_ARGS)
 
+# Mutated bytes of every protocol, 10^8 each: FUZZ_ARGS="--protocol teltonika --bytes 1e9 --seed 2". Ends by itself.
+fuzz: setup
+	@.venv/bin/python -m tests.protocols.fuzzing $(FUZZ_ARGS)
+
 bench: setup
 	@.venv/bin/python -m bench $(BENCH_ARGS)
 
@@ -54,4 +59,4 @@ lock: setup
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
 
-.PHONY: setup demo check test coverage soak bench screenshot lock clean
+.PHONY: setup demo check test coverage soak fuzz bench screenshot lock clean

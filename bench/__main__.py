@@ -1,6 +1,6 @@
 """`make bench`: what Dozor does on this machine, as ratios in one run.
 
-    python -m bench [--quick] [--json] [--only decode,ingest,latency,mqtt,workers,memory,scale]
+    python -m bench [--quick] [--json] [--only decode,ingest,latency,mqtt,workers,memory,scale] [--protocols all]
 
 Tables go to stderr, with ``--json`` the contract's object is the last line of stdout; results and plots lie under
 ``bench/results/``, with machine and commit.
@@ -22,6 +22,7 @@ from bench import decode, detect, ingest, memory, mqtt, processes, report
 from bench.ingest import LOADS, Load
 from bench.machine import commit_text, machine
 from bench.processes import Gateway
+from protocols.registry import PROTOCOLS, served
 
 PARTS = ("decode", "ingest", "latency", "mqtt", "workers", "memory", "scale")
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -39,6 +40,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", metavar="PART", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--rounds", type=int, help="rounds of each row; their medians stand")
     parser.add_argument("--seconds", type=float, help="seconds of each measurement")
+    parser.add_argument("--protocols", type=_protocols, default=(), metavar="P,…", help="decode, ingest: these, or all")
     parser.add_argument("--terminals", type=int, help="ingest: one row of your own with so many terminals")
     parser.add_argument("--window", type=int, default=1, help="with --terminals: frames in flight")
     parser.add_argument("--records", type=int, default=1, help="with --terminals: records in a frame")
@@ -50,6 +52,13 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--readme", action="store_true", help="put the figures into README.md")
     parser.add_argument("--from", dest="taken", type=Path, metavar="FILE", help="with --readme: figures of that result")
     return parser
+
+
+def _protocols(text: str) -> tuple[str, ...]:
+    names = tuple(PROTOCOLS) if text == "all" else tuple(text.split(","))
+    if unknown := [name for name in names if name not in PROTOCOLS]:
+        raise argparse.ArgumentTypeError(f"unknown protocol {unknown[0]!r}: known are {', '.join(PROTOCOLS)}, and all")
+    return names
 
 
 def main() -> int:
@@ -89,7 +98,7 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
     if part("decode"):
         result["decode"] = {
             name: decode.measure(name, seconds=min(0.3 * seconds, 1.0), with_public=not args.no_public)
-            for name in decode.names()
+            for name in args.protocols or (served() if args.quick else decode.names())
         }
     if {"ingest", "latency"} & set(parts):
         with processes.gateway(Gateway) as service:

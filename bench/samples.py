@@ -19,20 +19,20 @@ _NOW = _START_MS / 1000
 _MODELS = {"teltonika": "FMB920"}
 
 
-def wire_frames(name: str, count: int) -> tuple[bytes, list[bytes]]:
-    """The login that precedes them, and `count` frames as one terminal sends them, each in one piece.
+def wire_frames(name: str, count: int, records: int = RECORDS) -> tuple[bytes, list[bytes]]:
+    """The login that precedes them, and `count` frames of `records` as one terminal sends them, each in one piece.
 
     The terminal's side and our session talk to one another until the terminal sends what is new; its first frame is
     left out, which with some carries what the others do not.
     """
     scenario = Scenario(
-        seed=7, terminals=_VEHICLES, mix={name: 1.0}, profiles=Profiles(10, 0, 0, 0), frame_records=RECORDS
+        seed=7, terminals=_VEHICLES, mix={name: 1.0}, profiles=Profiles(10, 0, 0, 0), frame_records=records
     )
     fleet = make_fleet(scenario)
     vehicles = [Vehicle(spec, scenario) for spec in fleet]
     spec = next(spec for spec in fleet if _MODELS.get(name, spec.model) == spec.model)
     kind = terminals(name)["tcp"]
-    terminal = kind(spec, Truth(), firmware=kind.models[spec.model][3], frame_records=RECORDS)
+    terminal = kind(spec, Truth(), firmware=kind.models[spec.model][3], frame_records=records)
     session = protocol(name).new_session()
     terminal.connect(_NOW)
     login = terminal.data_to_send(_NOW)
@@ -40,7 +40,7 @@ def wire_frames(name: str, count: int) -> tuple[bytes, list[bytes]]:
     frames = []
     for n in range(count + 1):
         vehicle = vehicles[n % _VEHICLES]
-        for _ in range(RECORDS):
+        for _ in range(records):
             terminal.record(vehicle.read(vehicle.due, _START_MS))
         frames.append(terminal.data_to_send(_NOW))
         _hear(session, terminal, frames[-1])

@@ -118,7 +118,8 @@ CARRIED = {
     "unknown": Registered("protocols.unknown", 0),  # kept raw
 }
 
-# All that records, quarantine and metrics may be of; a number of a protocol is its place here.
+# All that records, quarantine and metrics may be of. A protocol's number is its place here while the service runs;
+# store and spool keep its name, so that lines may be added anywhere.
 RECEIVED = (*PROTOCOLS, *LINES, *CARRIED)
 
 

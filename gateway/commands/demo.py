@@ -34,6 +34,7 @@ from gateway.service.demo import (
     subscribed,
 )
 from gateway.simulator.scenario import ScenarioError, parse_duration
+from protocols.registry import PROTOCOLS
 from ticketing.model.states import State
 from ticketing.people.users import UserExistsError, Users
 
@@ -48,6 +49,13 @@ def _terminals(text: str) -> int:
     return number
 
 
+def _protocols(text: str) -> tuple[str, ...]:
+    names = tuple(PROTOCOLS) if text == "all" else tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in PROTOCOLS]:
+        raise argparse.ArgumentTypeError(f"unknown protocol {unknown[0]!r}: known are {', '.join(PROTOCOLS)}, and all")
+    return names
+
+
 def _duration(text: str) -> float:
     try:
         return parse_duration(text)
@@ -59,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `dozor demo`."""
     parser.add_argument("--terminals", type=_terminals, default=200, metavar="N", help="how many (default 200)")
     parser.add_argument("--duration", type=_duration, metavar="S", help="end by itself after so long; else on Ctrl-C")
+    parser.add_argument(
+        "--protocols",
+        type=_protocols,
+        default=(),
+        metavar="P,…",
+        help=f"what they speak: some of {', '.join(PROTOCOLS)}, or all",
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object on stdout")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file; none is looked for")
 
@@ -100,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         log.configure(quiet=True)
         broker = DemoBroker.find()
-        settings, bus = demo_line(demo_settings(args.config, folder, broker), folder)
+        settings, bus = demo_line(demo_settings(args.config, folder, broker, args.protocols), folder)
         with (
             broker.running(folder) if broker is not None else contextlib.nullcontext(),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

@@ -24,14 +24,16 @@ from gateway.simulator.scenario import (
     Scenario,
     ScenarioError,
     load_scenario,
+    mixed,
     not_over_udp,
     over_udp,
     parse_duration,
     parse_target,
 )
 from gateway.simulator.truth import Truth, iso
-from protocols.registry import LINES, every
+from protocols.registry import LINES, PROTOCOLS, every, terminals
 
+MIXED = "mixed"
 _PROGRESS = 5.0  # seconds between two lines of progress
 _SLEEPERS = 10  # with --interval: how much rarer a sleeping vehicle reports
 
@@ -66,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TARGET",
         help="the gateway's listener, HOST:PORT, or a broker, mqtt://HOST:PORT",
     )
-    parser.add_argument("--protocol", choices=every(), metavar="P", help=f"one of {', '.join(every())}")
+    parser.add_argument(
+        "--protocol", choices=(*every(), MIXED), metavar="P",
+        help=f"one of {', '.join(every())}, or {MIXED}: a fleet of all that are spoken on sockets",
+    )  # fmt: skip
     parser.add_argument("--terminals", type=_count, metavar="N", help="how many terminals")
     parser.add_argument("--duration", type=_duration, metavar="S", help="end after so long; else on a signal")
     parser.add_argument("--seed", type=int, metavar="N", help="same seed, same fleet, same faults (default 1)")
@@ -90,7 +95,9 @@ def _scenario(args: argparse.Namespace) -> tuple[Scenario, dict[str, str]]:
     """The file, with the options over it; and the targets."""
     scenario = load_scenario(args.scenario) if args.scenario is not None else Scenario()
     changes: dict[str, Any] = {}
-    if args.protocol is not None:
+    if args.protocol == MIXED:
+        changes["mix"] = mixed(name for name in PROTOCOLS if not args.udp or "udp" in terminals(name))
+    elif args.protocol is not None:
         changes["mix"] = {args.protocol: 1.0}
     elif args.scenario is None:
         raise ScenarioError("--protocol is missing: name one, or give a --scenario with a mix")
@@ -114,8 +121,11 @@ def _scenario(args: argparse.Namespace) -> tuple[Scenario, dict[str, str]]:
         raise ScenarioError(f"--udp: {unable} is not simulated over UDP: take --protocol {over_udp()}")
     targets = dict(scenario.targets)
     if args.target is not None:
-        if len(used) > 1 and not isinstance(parse_target(args.target), Broker):
-            raise ScenarioError("one --target cannot serve several protocols: put [targets] into the scenario")
+        if len(used) > 1 and args.protocol != MIXED and not isinstance(parse_target(args.target), Broker):
+            raise ScenarioError(
+                "one --target cannot serve several protocols: put [targets] into the scenario, or name a listener that "
+                f"tells them apart (auto) and take --protocol {MIXED}"
+            )
         targets = dict.fromkeys(used, args.target)
     if used - set(targets):
         raise ScenarioError("--target is missing: give HOST:PORT or mqtt://HOST:PORT, or [targets] in the scenario")

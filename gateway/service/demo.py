@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,11 +32,17 @@ from protocols.registry import served
 
 SEED = 2026
 
+
+def listened(protocols: Iterable[str]) -> str:
+    """Free ports of this machine's own, as a setting."""
+    return ",".join(f"{name}=127.0.0.1:0" for name in protocols)
+
+
 # The demo's own defaults. Vehicles report every 1 to 2.5 s, sleepers every 15 s. The floor lets a busy machine stall
 # for 8 s without a false ticket, the hold for 3 s more; until a sleeper's interval is learned the ceiling holds.
 FLOOR, HOLD = 8.0, 3.0
 DEFAULTS: dict[str, object] = {
-    "listen": ",".join(f"{name}=127.0.0.1:0" for name in served()),
+    "listen": listened(served()),
     "desk.address": "127.0.0.1:0",
     "metrics.address": "127.0.0.1:0",
     "limits.registrations_per_minute_per_address": 0,  # its whole fleet is at one address
@@ -86,8 +92,12 @@ async def subscribed(reception: Reception, within: float = 10.0) -> None:
         await asyncio.sleep(0.05)
 
 
-def demo_settings(path: Path | None, folder: Path, broker: DemoBroker | None = None) -> Settings:
+def demo_settings(
+    path: Path | None, folder: Path, broker: DemoBroker | None = None, protocols: Iterable[str] = ()
+) -> Settings:
     """The user's own settings over the demo's defaults; `folder` takes the catalogue and, unless set, the data.
+
+    `protocols` are listened for in place of the usual ones, where the settings do not say.
 
     Neither a configured DSN nor a configured broker is ever used: a demo must not fill somebody's store, nor take
     messages that are meant for somebody's gateway.
@@ -99,6 +109,8 @@ def demo_settings(path: Path | None, folder: Path, broker: DemoBroker | None = N
         "data_dir": str(folder / "data"),
         "watch.firmware.catalogue": str(releases),
     }
+    if protocols:
+        defaults["listen"] = listened(protocols)
     settings = reading.load(path, implicit=False, defaults=defaults)
     mqtt = []
     if broker is not None:

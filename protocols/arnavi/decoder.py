@@ -65,7 +65,7 @@ class _Grammar(Grammar):
         known = ~np.isnan(satellites)
         lost = np.isin(satellites, NO_FIX)
         byte = np.where(known, satellites, 0).astype(np.int64)
-        fix[:] = np.where(known, ~lost, np.nan)
+        fix[:] = ~(known & lost)  # a place that nobody says is lost is one
         satellites[:] = np.where(known & ~lost, (byte & 15) + (byte >> 4), np.nan)
 
 

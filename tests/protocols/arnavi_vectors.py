@@ -31,3 +31,5 @@ VECTORS = [
     Vector("ping", source=f"{READERS}, package", wire=PING),
     Vector("result of a command", source=f"{READERS}, package", wire=RESULT),
 ]
+_BIG = b"\x01\xff\x0f" + bytes((9, 0, 0, 0)) + bytes(4095) + b"\x09"
+REFUSALS = {"length": HEADER + b"\x5b\x01" + _BIG * 20, "unsupported": b"$AV,V6,1,2,3"}

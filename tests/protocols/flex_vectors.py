@@ -3,6 +3,9 @@ and answered them byte by byte as here."""
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import xor
+
 from tests.protocols.vectors import Vector
 
 DOCUMENT = "Navtelecom, Protocol of information exchange v6.1 (2021)"
@@ -53,3 +56,5 @@ VECTORS = [
     Vector("additional record", source=f"{DOCUMENT}, ~E", wire=LOGIN + ADDITIONAL, checked_with=SERVER),
     Vector("answer to a question", source=f"{DOCUMENT}, service messages", wire=ANSWER, checked_with=SERVER),
 ]
+_LONG = b"@NTC" + (1).to_bytes(4, "little") + bytes(4) + b"\xff\xff\x00"
+REFUSALS = {"length": _LONG + bytes((reduce(xor, _LONG),))}

@@ -38,3 +38,4 @@ VECTORS = [
     Vector("compressed", source=f"{MANUAL}, compressed data", wire=COMPRESSED),
     Vector("answer to a command", source=f"{MANUAL}, commands", wire=ANSWER, checked_with=READER),
 ]
+IMPOSSIBLE = {"unsupported": "every header that has a meaning is kept, as records or as evidence"}

@@ -54,3 +54,4 @@ VECTORS = [
     Vector("heartbeat", f"{E2013}, 0x0002", HEARTBEAT, READER),
     Vector("parameters", f"{E2013}, 0x0104", PARAMETERS, READER),
 ]
+IMPOSSIBLE = {"unsupported": "a message nobody knows is kept as it came, and answered with result 3"}

@@ -55,6 +55,7 @@ VECTORS = [
     Vector("time request", source=DESCRIPTION, wire=E7, checked_with=LIBRARY),
     Vector("live message with a log line", source=DESCRIPTION, wire=E9, checked_with=LIBRARY),
 ]
+IMPOSSIBLE = {"unsupported": "a command nobody knows is passed over: it holds no records as far as is public"}
 ASK = bytes.fromhex("c0850400000000003125")
 LOGIN = Login("499178311", firmware="312")
 

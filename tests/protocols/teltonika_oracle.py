@@ -7,8 +7,8 @@ from typing import Any
 from construct import ConstructError
 
 from protocols.keys import key_text
-from protocols.records import EVENT, EXACT_INTEGER, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID
-from protocols.teltonika.declaration import AVL, AVL_CODECS
+from protocols.records import EVENT, EXACT_INTEGER, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID, Frame
+from protocols.teltonika.declaration import AVL, AVL_CODECS, tcp_frame
 from protocols.teltonika.measures import VARIABLE, Meaning, meaning_of
 
 LAST_MS = 253_402_300_799_999
@@ -128,3 +128,21 @@ def _measure(meaning: Meaning, value: bytes, size: int) -> dict[str, Any]:
     if meaning.divisor == meaning.multiplier == 1 and abs(number) >= EXACT_INTEGER:
         return {name: number}
     return {name: float(number) * meaning.multiplier / meaning.divisor}
+
+
+def declared(frame: Frame) -> list[dict[str, Any]] | None:
+    """The records of a frame of the wire; None: it is refused."""
+    payload = _payload(frame)
+    try:
+        return read(payload)[0] if len(payload) > 1 else None
+    except UnreadableError:
+        return None
+
+
+def rebuilt(frame: Frame) -> bytes:
+    """The bytes that the declaration builds out of what it read."""
+    return tcp_frame(AVL.build(AVL.parse(_payload(frame))))
+
+
+def _payload(frame: Frame) -> bytes:
+    return frame.data[8:-4] if frame.variant == 0 else frame.data[8 + int.from_bytes(frame.data[6:8], "big") :]

@@ -44,3 +44,4 @@ VECTORS = [
     Vector("datagram", source=f"{V2}, UDP", wire=W11, checked_with=PARSER),
     Vector("compressed login", source=f"{V2}, compression", wire=H1, checked_with=PARSER),
 ]
+REFUSALS = {"length": b"#L#1;NA\r\n#D#" + b"1" * (1 << 20)}

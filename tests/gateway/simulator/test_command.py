@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import signal
@@ -12,6 +13,11 @@ from typing import Any
 
 import pytest
 
+from gateway.commands import demo as demo_command
+from gateway.commands import simulate as simulate_command
+from gateway.service.demo import demo_scenario, demo_settings
+from gateway.simulator.fleet import make_fleet
+from protocols.registry import PROTOCOLS, served, terminals
 from tests.gateway.simulator.gateway_double import GatewayDouble
 
 DOZOR = str(Path(sys.executable).with_name("dozor"))
@@ -89,3 +95,27 @@ def test_wrong_use_is_told(arguments: tuple[str, ...], told: str) -> None:
     assert ended.returncode == 2
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_mixed_fleet_is_of_all_protocols_at_one_target() -> None:
+    parser = argparse.ArgumentParser()
+    simulate_command.add_arguments(parser)
+    words = ["--target", "127.0.0.1:5000", "--terminals", "60", "--protocol"]
+    scenario, targets = simulate_command._scenario(parser.parse_args([*words, "mixed"]))
+    assert {spec.protocol for spec in make_fleet(scenario)} == set(PROTOCOLS) == set(targets)
+    assert set(targets.values()) == {"127.0.0.1:5000"}
+    scenario, _ = simulate_command._scenario(parser.parse_args([*words, "mixed", "--udp"]))
+    assert set(scenario.mix) == {name for name in PROTOCOLS if "udp" in terminals(name)}
+
+
+def test_what_a_demo_speaks(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    demo_command.add_arguments(parser)
+    args = parser.parse_args(["--protocols", "all"])
+    settings = demo_settings(None, tmp_path, None, args.protocols)
+    assert [entry.protocol for entry in settings.listen] == list(PROTOCOLS)
+    assert set(demo_scenario(settings, 200, None).mix) == set(PROTOCOLS)
+    assert parser.parse_args(["--protocols", "wialon-ips, teltonika"]).protocols == ("wialon-ips", "teltonika")
+    assert [entry.protocol for entry in demo_settings(None, tmp_path).listen] == list(served())
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--protocols", "smtp"])
