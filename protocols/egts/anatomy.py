@@ -141,7 +141,7 @@ def _data(cursor: Cursor, data: bytes, path: str) -> None:
     names: dict[int, tuple[str, Any]] = {}
     for section in layout.sections:
         for one in section.fields:
-            offset = one.offset + (1 if one.form == "<u4" and one.shift == 256 else 0)
+            offset = one.offset + (1 if one.form == "<u4" and one.shift == 8 else 0)
             names.setdefault(offset, (one.name, one))
         for text in section.texts:
             names.setdefault(text.offset, (text.name, text))
@@ -183,7 +183,7 @@ def _place(cursor: Cursor, path: str, altitude: bool) -> None:
 def _width(found: Any) -> int:
     if not isinstance(found, Field):
         return 0 if found is None else int(found.size)
-    return 3 if found.form == "<u4" and found.shift == 256 else int(found.form[-1])
+    return 3 if found.form == "<u4" and found.shift == 8 else int(found.form[-1])
 
 
 def _value(found: Any, raw: bytes) -> Any:
@@ -192,10 +192,10 @@ def _value(found: Any, raw: bytes) -> Any:
     if not isinstance(found, Field):
         return found.read(raw)
     value = int.from_bytes(raw, "little", signed="i" in found.form)
-    if found.shift != 256:
-        value //= int(found.shift)
-    if found.wrap:
-        value %= int(found.wrap)
+    if found.shift != 8:  # the byte before such a one was left out
+        value >>= found.shift
+    if found.mask:
+        value &= found.mask
     return value * found.multiply / found.divide
 
 

@@ -14,7 +14,7 @@ from protocols.egts import wire
 
 @dataclass(slots=True)
 class Field:
-    """A number in a record: at `offset`, read as `form`; value = (raw // shift % wrap) × multiply / divide.
+    """A number in a record: at `offset`, read as `form`; value = (raw >> shift & mask) × multiply / divide.
 
     `kind`: "" a value; "level" above 4 095 a code, which is `status`; "code" a code; "fix" 2 or 3; "flag" told only
     where it is set; "flagged" 0 or 1.
@@ -23,8 +23,8 @@ class Field:
     name: str
     offset: int
     form: str
-    shift: float = 1.0
-    wrap: float = 0.0
+    shift: int = 0  # bits
+    mask: int = 0  # 0: all
     divide: float = 1.0
     multiply: float = 1.0
     kind: str = ""
@@ -89,7 +89,7 @@ class _Reader:
 
     def u24(self, name: str, offset: int, **how: object) -> None:
         """Read with the byte before it, which is always there, and without it then."""
-        self.add(name, offset - 1, "<u4", shift=256.0, **how)
+        self.add(name, offset - 1, "<u4", shift=8, **how)
 
     def text(self, name: str, offset: int, size: int, read: Callable[[bytes], str] = bytes.hex) -> None:
         self.section.texts.append(Text(self.name(name), offset, size, read))
@@ -143,9 +143,9 @@ def _position(reader: _Reader, at: int, size: int) -> bool:
     reader.section.position, reader.section.altitude = at, altitude
     reader.bits.append((at + 12, 0x80))
     reader.add("event", at + 20, "u1")
-    reader.add("movement", at + 12, "u1", shift=16.0, wrap=2.0)
-    reader.add("gnss.fix", at + 12, "u1", shift=2.0, wrap=2.0, kind="fix")
-    reader.add("gnss.pz90", at + 12, "u1", shift=4.0, wrap=2.0, kind="flag")
+    reader.add("movement", at + 12, "u1", shift=4, mask=1)
+    reader.add("gnss.fix", at + 12, "u1", shift=1, mask=1, kind="fix")
+    reader.add("gnss.pz90", at + 12, "u1", shift=2, mask=1, kind="flag")
     reader.u24("odometer", at + 16, multiply=100.0)
     reader.add("inputs", at + 19, "u1")
     if size >= told + 2:
@@ -214,8 +214,8 @@ def _state(reader: _Reader, at: int, size: int) -> bool:
     reader.add("state", at, "u1")
     for place, name in ((1, "power.external"), (2, "power.reserve"), (3, "power.battery")):
         reader.add(name, at + place, "u1", divide=10.0)
-    for shift, name in ((4.0, "gnss.on"), (2.0, "state.ibu"), (1.0, "state.bbu")):
-        reader.add(name, at + 4, "u1", shift=shift, wrap=2.0)
+    for shift, name in ((2, "gnss.on"), (1, "state.ibu"), (0, "state.bbu")):
+        reader.add(name, at + 4, "u1", shift=shift, mask=1)
     return True
 
 
@@ -250,9 +250,7 @@ def _loops(reader: _Reader, at: int, size: int) -> bool:
     place = 0
     for bit in range(8):
         if reader.data[at] >> bit & 1:
-            reader.add(
-                f"loop.{reader.loops + bit + 1}", at + 1 + place // 2, "u1", shift=16.0 ** (place % 2), wrap=16.0
-            )
+            reader.add(f"loop.{reader.loops + bit + 1}", at + 1 + place // 2, "u1", shift=4 * (place % 2), mask=15)
             place += 1
     reader.loops += 8
     return True
@@ -265,7 +263,7 @@ def _numbered(name: str, kind: str) -> Callable[[_Reader, int, int], bool]:
         reader.fixed.append((at + 1, 1))
         reader.bits.append((at, 0xF0))
         number = reader.data[at] >> 4 | reader.data[at + 1] << 4
-        reader.add(f"{name}.{number}", at, "u1", wrap=16.0, kind=kind)
+        reader.add(f"{name}.{number}", at, "u1", mask=15, kind=kind)
         return True
 
     return read
