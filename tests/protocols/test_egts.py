@@ -311,6 +311,7 @@ def test_who_is_not_let_in_is_an_object_that_nobody_knows() -> None:
     assert found.acknowledge(mixed) == b""
     assert codes(found.reject(strange)) == {4: (0, {1: 0, 2: wire.OBJECT_UNKNOWN})}
     assert codes(found.reject(alone)) == {5: (0, {3: wire.OBJECT_UNKNOWN})}
+    assert found.run(packet(6, data(9))) is None, "answers leave in order: no run overtakes a relay's frame"
 
 
 def test_a_dispatchers_platform_logs_in_as_one() -> None:

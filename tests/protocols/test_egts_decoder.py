@@ -194,6 +194,10 @@ def test_without_a_position_the_time_of_the_record_holds_also_inherited() -> Non
     body = wire.record(1, 2, counter, tm=50) + wire.record(2, 2, counter) + wire.record(3, 2, position(ntm=0))
     found = decoded(wire.packet(1, 1, body))
     assert [row["time"] // 1_000_000 - wire.EPOCH for row in found] == [50, 50, 50]
+    (row,) = decoded(packet(position(ntm=0), tm=50))
+    assert (row["time"] // 1_000_000 - wire.EPOCH, row["measures"].get("record.time")) == (50, None)
+    (row,) = decoded(packet(position(ntm=60), tm=50))
+    assert row["measures"]["record.time"] == wire.EPOCH + 50
     (row,) = decoded(packet(counter))
     assert row["time"] == TIME_UNKNOWN
     assert (row["lat"], row["speed"], row["flags"]) == (None, None, 0)
@@ -277,3 +281,24 @@ def test_what_the_declaration_parses_it_builds() -> None:
     _, frames = wire_frames("egts", 3)
     for data in (DATA, *frames):
         assert d.build(d.parse(data)) == data
+
+
+def test_frames_of_one_length_are_not_alike_for_that() -> None:
+    counter = wire.subrecord(wire.ABS_COUNTER, b"\1\5\0\0")
+    packets = [packet(counter, **{("oid", "tm", "evid")[n % 3]: 50 + n}) for n in range(12)]
+    told = [(row["time"] // 1_000_000 - wire.EPOCH, row["measures"].get("event.id")) for row in decoded(*packets)]
+    unknown = TIME_UNKNOWN // 1_000_000 - wire.EPOCH
+    assert told == [((unknown, 50 + n, unknown)[n % 3], 50 + n if n % 3 == 2 else None) for n in range(12)]
+
+
+def test_what_made_a_subrecord_none_is_a_part_of_its_layout() -> None:
+    decoder = Decoder()
+    found = []
+    for content in (b"\xff\0\0", b"\0\7\0", b"\xff\1\0"):
+        found += rows(decoder.decode([Frame(packet(wire.subrecord(wire.AD_SENSORS, content)))]).batch)
+    assert [row["measures"] for row in found] == [{"io.18": "ff0000"}, {"outputs": 7}, {"io.18": "ff0100"}]
+
+
+def test_two_positions_of_one_instant_in_a_record_are_two_records() -> None:
+    batch = decode([Frame(packet(position(ntm=5) + position(ntm=5)))]).batch
+    assert len(set(batch.fingerprint.tolist())) == len(batch) == 2
