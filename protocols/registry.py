@@ -100,6 +100,7 @@ PROTOCOLS = {
     "teltonika": Registered("protocols.teltonika", 5027, served=True),
     "omnicomm": Registered("protocols.omnicomm", 9977, served=True),
     "wialon-ips": Registered("protocols.wialon_ips", 20332, served=True),
+    "egts": Registered("protocols.egts", 20629),
     "galileosky": Registered("protocols.galileosky", 5034),
     "jt808": Registered("protocols.jt808", 5015),
     "flex": Registered("protocols.flex", 5019),

@@ -99,12 +99,17 @@ class Template:
 
     __slots__ = ("_mask", "_words", "length")
 
-    def __init__(self, record: bytes, structural: Sequence[tuple[int, int]]) -> None:
-        """`structural` are (offset, size) spans of `record` that any record of this structure repeats."""
+    def __init__(
+        self, record: bytes, structural: Sequence[tuple[int, int]], bits: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """`structural` are (offset, size) spans of `record` that any record of this structure repeats; `bits` are
+        (offset, mask) of single bits that it repeats."""
         self.length = len(record)
         mask = np.zeros((self.length + 7) // 8 * 8, np.uint8)
         for offset, size in structural:
             mask[offset : offset + size] = 0xFF
+        for offset, some in bits:
+            mask[offset] |= some
         padded = np.zeros_like(mask)
         padded[: self.length] = np.frombuffer(record, np.uint8)
         self._mask = mask.view("<u8")

@@ -60,7 +60,7 @@ def test_every_part_can_be_set() -> None:
         ("terminals = 0", "terminals"),
         ("terminal = 5", "terminal"),
         ("seed = [", "not TOML"),
-        ("mix = {egts = 1}", "mix.egts"),
+        ("mix = {smtp = 1}", "mix.smtp"),
         ("mix = {teltonika = 0}", "mix"),
         ("intervals = {moving = -1}", "intervals.moving"),
         ("intervals = {sleeping = 1e-9}", "intervals.sleeping"),
