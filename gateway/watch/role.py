@@ -32,9 +32,9 @@ from gateway.watch.patrol import Patrol
 from ticketing.commands import count_commands
 from ticketing.core.outbox import Channel, Outbox
 from ticketing.letters.courier import Courier
+from ticketing.letters.post import Post
 from ticketing.model.kinds import COMMON, STORM
 from ticketing.tickets.office import Office
-from ticketing.tickets.posting import with_letters
 from ticketing.tickets.store import Counts, TicketStore
 
 _log = structlog.get_logger()
@@ -76,7 +76,7 @@ class WatchRole:
             policy=settings.desk.policy, targets=self.outbox.targets, probe=Probes(pool, lambda: self.patrol)
         )
         if courier is not None:
-            with_letters(self.office)
+            self.office.post = Post()
         self.desk = DeskWork(pool, self.office, courier)
         self.tickets = TicketStore(pool, office=self.office)
         self.shared: Callable[[], bool] = lambda: False  # whether other services store records too

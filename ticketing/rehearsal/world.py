@@ -23,6 +23,7 @@ from ticketing.engine import Clocks, Dues, Engine, Module
 from ticketing.incidents import Incidents
 from ticketing.letters.compose import Desk
 from ticketing.letters.courier import Courier
+from ticketing.letters.post import Post
 from ticketing.letters.texts import Texts
 from ticketing.mail.facts import Settings
 from ticketing.mail.hands import TicketHands
@@ -37,7 +38,6 @@ from ticketing.rehearsal.modules import Catcher, LetterModule, Mailroom, Recover
 from ticketing.rehearsal.script import Line
 from ticketing.tickets import outages
 from ticketing.tickets.office import Office
-from ticketing.tickets.posting import with_letters
 from ticketing.tickets.timed import LOOKS
 
 SUPPORT, HELP = "support@desk.example", "help@desk.example"
@@ -64,7 +64,7 @@ class World:
         self.catcher = Catcher()
         self.agents = True
         self._recovery = recovery
-        self.office = with_letters(Office(policy=policy, plan=plan))
+        self.office = Office(policy=policy, plan=plan, post=Post())
         self._passwords = Passwords(threads=1)
         self.organisations = Organisations(
             pool, terms=lambda named, plan: problems(named, plan, own=policy), now=self.clock
