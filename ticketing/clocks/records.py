@@ -135,6 +135,18 @@ async def load_clocks(connection: AsyncConnection[TupleRow], ticket: int, now: d
     return read_all(promise.policy, plan, steps, now, recorded=recorded, rules=promise.rules)
 
 
+async def load_steps(
+    connection: AsyncConnection[TupleRow], ticket: int, now: datetime
+) -> tuple[Policy, TicketClocks, list[Step]] | None:
+    """The stored policy of a ticket, its clocks, and the steps both are read from; None as `load_clocks`."""
+    stored = await _stored(connection, ticket)
+    if stored is None:
+        return None
+    promise, plan, steps, recorded = stored
+    clocks = read_all(promise.policy, plan, steps, now, recorded=recorded, rules=promise.rules)
+    return promise.policy, clocks, steps
+
+
 async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: datetime) -> TicketClock | None:
     """The policy's first clock of a ticket as it stands at `now`; None: there is none, or as `load_clocks`."""
     stored = await _stored(connection, ticket)

@@ -112,8 +112,7 @@ async def act(
                   key=f"{facts.number}/work_started/{facts.cycle}")  # fmt: skip
     if effect.then is not None:
         await effect.then()
-    if after != facts.state or action in (Action.CONSENT, Action.QUALIFY, Action.ETA):
-        await poke(connection, facts.row, at)
+    await poke(connection, facts.row, at)
     await refresh(connection, facts.row, at)
     await restand(connection, office, facts.row, at)
     await announce(connection, office, facts.number, "ticket.closed" if closes else "ticket.changed", at)

@@ -15,7 +15,6 @@ import structlog
 from psycopg import AsyncConnection, InterfaceError, OperationalError
 from psycopg.rows import TupleRow
 
-from ticketing.clocks.applying import ETA
 from ticketing.clocks.history import Breach
 from ticketing.clocks.records import load_clocks
 from ticketing.clocks.ticket import Stand
@@ -90,7 +89,7 @@ async def _tell(connection: AsyncConnection[TupleRow], ticket: int, number: str,
     if clocks is not None:
         runs, verdict = clocks.runs, clocks.verdict
         for clock in clocks.clocks:
-            for stand in clock.stands if clock.name != ETA else ():  # that one has its own word (`timed.eta`)
+            for stand in clock.stands:
                 told += await _tell_cycle(connection, ticket, number, state, now, stand)
         following = clocks.next_check(now)
     await connection.execute(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
+from ticketing.clocks.consent import may_reopen, refusal, word_of
 from ticketing.core.db import Connection
 from ticketing.core.errors import ConflictError, NotAllowedError, Problem, WrongInputError
 from ticketing.core.journal import append_journal
@@ -47,10 +48,9 @@ def ask_consent(connection: Connection, facts: Facts, at: datetime) -> Callable[
 @does(Action.CONSENT)
 async def _consent(case: Case) -> Effect:
     means = case.body.means or ("button" if case.actor.is_client else "phone")
-    word = "phoned" if means == "phone" else "explicit"
-    accepted = case.policy.file.consent.accepted if case.policy.file.consent else ["explicit", "phoned"]
-    if word not in accepted:
-        raise ConflictError(f"{case.policy.name} does not take a consent that is {word}")
+    word = word_of(means)
+    if (why := refusal(case.policy, {}, word)) is not None:
+        raise ConflictError(why)
     by = case.actor.name if case.actor.is_client else case.body.by or case.actor.name
 
     button = case.actor.is_client and means == "button"
@@ -106,9 +106,7 @@ def _ended(case: Case) -> Callable[[], Awaitable[None]]:
 @does(Action.REOPEN)
 async def _reopen(case: Case) -> Effect:
     facts = case.facts
-    rule = case.policy.file.consent
-    window = reopen_window(rule.reopen_within if rule else "168h")
-    if facts.closed_at is not None and (case.at - facts.closed_at).total_seconds() > window:
+    if facts.closed_at is not None and not may_reopen(case.policy, facts.closed_at, case.at):
         raise ConflictError("the time for reopening is over: open a new ticket and link it as a follow-up")
     return Effect(
         data={"cycle": facts.cycle + 1}, columns=reopened(facts), said=("in" if case.actor.is_client else "note",
@@ -122,12 +120,6 @@ def reopened(facts: Facts) -> dict[str, Any]:
         "closed_at": None, "consent_at": None, "consent_by": None, "consent_means": None, "ended": None,
         "cycle": facts.cycle + 1,
     }  # fmt: skip
-
-
-def reopen_window(text: str) -> float:
-    """Seconds of a term such as `168h` or `7d`."""
-    number, unit = float(text[:-1]), text[-1]
-    return number * {"m": 60, "h": 3600, "d": 86_400}[unit]
 
 
 @does(Action.WITHDRAW)

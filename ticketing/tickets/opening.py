@@ -26,6 +26,7 @@ from ticketing.policies.priorities import first
 from ticketing.policies.warranty import price
 from ticketing.threads.attachments import Offered
 from ticketing.threads.messages import NewMessage, append
+from ticketing.tickets.dues import poke
 from ticketing.tickets.office import CHECKS, Office
 from ticketing.tickets.queue import restand
 from ticketing.tickets.reading import load_ticket
@@ -194,6 +195,7 @@ async def open_ticket(
                     "UPDATE ticket SET evidence = evidence || %s WHERE id = %s", (Jsonb(problem), row)
                 )
     await restand(connection, office, row, at)
+    await poke(connection, row, at)
     message = await _first_message(connection, row, draft, at)
     if automatic or draft.terminal is not None:
         await _checks(connection, row, draft, at)

@@ -58,11 +58,11 @@ async def end(connection: Connection, office: Office, key: str, at: datetime) ->
     outage, started, told = row
     # Over the hour by now, though nobody looked in between: it is explained all the same.
     if told is None and at > utc(started) + AFTER:
-        await _first(connection, outage, at)
+        await _first(connection, office, outage, at)
         told = at
     if told is not None:
         data = {"started_at": utc(started), "ended_at": at}
-        await _write(connection, outage, "outage_end", f"outage/{outage}/end", data, at)
+        await _write(connection, office, outage, "outage_end", f"outage/{outage}/end", data, at)
     await move(connection, MODULE, outage, None)
     return int(outage)
 
@@ -82,20 +82,20 @@ async def look(connection: Connection, office: Office, outage: int, now: datetim
         due = utc(started) + AFTER + TICK
         if now < due:
             return due
-        await _first(connection, outage, now)
+        await _first(connection, office, outage, now)
         return None
     if int(told_version or 0) != version:
         data = {"started_at": utc(started), "eta": utc_or_none(eta), "old_eta": told_eta}
-        await _write(connection, outage, "outage_update", f"outage/{outage}/update/{version}", data, now)
+        await _write(connection, office, outage, "outage_update", f"outage/{outage}/update/{version}", data, now)
         await _told(connection, outage)
     return None
 
 
-async def _first(connection: Connection, outage: int, now: datetime) -> None:
+async def _first(connection: Connection, office: Office, outage: int, now: datetime) -> None:
     rows = await connection.execute("SELECT started_at, eta FROM outage WHERE id = %s", (outage,))
     started, eta = await rows.fetchone() or (now, None)
     data = {"started_at": utc(started), "eta": utc_or_none(eta)}
-    await _write(connection, outage, "outage", f"outage/{outage}/first", data, now)
+    await _write(connection, office, outage, "outage", f"outage/{outage}/first", data, now)
     await connection.execute("UPDATE outage SET told_at = %s WHERE id = %s", (now, outage))
     await _told(connection, outage)
 
@@ -109,12 +109,13 @@ async def _told(connection: Connection, outage: int) -> None:
 
 
 async def _write(
-    connection: Connection, outage: int, kind: str, key: str, data: Mapping[str, object], at: datetime
+    connection: Connection, office: Office, outage: int, kind: str, key: str, data: Mapping[str, object], at: datetime
 ) -> None:
+    zone = office.terms.policy.file.working_time.time_zone
     for organisation, count in await _hit(connection, outage):
         await owe(
             connection, kind, key=f"{key}/{organisation}", ticket=None, outage=outage,
-            recipients=await outage_recipients(connection, [organisation]), data={**data, "count": count}, at=at,
+            recipients=await outage_recipients(connection, [organisation], zone=zone), data={**data, "count": count}, at=at,
             auto=True,
         )  # fmt: skip
 

@@ -14,13 +14,15 @@ from datetime import datetime, timedelta
 import msgspec
 from psycopg.types.json import Jsonb
 
-from ticketing.core.db import Connection
+from ticketing.clocks.eta import mandatory_by
+from ticketing.core.db import Connection, utc
 from ticketing.core.journal import append_journal
 from ticketing.model.states import WATCH, Action, State
-from ticketing.tickets import queue
+from ticketing.tickets import ladders, queue, waiting
 from ticketing.tickets.facts import Facts, lock
 from ticketing.tickets.letters import owe
 from ticketing.tickets.office import Office
+from ticketing.tickets.rules import stored_policy
 from ticketing.tickets.tasks import add_task
 from ticketing.tickets.watching import step
 
@@ -34,8 +36,10 @@ SETTLED = (State.RECOVERING, State.AWAITING_CONSENT, State.CLOSED)
 async def eta(connection: Connection, office: Office, ticket: int, now: datetime) -> datetime | None:
     """At the promised instant, if it is not right by then: one letter that it takes longer; a new promise is due."""
     facts = await lock(connection, ticket, follow=False)
-    if facts.eta_at is None or facts.state in SETTLED:
+    if facts.state in SETTLED:
         return None
+    if facts.eta_at is None:
+        return await _no_eta(connection, office, facts, now)
     if facts.eta_at > now:
         return facts.eta_at
     key = f"{facts.number}/delay/{facts.eta_version}"
@@ -43,6 +47,20 @@ async def eta(connection: Connection, office: Office, ticket: int, now: datetime
         data = {"eta": facts.eta_at, "version": facts.eta_version}
         await append_journal(connection, ticket, now, WATCH, Action.ETA_PASSED, "", facts.state, data)
         await owe(connection, office, facts, "delay", {"old_eta": facts.eta_at}, now, key=key)
+    return None
+
+
+async def _no_eta(connection: Connection, office: Office, facts: Facts, now: datetime) -> datetime | None:
+    """A ticket in work needs a repair time within the policy's term: a task asks for it, once a cycle."""
+    policy = await stored_policy(connection, facts.policy_version, office)
+    if policy.file.eta is None or facts.state != State.IN_WORK:
+        return None
+    rows = await connection.execute("SELECT min(at) FROM journal WHERE ticket = %s AND state = 'in_work'", (facts.row,))
+    (since,) = await rows.fetchone() or (None,)
+    due = None if since is None else mandatory_by(policy, utc(since))
+    if due is None or due > now:
+        return due
+    await add_task(connection, facts.row, "new-eta", f"{facts.number}/eta/{facts.cycle}", now, data={"why": "none"})
     return None
 
 
@@ -103,4 +121,12 @@ async def _stale_firmware(connection: Connection, facts: Facts, now: datetime) -
         )
 
 
-LOOKS: dict[str, Look] = {"checks": checks, "eta": eta, "recheck": recheck, queue.MODULE: queue.look}
+LOOKS: dict[str, Look] = {
+    "checks": checks,
+    "eta": eta,
+    "recheck": recheck,
+    "ladders": ladders.look,
+    "reminders": waiting.reminders,
+    "consent": waiting.deemed,
+    queue.MODULE: queue.look,
+}

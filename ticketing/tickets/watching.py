@@ -54,8 +54,7 @@ async def step(
         {**data, **({"events": list(events)} if events else {})},
     )  # fmt: skip
     await _follow(connection, office, facts, action, after, at, data)
-    if after != facts.state:
-        await poke(connection, facts.row, at)
+    await poke(connection, facts.row, at)
     await refresh(connection, facts.row, at)
     await restand(connection, office, facts.row, at)
     closes = after == State.CLOSED != facts.state
