@@ -115,8 +115,8 @@ async def _write(
     for organisation, count in await _hit(connection, outage):
         await owe(
             connection, kind, key=f"{key}/{organisation}", ticket=None, outage=outage,
-            recipients=await outage_recipients(connection, [organisation], zone=zone), data={**data, "count": count}, at=at,
-            auto=True,
+            recipients=await outage_recipients(connection, [organisation], zone=zone), data={**data, "count": count},
+            at=at, auto=True,
         )  # fmt: skip
 
 
