@@ -7,6 +7,7 @@ bytes.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from email.utils import format_datetime, parseaddr
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from ticketing.channels import letter as lines
 from ticketing.core.message_ids import MARK, instance_mark, named
-from ticketing.letters.texts import Texts, Words, words
+from ticketing.letters.texts import Rendered, Texts, Words, words
 from ticketing.letters.tokens import buttons_of, token_of
 from ticketing.working_time.errors import ClockInputError
 from ticketing.working_time.time_zones import zone
@@ -31,7 +33,10 @@ KEPT_REFERENCES = 8  # besides the first: enough for every client, short enough 
 _INSTANTS = ("due_at", "eta", "old_eta", "promise", "until", "deemed_at", "reopen_until", "started_at", "ended_at",
              "buffered_until", "opened_at")  # fmt: skip
 _LINES = ("number", "plate", "vehicle", "terminal", "organisation", "owner", "old_number", "register", "title",
-          "vendor", "step", "count", "about")  # fmt: skip
+          "vendor", "step", "count", "about", "priority", "reason")  # fmt: skip
+NAME_LIMIT = 80  # characters of a file's name: encoded it must fit one line of 998
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._ -]+", re.ASCII)
+_SAFE_TYPE = re.compile(r"image/(png|jpeg|gif|webp)|application/pdf|text/plain")
 _TAG = re.compile(r"\[#[^\]]*\]")
 _IDENTITY = re.compile(r"<[!-;=?-~]{1,120}@[!-;=?-~]{1,120}>", re.ASCII)
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
@@ -48,6 +53,14 @@ class Desk:
     url: str = ""
 
 
+class File(NamedTuple):
+    """A file that goes with a letter; `type` by its content."""
+
+    name: str
+    type: str
+    content: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A letter before it is frozen.
@@ -58,6 +71,7 @@ class Draft:
     data : facts and what its cause said, as `owe` wrote them.
     references : Message-IDs of the thread, oldest first, as they are known; what is none is left out.
     entries : of a digest: the facts of each letter that it lists.
+    files, left : what is attached, and the names of what is too large for a letter.
     """
 
     id: int
@@ -70,6 +84,8 @@ class Draft:
     data: Mapping[str, Any]
     references: Sequence[str] = ()
     entries: Sequence[Mapping[str, Any]] = field(default=())
+    files: Sequence[File] = ()
+    left: Sequence[str] = ()
 
 
 class Composed(NamedTuple):
@@ -91,6 +107,9 @@ def compose(draft: Draft, desk: Desk, at: datetime) -> Composed:
     """
     said = words(draft.language)
     given = values(draft, desk, at)
+    if draft.left:
+        names = ", ".join(lines.one_line(name)[:ITEM_LIMIT] for name in draft.left)
+        given["text"] = f"{given['text']}\n\n{said.get('files', 'left').format(names=names)}".strip()
     offered = buttons_of(draft.kind, given["about"], has_object=bool(given["object"])) if draft.number else ()
     token = token_of(desk.secret, draft.id) if offered and desk.url else None
     buttons = {said.get("button", one): f"{desk.url}/l/{token}?b={one}" for one in offered} if token else {}
@@ -113,7 +132,7 @@ def compose(draft: Draft, desk: Desk, at: datetime) -> Composed:
         lines.unstructured("Subject", subject),
         f"Content-Language: {draft.language}\r\n",
     ]
-    return Composed(identity, subject, _with_parts(head, desk.secret, name, written.text, written.html), token)
+    return Composed(identity, subject, _with_parts(head, desk.secret, name, written, draft.files), token)
 
 
 def trimmed(identities: Sequence[str]) -> list[str]:
@@ -138,7 +157,7 @@ def values(draft: Draft, desk: Desk, at: datetime) -> dict[str, Any]:
         "subject": lines.one_line(_text(data.get("subject")))[:SUBJECT_LIMIT],
         "description": described,
         "quoted": "\n".join(f"> {line}".rstrip() for line in described.strip().splitlines()),
-        "text": _text(data.get("text"))[:TEXT_LIMIT].strip(),
+        "text": _typed(data),
         "cause": lines.one_line(_text(data.get("cause")))[:TEXT_LIMIT],
         "workaround": lines.one_line(_text(data.get("workaround")))[:TEXT_LIMIT],
         "deemed": "yes" if data.get("deemed") else "",
@@ -146,7 +165,10 @@ def values(draft: Draft, desk: Desk, at: datetime) -> dict[str, Any]:
         "missing": [_missing(said, _text(one)) for one in _list(data.get("missing"))],
         "object": ", ".join(dict.fromkeys(given[one] for one in ("plate", "vehicle") if given[one]))
         or given["terminal"],
-        "eta_basis": said.get("basis", _text(data.get("eta_basis"))),
+        "eta": "" if _over(draft.kind, data.get("eta"), at) else given["eta"],
+        "eta_basis": said.get("basis", _text(data.get("basis") or data.get("eta_basis"))),
+        "visit": said.get("visit", _text(data.get("visit"))),
+        "withdrawn": said.get("withdrawn", _text(data.get("withdrawn"))),
         "deferral": said.get("deferral", _text((deferral or {}).get("code"))),
         "until": given["until"] or moment((deferral or {}).get("until"), draft.language, here),
         "price": _price(said, data.get("price")),
@@ -162,6 +184,23 @@ def values(draft: Draft, desk: Desk, at: datetime) -> dict[str, Any]:
         "entries": [_entry(said, one) for one in draft.entries],
     }
     return given
+
+
+def _typed(data: Mapping[str, Any]) -> str:
+    """What a person typed; of a question whose points are its text nothing, as they follow."""
+    text = _text(data.get("text"))[:TEXT_LIMIT].strip()
+    points = "\n".join(f"{n}. {_text(item)}" for n, item in enumerate(_list(data.get("items")), 1))
+    return "" if text in (points, "\n".join(map(_text, _list(data.get("items"))))) else text
+
+
+def _over(kind: str, eta: Any, at: datetime) -> bool:
+    """Whether a date has passed, in letters that only mention it: it is no promise any more."""
+    if kind == "eta" or not isinstance(eta, str):
+        return False
+    try:
+        return datetime.fromisoformat(eta) <= at
+    except (TypeError, ValueError):
+        return False
 
 
 def moment(found: Any, language: str, here: tzinfo, *, day: bool = False) -> str:
@@ -193,17 +232,39 @@ def _marks(kind: str) -> list[str]:
     ]
 
 
-def _with_parts(head: Sequence[str], secret: bytes, name: str, text: str, html: str) -> bytes:
-    # "=_" is in no quoted-printable line, so that the boundary is in no part.
+def _with_parts(head: Sequence[str], secret: bytes, name: str, written: Rendered, files: Sequence[File]) -> bytes:
+    """The whole letter: text and HTML as alternatives, files after them."""
+    texts = [_part(f'text/{kind}; charset="utf-8"', "quoted-printable", lines.body(text))
+             for kind, text in (("plain", written.text), ("html", written.html))]  # fmt: skip
+    content = _multipart("alternative", texts, secret, f"{name} a")
+    if files:
+        content = _multipart("mixed", [content, *map(_attached, files)], secret, f"{name} m")
+    return "".join(head).encode("ascii") + b"MIME-Version: 1.0\r\n" + content
+
+
+def _multipart(kind: str, parts: Sequence[bytes], secret: bytes, name: str) -> bytes:
+    # "=_" is in no quoted-printable line and no base64, so that the boundary is in no part.
     boundary = "=_" + hmac.new(secret, b"boundary " + name.encode(), hashlib.sha256).hexdigest()[:24]
-    begin = "".join(head) + f'MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n'
-    raw = begin.encode("ascii")
-    for kind, content in (("plain", text), ("html", html)):
-        raw += (
-            f'--{boundary}\r\nContent-Type: text/{kind}; charset="utf-8"\r\n'
-            "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
-        ).encode("ascii") + lines.body(content)
-    return raw + f"--{boundary}--\r\n".encode("ascii")
+    head = f'Content-Type: multipart/{kind}; boundary="{boundary}"\r\n\r\n'.encode("ascii")
+    between = f"--{boundary}\r\n".encode("ascii")
+    return head + b"".join(between + part for part in parts) + f"--{boundary}--\r\n".encode("ascii")
+
+
+def _part(kind: str, encoding: str, content: bytes, more: str = "") -> bytes:
+    return f"Content-Type: {kind}\r\n{more}Content-Transfer-Encoding: {encoding}\r\n\r\n".encode("ascii") + content
+
+
+def _attached(file: File) -> bytes:
+    """A file as a part that no mail program opens by itself; its name as RFC 2231 has it."""
+    kind = file.type if _SAFE_TYPE.fullmatch(file.type) else "application/octet-stream"
+    name = lines.one_line(file.name).encode("utf-8", "replace").decode() or "file"
+    stem, dot, ending = name.rpartition(".")
+    if len(name) > NAME_LIMIT:
+        name = f"{stem[: NAME_LIMIT - 11]}.{ending}" if dot and len(ending) <= 10 else name[:NAME_LIMIT]
+    # In one line and not in numbered pieces, which many programs cannot put together.
+    shown = f'="{name}"' if _PLAIN_NAME.fullmatch(name) else f"*=utf-8''{quote(name, safe='')}"
+    more = f"Content-Disposition: attachment;\r\n filename{shown}\r\n"
+    return _part(kind, "base64", base64.encodebytes(file.content).replace(b"\n", b"\r\n"), more)
 
 
 def _saw(said: Words, saw: Any, language: str, here: tzinfo) -> str:

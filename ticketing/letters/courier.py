@@ -25,6 +25,7 @@ from ticketing.core.errors import DeliveryError, UndeliverableError
 from ticketing.core.message_ids import bounce_address
 from ticketing.letters.budget import Budget, Candidate, admit, entries
 from ticketing.letters.compose import Desk, Draft, compose
+from ticketing.letters.enclosed import files_of, thread_of
 from ticketing.letters.tokens import keep_token
 
 log = structlog.get_logger()
@@ -37,7 +38,6 @@ LEASE = timedelta(seconds=60)  # longer than an attempt: a lease that ends belon
 FAR = timedelta(hours=2)  # a lease beyond it was given by a clock that was ahead
 CLAIM = 16  # letters under way at once
 ROUNDS = 32  # of one cycle; what is left is due at once
-THREAD = 500  # Message-IDs of a ticket that are looked at
 REASON_LIMIT = 1000  # characters of what a server answered
 
 # Of one ticket (or outage) and address an earlier letter goes first, once it is due or has been tried.
@@ -259,7 +259,10 @@ class Courier:
             "SELECT count(*) FROM letter WHERE ticket = %s AND id <= %s", (candidate.ticket, candidate.id)
         )
         sequence = 1 + int((await rows.fetchone() or (0,))[0])
+        files, left = await files_of(connection, candidate)
         draft = Draft(
+            files=files,
+            left=left,
             id=candidate.id,
             kind=candidate.kind,
             number=one.number,
@@ -268,7 +271,7 @@ class Courier:
             language=candidate.language,
             auto=candidate.auto,
             data=candidate.data,
-            references=await _thread(connection, candidate) if candidate.ticket is not None else (),
+            references=await thread_of(connection, candidate) if candidate.ticket is not None else (),
             entries=await entries(connection, candidate.id) if candidate.kind == "digest" else (),
         )
         try:
@@ -378,15 +381,3 @@ class Courier:
         except Exception:
             self.unforeseen += 1
             log.exception("outcome of a letter not told", letter=told.letter, outcome=str(told.outcome))
-
-
-async def _thread(connection: Connection, candidate: Candidate) -> list[str]:
-    """The Message-IDs that this address may know of the ticket, oldest first: what came in, what it got."""
-    rows: Any = await connection.execute(
-        "SELECT message_id FROM (SELECT at, 0 AS kind, id, message_id FROM ticket_message WHERE ticket = %(ticket)s"
-        " AND direction = 'in' AND NOT machine AND message_id IS NOT NULL UNION ALL"
-        " SELECT created_at, 1, id, message_id FROM letter WHERE ticket = %(ticket)s AND address = %(address)s"
-        " AND id < %(letter)s AND message_id IS NOT NULL) known ORDER BY at, kind, id LIMIT %(limit)s",
-        {"ticket": candidate.ticket, "address": candidate.address, "letter": candidate.id, "limit": THREAD},
-    )
-    return [identity if identity.startswith("<") else f"<{identity}>" for (identity,) in await rows.fetchall()]

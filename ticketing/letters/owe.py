@@ -75,6 +75,9 @@ async def owe(
     traits = KINDS[kind]
     owed = Owed()
     facts = {} if ticket is None else await facts_of(connection, ticket)
+    said = dict(data)
+    if facts.get("proof") and not isinstance(said.get("proof"), dict):
+        said.pop("proof", None)  # instants are told in the reader's language, a sentence is not
     gone = await _bounced(connection, recipients)
     n = await _last_n(connection, ticket, kind)
     seen: set[str] = set()
@@ -93,7 +96,7 @@ async def owe(
         seen.add(who)
         content = {
             **facts,
-            **data,
+            **said,
             "to": {"name": one.name, "zone": one.zone, "quiet_hours": one.quiet_hours},
         }
         rows = await connection.execute(

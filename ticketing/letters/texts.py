@@ -63,9 +63,11 @@ PLACEHOLDERS: Mapping[str, str] = {
     "owner": "who works on it",
     "plate": "number plate",
     "price": "what it costs, a line each",
+    "priority": "1 (first) to 4",
     "promise": "by when a person answers",
     "proof": "of recovery, as a sentence",
     "quoted": "the same as `description`, as a quotation",
+    "reason": "why the priority was changed",
     "register": "the number of an official letter",
     "reopen_until": "until when an answer reopens the ticket",
     "saw": "what the watch saw, as a sentence",
@@ -80,6 +82,8 @@ PLACEHOLDERS: Mapping[str, str] = {
     "url": "the ticket's page",
     "vehicle": "the vehicle's name",
     "vendor": "whom we wait for",
+    "visit": "that a visit is planned, as a sentence",
+    "withdrawn": "why it ended without consent",
     "workaround": "what helps until then",
 }
 _SHIPPED = resources.files(__package__) / "texts"

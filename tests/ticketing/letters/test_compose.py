@@ -2,6 +2,7 @@
 
 import re
 import string
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import default
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tests.ticketing.channels.test_letters import LONG, check
 from tests.ticketing.letters.parts import NOW
 from ticketing.core.message_ids import bounce_address, bounced_letter, instance_mark, make, name_of, named, verify
-from ticketing.letters.compose import Desk, Draft, compose, moment, trimmed
+from ticketing.letters.compose import Desk, Draft, File, compose, moment, trimmed
 from ticketing.letters.kinds import KINDS
 from ticketing.letters.texts import LANGUAGES, LISTS, PLACEHOLDERS, Texts, TextsError, problems, shipped, words
 from ticketing.working_time.time_zones import zone
@@ -315,3 +316,50 @@ def test_lists_are_placeholders_too():
     assert LISTS.keys() < PLACEHOLDERS.keys()
     assert set("".join(PLACEHOLDERS)) <= set(string.ascii_lowercase + "_")
     assert datetime(2026, 11, 16, 10, 0, tzinfo=UTC) == NOW
+
+
+def test_files_go_with_a_letter_under_their_own_names():
+    files = [
+        File("Схема подключения.pdf", "application/pdf", b"%PDF-1.7\n" + bytes(range(256)) * 20),
+        File('a"b\r\nBcc: x.html', "text/html", b"<script>"),
+        File("看" * 200 + ".png", "image/png", b"\x89PNG"),
+        File("", "weird\r\n/type", b""),
+    ]
+    raw = compose(replace(draft("reply", auto=False), files=files, left=["huge\r\n.zip"]), DESK, NOW).raw
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert raw.count(b"\n") == raw.count(b"\r\n")
+    letter = parsed(raw)
+    assert letter["Bcc"] is None
+    found = [(part.get_filename(), part.get_content_type()) for part in letter.iter_attachments()]
+    assert found == [
+        ("Схема подключения.pdf", "application/pdf"),
+        ('a"b Bcc: x.html', "application/octet-stream"),
+        ("看" * 69 + ".png", "image/png"),
+        ("file", "application/octet-stream"),
+    ]
+    assert [part.get_payload(decode=True) for part in letter.iter_attachments()] == [one.content for one in files]
+    assert "These files are too large for a letter and lie with the ticket: huge .zip" in plain(raw)
+
+
+def test_a_date_that_has_passed_is_no_promise_and_a_question_is_asked_once():
+    late = {"eta": "2026-11-16T09:00:00Z", "old_eta": "2026-11-16T09:00:00Z"}
+    delay = plain(compose(draft("delay", **late), DESK, NOW).raw)
+    assert "by 16 November 2026, 12:00 (UTC+3). It takes longer" in delay
+    assert "asked for a new date" in delay
+    assert "We expect" not in plain(compose(draft("progress", text="", **late), DESK, NOW).raw)
+    assert "by 16 November 2026, 12:00" in plain(compose(draft("eta", **late), DESK, NOW).raw)
+    question = plain(compose(draft("question", text="1. Which server?\n2. Since when?"), DESK, NOW).raw)
+    assert question.count("Which server?") == 1
+    assert question.count("Which server?") == plain(compose(draft("question"), DESK, NOW).raw).count("Which server?")
+
+
+def test_what_became_of_a_ticket_is_said_in_words():
+    regraded = plain(compose(draft("progress", text="", priority=3, reason="one car"), DESK, NOW).raw)
+    assert "The priority is now 3, because: one car" in regraded
+    visit = plain(compose(draft("progress", "ru", text="", visit="hardware"), DESK, NOW).raw)
+    assert "планируем выезд к машине" in visit
+    assert "closed: the vehicle is out of service." in plain(
+        compose(draft("closed", withdrawn="scrapped"), DESK, NOW).raw
+    )
+    assert "as we had no answer from you" in plain(compose(draft("closed", deemed=True), DESK, NOW).raw)

@@ -464,3 +464,46 @@ def test_connections_are_kept_and_a_dead_one_is_replaced(shared_dsn):
         return Counting.seen
 
     assert asyncio.run(scenario()) == 2
+
+
+def test_a_persons_letter_brings_the_files_of_its_message_as_far_as_they_fit(shared_dsn, monkeypatch):
+    monkeypatch.setattr("ticketing.letters.enclosed.FILES_LIMIT", 10)
+
+    async def message(pool, row, direction, public, *files):
+        ((identity,),) = await fetch(
+            pool,
+            "INSERT INTO ticket_message (ticket, at, direction, public, author, text, channel)"
+            " VALUES (%s, %s, %s, %s, 'igor', '', 'api') RETURNING id",
+            *(row, NOW, direction, public),
+        )
+        for name, content in files:
+            digest = name.encode().ljust(32, b".")
+            await execute(
+                pool,
+                "INSERT INTO blob (sha256, size, type, content, created_at) VALUES (%s, %s, 'text/plain', %s, %s)",
+                *(digest, len(content), content, NOW),
+            )
+            await execute(
+                pool, "INSERT INTO attachment (message, sha256, name) VALUES (%s, %s, %s)", identity, digest, name
+            )
+        return identity
+
+    async def scenario(pool):
+        row, number = await ticket(pool)
+        other, _ = await ticket(pool)
+        ours = await message(pool, row, "out", True, ("one.txt", b"12345678"), ("two.txt", b"123"))
+        note = await message(pool, row, "note", False, ("secret.txt", b"1"))
+        theirs = await message(pool, other, "out", True, ("other.txt", b"1"))
+        caught = Caught()
+        for n, (found, auto) in enumerate(((ours, False), (note, False), (theirs, False), (ours, True))):
+            given = {"key": f"{number}/{n}", "auto": auto, "message": found, "text": "See below."}
+            await write(pool, "reply", row, "a@a.example", **given)
+        await until_idle(Courier(pool, caught, DESK), NOW)
+        return caught.to("a@a.example")
+
+    first, *rest = run(shared_dsn, scenario)
+    assert [(one.get_filename(), one.get_content().strip()) for one in first.iter_attachments()] == [
+        ("one.txt", "12345678")
+    ]
+    assert "two.txt" in first.get_body(("plain",)).get_content()
+    assert [list(one.iter_attachments()) for one in rest] == [[], [], []]
