@@ -15,10 +15,12 @@ from gateway.receive.reception import Reception
 from gateway.service.outlook import outlook_of
 from gateway.service.reader import Live, LiveCounts, PostgresReader
 from gateway.service.remote_work import commands_of
+from gateway.service.sealing import seal_in
 from gateway.watch.role import WatchRole
 from ticketing import policies
 from ticketing.core.idempotency import Idempotency
 from ticketing.desk.app import create_app
+from ticketing.directory.parts import directory_parts
 from ticketing.kit.settings import DeskSettings
 from ticketing.people.users import Users
 from ticketing.tickets.store import TicketStore
@@ -57,7 +59,12 @@ class DeskRole:
                 zone=zone(settings.desk.time_zone).info if settings.desk.time_zone else policy_zone,
                 policy_zone=policy_zone,
             ),
-            parts=[Idempotency(pool)],
+            parts=[
+                Idempotency(pool),
+                *directory_parts(
+                    pool, self.users.passwords, policy=settings.desk.policy, seal=seal_in(settings.data_dir)
+                ),
+            ],
         )
 
     async def _live(self, terminals: Mapping[str, int]) -> Mapping[str, Live]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.ticketing.desk_parts import pool_of
+from tests.ticketing.desk_parts import opened, pool_of
 from ticketing.people.passwords import Passwords
 from ticketing.people.users import BadNameError, BadRoleError, LastAdminError, NoUserError, UserExistsError, Users
 
@@ -46,6 +46,7 @@ def test_accounts_by_command(postgres_dsn):
         assert refused.returncode == 2, password
     assert dozor(postgres_dsn, "password", "anna", "--password-stdin", stdin="another\r\n").returncode == 0
     assert dozor(postgres_dsn, "password", "nobody", "--password-stdin", stdin="x").returncode == 2
+    ended, token = token, dozor(postgres_dsn, "token", "anna", "--scope", "read")  # the password ended the first
     unasked = dozor(postgres_dsn, "add", "boris", "--role", "crew")
     assert "--password-stdin" in unasked.stderr
     listed = dozor(postgres_dsn, "list")
@@ -55,9 +56,10 @@ def test_accounts_by_command(postgres_dsn):
         async with pool_of(postgres_dsn) as pool:
             users = Users(pool, passwords=Passwords())
             try:
+                assert await users.by_token(ended.stdout.strip()) is None
                 found = await users.by_token(token.stdout.strip())
                 assert (found.name, found.role, found.scope) == ("anna", "admin", "read")
-                return await users.sign_in("anna", password, "") is not None
+                return await opened(users, "anna", password, "") is not None
             finally:
                 users.close()
 
@@ -85,7 +87,7 @@ def test_names_roles_and_the_last_admin(postgres_dsn):
                 await users.add("anna", "admin", "pw")
                 with pytest.raises(UserExistsError):
                     await users.add("ОЛЬГА", "client", "pw")
-                assert (await users.sign_in("Ольга", "пароль", "x"))[0].name == "ольга"
+                assert (await opened(users, "Ольга", "пароль", "x"))[0].name == "ольга"
                 removed = await asyncio.gather(users.remove("anna"), users.remove("ольга"), return_exceptions=True)
                 assert sorted(type(r).__name__ for r in removed) == ["LastAdminError", "NoneType"]
                 assert len(await users.accounts()) == 1
@@ -107,7 +109,7 @@ def test_removing_a_user_ends_everything_of_theirs(postgres_dsn):
             try:
                 await users.add("anna", "admin", "pw")
                 await users.add("boris", "engineer", "pw")
-                _, session = await users.sign_in("boris", "pw", "x")
+                _, session = await opened(users, "boris", "pw", "x")
                 token = await users.token("boris")
                 assert await users.by_session(session)
                 assert await users.by_token(token)

@@ -78,3 +78,10 @@ async def execute(pool, statement, *values):
 async def done(store, action, number, actor, text=None, cause=None, role="admin", **said):
     """Do it as a user of that name."""
     return await store.act(Action(action), number, Actor(actor, role), Body(text=text, cause=cause, **said))
+
+
+async def opened(users, name, password, address=""):
+    """The user and a new session's token, as at a sign-in without a second factor; None where it is refused."""
+    who = await users.verify(name, password)
+    token = await users.open_session(who, address) if who else None
+    return (who.user, token) if token else None

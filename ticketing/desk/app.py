@@ -20,6 +20,7 @@ from ticketing.core.errors import TicketingError
 from ticketing.core.moments import utc_now
 from ticketing.desk import api, login, openapi, pages
 from ticketing.desk.queries import Desk
+from ticketing.directory import routes as directory
 from ticketing.kit.access import Gate
 from ticketing.kit.answers import refusal
 from ticketing.kit.kept import Kept
@@ -34,7 +35,7 @@ from ticketing.model.states import PEOPLE, Action
 from ticketing.people.users import Users
 from ticketing.tickets.store import TicketStore
 
-FEATURES: tuple[tuple[Row, ...], ...] = ()  # the rows of each feature
+FEATURES: tuple[tuple[Row, ...], ...] = (directory.ROUTES,)  # the rows of each feature
 
 
 def rows() -> tuple[Row, ...]:

@@ -16,10 +16,11 @@ from ticketing.commands import Wanted
 from ticketing.core.errors import ConflictError, InvalidTextError, NotAllowedError, WrongInputError
 from ticketing.core.numbers import parse
 from ticketing.desk import queries
-from ticketing.desk.login import NOT_DONE, form, vouched
+from ticketing.desk.login import NOT_DONE
 from ticketing.desk.queries import desk
 from ticketing.kit import asked, drawing
 from ticketing.kit.access import comes_from_here, require, visitor
+from ticketing.kit.forms import form, vouched
 from ticketing.kit.kept import Told
 from ticketing.kit.ports import GROUPED
 from ticketing.model.kinds import COMMON

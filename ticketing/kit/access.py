@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ticketing.kit.words import accepted, speak
 from ticketing.model.states import MOVES, PEOPLE
 from ticketing.people.users import User, Users
 
@@ -34,6 +35,16 @@ RIGHTS = {
     **{str(action): MOVES[action].roles for action in PEOPLE},
     "command": frozenset({"admin", "engineer"}),
     "close_common": frozenset({"admin", "manager"}),
+    "organisations": EVERYBODY,
+    "organisations.write": frozenset({"admin", "manager"}),
+    "contacts": EVERYBODY,
+    "contacts.write": frozenset({"admin", "manager"}),
+    "vehicles": EVERYBODY,
+    "vehicles.write": frozenset({"admin", "manager", "client"}),
+    "users": frozenset({"admin", "auditor"}),
+    "users.write": frozenset({"admin"}),
+    "settings": frozenset({"admin"}),
+    "account": EVERYBODY,
 }
 FORM = re.compile(r"/tickets/[^/]{1,40}/[a-z-]{1,20}|/terminals/.{1,64}/commands")  # where the forms of pages go
 ACTIONS = (*map(str, PEOPLE), "command")
@@ -63,7 +74,8 @@ class Visitor:
 
     def may(self, right: str) -> bool:
         """Whether their role has the right; a read-scope token may not act."""
-        return self.user.role in RIGHTS[right] and not (right in ACTIONS and self.user.scope == "read")
+        changes = right in ACTIONS or right.endswith(".write")
+        return self.user.role in RIGHTS[right] and not (changes and self.user.scope == "read")
 
 
 def csrf_token(secret: str) -> str:
@@ -74,6 +86,19 @@ def csrf_token(secret: str) -> str:
 def csrf_matches(secret: str, token: str) -> bool:
     """Constant-time comparison with what the form carried."""
     return bool(secret) and hmac.compare_digest(csrf_token(secret).encode(), token.encode(errors="replace"))
+
+
+def set_session(response: Response, users: Users, token: str, *, secure: bool) -> None:
+    """The cookie of a session."""
+    response.set_cookie(
+        SESSION_COOKIE,
+        token,
+        max_age=int(users.lifetime.total_seconds()),
+        path="/",
+        secure=secure,
+        httponly=True,
+        samesite="lax",
+    )
 
 
 def visitor(request: Request) -> Visitor:
@@ -110,10 +135,15 @@ class Gate:
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_open(scope["path"]):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
+        liked = accepted(request.headers.get("accept-language", ""))
+        speak(liked)
+        if _is_open(scope["path"]):
+            await self._app(scope, receive, send)
+            return
         who = await self._visitor(request)
         if who is None:
             if request.method == "POST" and comes_from_here(request) and FORM.fullmatch(scope["path"]):
@@ -134,6 +164,7 @@ class Gate:
                 await refusal(scope, receive, send)
                 return
         scope.setdefault("state", {})["visitor"] = who
+        speak(who.user.language or liked or who.user.organisation_language)
         await self._app(scope, receive, send)
 
     async def _visitor(self, request: Request) -> Visitor | None:

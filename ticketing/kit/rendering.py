@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse
 from detectors.verdicts import spell
 from ticketing.commands import visible
 from ticketing.core.moments import iso, local_time
+from ticketing.kit import words
 from ticketing.kit.settings import DeskSettings
 from ticketing.model.kinds import MASS, PLATFORM, STORM
 from ticketing.working_time.time_zones import zone as named_zone
@@ -112,7 +113,11 @@ class Rendering:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
         )
+        self._environment.policies["ext.i18n.trimmed"] = True
+        i18n: Any = self._environment  # its methods come from the extension
+        i18n.install_gettext_callables(words.gettext, words.ngettext, newstyle=True)
         self._environment.globals.update(
             version=settings.version,
             refresh=settings.refresh,

@@ -16,15 +16,18 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ticketing.core.errors import Problem, WrongInputError
 from ticketing.core.idempotency import MAX_KEY, Answer, BusyKeyError, Idempotency
+from ticketing.core.paging import Page
 from ticketing.kit.access import require, visitor
 from ticketing.kit.answers import answer, refusal
 from ticketing.kit.parts import part
+from ticketing.people.scope import Kind, hidden, shown
 
 Handler = Callable[[Request], Awaitable[Any]]
 Method = Literal["GET", "POST", "PATCH"]
@@ -37,7 +40,8 @@ PASSING = frozenset({401, 408, 413, 429})
 class Row:
     """One route. `answer` and `body` are types, None of a page; `filters` are query parameters and what they mean.
 
-    `status` is that of success. `path` may hold `{name}` and `{name:path}`.
+    `status` is that of success. `kind` is what the answer, or each item of its page, is: fields of it that the visitor
+    is not shown are left out (`people.scope`). `path` may hold `{name}` and `{name:path}`.
     """
 
     method: Method
@@ -51,6 +55,7 @@ class Row:
     status: int = 200
     paged: bool = False
     filters: tuple[tuple[str, str], ...] = ()
+    kind: Kind | None = None
 
 
 def joined(rows: Iterable[Row]) -> list[BaseRoute]:
@@ -61,7 +66,7 @@ def joined(rows: Iterable[Row]) -> list[BaseRoute]:
 def _endpoint(row: Row) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         given = await row.handler(request)
-        return given if isinstance(given, Response) else answer(given, row.status)
+        return given if isinstance(given, Response) else answer(_shown(request, row.kind, given), row.status)
 
     work = once(handle) if row.method == "POST" and row.path.startswith("/api/") else handle
 
@@ -70,6 +75,17 @@ def _endpoint(row: Row) -> Callable[[Request], Awaitable[Response]]:
         return await work(request)
 
     return endpoint
+
+
+def _shown(request: Request, kind: Kind | None, given: Any) -> Any:
+    """The answer without the fields that are hidden from the visitor."""
+    user = visitor(request).user
+    if kind is None or not hidden(user, kind):
+        return given
+    if isinstance(given, Page):
+        items = [shown(user, kind, msgspec.to_builtins(item)) for item in given.items]
+        return Page(items, given.total, given.next)
+    return shown(user, kind, msgspec.to_builtins(given))
 
 
 def once(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -24,6 +24,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from ticketing.core.db import Connection
 from ticketing.core.moments import utc_now
 from ticketing.people.passwords import Passwords
 
@@ -31,6 +32,19 @@ ROLES = ("admin", "engineer", "manager", "crew", "auditor", "client")
 SCOPES = ("full", "read")
 MAX_NAME = 64
 RESERVED = ("watch",)  # the journal's name for the service itself
+WORDS = ("list", "revoke")  # of `dozor user token`
+_USER: LiteralString = (
+    "SELECT u.*, o.language AS organisation_language, o.time_zone AS organisation_zone"
+    " FROM app_user u LEFT JOIN organisation o ON o.id = u.organisations[1]"
+)
+_BY_SESSION: LiteralString = (
+    "SELECT u.*, o.language AS organisation_language, o.time_zone AS organisation_zone, s.used_at"
+    " FROM session s JOIN app_user u ON u.id = s.app_user LEFT JOIN organisation o ON o.id = u.organisations[1]"
+)
+_BY_API: LiteralString = (
+    "SELECT u.*, o.language AS organisation_language, o.time_zone AS organisation_zone, t.scope, t.used_at"
+    " FROM api_token t JOIN app_user u ON u.id = t.app_user LEFT JOIN organisation o ON o.id = u.organisations[1]"
+)
 TOUCH_EVERY = timedelta(minutes=1)  # a session is not written at each request
 
 
@@ -63,7 +77,7 @@ class User:
     """Somebody who signed in. `scope` is "read" for a token that may change nothing.
 
     `organisations` are a client's own, `teams` and `tier` where an engineer or a crew belongs; `language` ("en", "ru",
-    "zh") and `time_zone` (an IANA name) are None for who chose none.
+    "zh") and `time_zone` (an IANA name) are None for who chose none; those of a client's first organisation then serve.
     """
 
     id: int
@@ -75,6 +89,35 @@ class User:
     tier: int | None = None
     language: str | None = None
     time_zone: str | None = None
+    organisation_language: str | None = None
+    organisation_zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Whose password was right; `second` says whether they are asked for a code besides."""
+
+    user: User
+    encoded: str
+    second: bool
+
+    @property
+    def mark(self) -> bytes:
+        """Another one after each change of the password."""
+        return hashlib.sha256(self.encoded.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token, as it is listed; the token itself was shown once."""
+
+    id: int
+    user: str
+    scope: str
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +149,8 @@ def checked_name(name: str) -> str:
         raise BadNameError(f"{name!r} is not a user name: 1 to {MAX_NAME} printable characters, no spaces around")
     if name.lower() in RESERVED:
         raise BadNameError(f"{name!r} is how the service signs in the journal: choose another name")
+    if name.lower() in WORDS:
+        raise BadNameError(f"{name!r} is a word of `dozor user token`: choose another name")
     return name
 
 
@@ -126,7 +171,15 @@ def _user(row: Mapping[str, Any], scope: str = "full") -> User:
         tier=row["tier"],
         language=row["language"],
         time_zone=row["time_zone"],
+        organisation_language=row["organisation_language"],
+        organisation_zone=row["organisation_zone"],
     )
+
+
+async def end_all(connection: Connection, user: int) -> None:
+    """End a user's sessions and tokens."""
+    await connection.execute("DELETE FROM session WHERE app_user = %s", (user,))
+    await connection.execute("DELETE FROM api_token WHERE app_user = %s", (user,))
 
 
 class Users:
@@ -152,6 +205,11 @@ class Users:
         """After this a session ends, used or not."""
         return self._lifetime
 
+    @property
+    def passwords(self) -> Passwords:
+        """What hashes and verifies, in bounded threads."""
+        return self._passwords
+
     def close(self) -> None:
         """Stop the password threads."""
         self._passwords.close()
@@ -175,7 +233,7 @@ class Users:
             raise UserExistsError(f"user {name!r} exists: `dozor user password` sets a new password") from error
 
     async def set_password(self, name: str, password: str) -> None:
-        """Set a new password and end the user's sessions; tokens stay.
+        """Set a new password; the user's sessions and tokens end.
 
         Raises
         ------
@@ -184,14 +242,15 @@ class Users:
         encoded = await self._passwords.hash(password)
         async with self._pool.connection() as connection, connection.transaction():
             rows = await connection.execute(
-                "UPDATE app_user SET password = %s WHERE lower(name) = lower(%s) RETURNING id",
+                """UPDATE app_user SET password = %s, row_version = row_version + 1
+                   WHERE lower(name) = lower(%s) RETURNING id""",
                 (encoded, _spelled(name)),
             )
             found = await rows.fetchone()
             if found is None:
                 raise NoUserError(f"no user {name!r}")
             # A statement of its own: it sees the session of a sign-in that the first one waited for.
-            await connection.execute("DELETE FROM session WHERE app_user = %s", (found[0],))
+            await end_all(connection, found[0])
 
     async def remove(self, name: str) -> None:
         """Remove an account with its sessions and tokens; the journal keeps the name.
@@ -204,13 +263,15 @@ class Users:
             # Two removals at once must not each see the other's admin as the remaining one.
             rows = await (
                 await connection.execute(
-                    "SELECT id, lower(name) = lower(%s), role FROM app_user ORDER BY id FOR UPDATE", (_spelled(name),)
+                    """SELECT id, lower(name) = lower(%s), role = 'admin' AND active FROM app_user
+                       ORDER BY id FOR UPDATE""",
+                    (_spelled(name),),
                 )
             ).fetchall()
             gone = [row for row in rows if row[1]]
             if not gone:
                 raise NoUserError(f"no user {name!r}")
-            if gone[0][2] == "admin" and sum(row[2] == "admin" for row in rows) == 1:
+            if gone[0][2] and sum(row[2] for row in rows) == 1:
                 raise LastAdminError(f"{name!r} is the last admin: add another one first")
             await connection.execute("DELETE FROM app_user WHERE id = %s", (gone[0][0],))
 
@@ -234,7 +295,9 @@ class Users:
             ).fetchall()
         return [Account(*row) for row in rows]
 
-    async def token(self, name: str, scope: str = "full") -> str:
+    async def token(
+        self, name: str, scope: str = "full", *, label: str = "", expires_at: datetime | None = None
+    ) -> str:
         """A new API token; only its digest is kept.
 
         Raises
@@ -243,16 +306,38 @@ class Users:
         """
         token = secrets.token_urlsafe(32)
         found = await self._one(
-            """INSERT INTO api_token (digest, app_user, scope)
-               SELECT %s, id, %s FROM app_user WHERE lower(name) = lower(%s) RETURNING app_user""",
-            (digest(token), scope, _spelled(name)),
+            """INSERT INTO api_token (digest, app_user, scope, label, expires_at, created_at)
+               SELECT %s, id, %s, %s, %s, %s FROM app_user WHERE lower(name) = lower(%s) AND active
+               RETURNING app_user""",
+            (digest(token), scope, label, expires_at, self._now(), _spelled(name)),
         )
         if found is None:
             raise NoUserError(f"no user {name!r}")
         return token
 
-    async def sign_in(self, name: str, password: str, address: str) -> tuple[User, str] | None:
-        """The user and a new session's token, or None: which of the two was wrong is not told.
+    async def tokens(self, name: str | None = None) -> list[Token]:
+        """The tokens of one account, or of all; those that have expired among them."""
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                """SELECT t.id, u.name, t.scope, t.label, t.created_at, t.expires_at, t.used_at
+                   FROM api_token t JOIN app_user u ON u.id = t.app_user
+                   WHERE %(name)s::text IS NULL OR lower(u.name) = lower(%(name)s) ORDER BY lower(u.name), t.id""",
+                {"name": None if name is None else _spelled(name)},
+            )
+            return [Token(*row) for row in await rows.fetchall()]
+
+    async def revoke(self, number: int, name: str | None = None) -> bool:
+        """End a token, if there is one of that id; with `name` only if it is that account's."""
+        async with self._pool.connection() as connection:
+            gone = await connection.execute(
+                """DELETE FROM api_token t USING app_user u WHERE t.id = %(id)s AND u.id = t.app_user
+                   AND (%(name)s::text IS NULL OR lower(u.name) = lower(%(name)s))""",
+                {"id": number, "name": None if name is None else _spelled(name)},
+            )
+            return bool(gone.rowcount == 1)
+
+    async def verify(self, name: str, password: str) -> Verified | None:
+        """Whose password this is, or None: which of the two was wrong is not told.
 
         Raises
         ------
@@ -260,14 +345,25 @@ class Users:
             If too many logins wait already.
         """
         found = await self._one(
-            "SELECT u.* FROM app_user u WHERE lower(u.name) = lower(%s) AND u.active",
+            _USER + " WHERE lower(u.name) = lower(%s) AND u.active",
             (_spelled(name),),
         )
         if not await self._passwords.verify(found["password"] if found else None, password) or found is None:
             return None
+        return Verified(_user(found), found["password"], found["totp"] is not None)
+
+    async def verified(self, number: int, mark: bytes) -> Verified | None:
+        """The account of that id, if its password is still the one whose `Verified.mark` this is."""
+        found = await self._one(_USER + " WHERE u.id = %s AND u.active", (number,))
+        if found is None:
+            return None
+        again = Verified(_user(found), found["password"], found["totp"] is not None)
+        return again if again.mark == mark else None
+
+    async def open_session(self, who: Verified, address: str) -> str | None:
+        """A new session's token; None if the password was changed meanwhile, which ended all sessions."""
         token = secrets.token_urlsafe(32)
         now = self._now()
-        # The password is asked for once more: while it was verified it may have been changed, which ended all sessions.
         opened = await self._one(
             """WITH ended AS (DELETE FROM session WHERE used_at < %(idle)s OR opened_at < %(life)s)
                INSERT INTO session (digest, app_user, opened_at, used_at, address)
@@ -279,13 +375,11 @@ class Users:
                 "digest": digest(token),
                 "now": now,
                 "address": address[:64],
-                "id": found["id"],
-                "password": found["password"],
+                "id": who.user.id,
+                "password": who.encoded,
             },
         )
-        if opened is None:
-            return None
-        return _user(found), token
+        return None if opened is None else token
 
     async def sign_out(self, token: str) -> None:
         """End one session."""
@@ -295,8 +389,7 @@ class Users:
         """Whose session this is, if it still runs."""
         now = self._now()
         found = await self._one(
-            """SELECT u.*, s.used_at FROM session s JOIN app_user u ON u.id = s.app_user
-               WHERE s.digest = %s AND s.used_at > %s AND s.opened_at > %s AND u.active""",
+            _BY_SESSION + " WHERE s.digest = %s AND s.used_at > %s AND s.opened_at > %s AND u.active",
             (digest(token), now - self._idle, now - self._lifetime),
         )
         if found is None:
@@ -309,8 +402,7 @@ class Users:
         """Whose API token this is."""
         now = self._now()
         found = await self._one(
-            """SELECT u.*, t.scope, t.used_at FROM api_token t JOIN app_user u ON u.id = t.app_user
-               WHERE t.digest = %s AND u.active AND (t.expires_at IS NULL OR t.expires_at > %s)""",
+            _BY_API + " WHERE t.digest = %s AND u.active AND (t.expires_at IS NULL OR t.expires_at > %s)",
             (digest(token), now),
         )
         if found is None:

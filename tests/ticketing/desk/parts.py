@@ -17,7 +17,9 @@ from protocols.registry import command_problem, no_commands
 from tests.ticketing.desk_parts import add_terminal, raise_one, recover_one
 from ticketing.commands import Commands
 from ticketing.core.idempotency import Idempotency
+from ticketing.core.sealed import Seal
 from ticketing.desk.app import create_app
+from ticketing.directory.parts import directory_parts
 from ticketing.kit.ports import Rhythm
 from ticketing.kit.settings import DeskSettings
 from ticketing.kit.throttle import Throttle
@@ -88,7 +90,10 @@ async def site(
             users=users,
             settings=settings or DeskSettings(version="test"),
             throttle=throttle or Throttle(),
-            parts=[Idempotency(pool)],
+            parts=[
+                Idempotency(pool),
+                *directory_parts(pool, users.passwords, policy="integrator-standard", seal=Seal(b"k" * 32)),
+            ],
         )
         yield Site(app, pool, users, tickets, reader)
     finally:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ticketing.desk.parts import PASSWORD, QUICK, hidden, sign_in, site, small_fleet
-from tests.ticketing.desk_parts import add_terminal
+from tests.ticketing.desk_parts import add_terminal, opened
 from ticketing.kit.access import safe_next
 from ticketing.kit.kept import ENTRIES, LIFETIME, Kept, Told
 from ticketing.kit.settings import DeskSettings
@@ -181,7 +181,7 @@ def test_the_owner_is_not_locked_out_for_long():
 def test_a_session_that_nobody_uses_ends(postgres_dsn):
     async def work(desk):
         start = desk.users._now()
-        user, token = await desk.users.sign_in("admin", PASSWORD, "192.0.2.1")
+        user, token = await opened(desk.users, "admin", PASSWORD, "192.0.2.1")
         desk.users._now = lambda: start + timedelta(hours=7, minutes=59)
         assert await desk.users.by_session(token) == user  # and from here it counts anew
         desk.users._now = lambda: start + timedelta(hours=15, minutes=58)
@@ -195,7 +195,7 @@ def test_a_session_that_nobody_uses_ends(postgres_dsn):
 def test_a_session_that_is_always_used_ends_after_seven_days(postgres_dsn):
     async def work(desk):
         start = desk.users._now()
-        user, token = await desk.users.sign_in("admin", PASSWORD, "192.0.2.1")
+        user, token = await opened(desk.users, "admin", PASSWORD, "192.0.2.1")
         end = start + timedelta(days=7)
         uses = [start + timedelta(hours=7 * n) for n in range(1, 24)] + [end - timedelta(seconds=1)]
         for at in uses:
@@ -223,7 +223,7 @@ def test_a_session_that_was_there_before_the_login_is_never_the_one_after_it(pos
     """Somebody else may have put the cookie there: made up, or a session of their own."""
 
     async def work(desk):
-        _, theirs = await desk.users.sign_in("engineer", PASSWORD, "192.0.2.1")
+        _, theirs = await opened(desk.users, "engineer", PASSWORD, "192.0.2.1")
         for planted in ("made-up", theirs):
             async with desk.stranger() as client:
                 client.cookies.set("dozor_session", planted, domain="desk.test", path="/")

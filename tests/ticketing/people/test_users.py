@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.store.migrate import migrate
 from tests.ticketing.desk.parts import QUICK
-from tests.ticketing.desk_parts import execute, fetch, pool_of
+from tests.ticketing.desk_parts import execute, fetch, opened, pool_of
 from ticketing.people.passwords import BusyError, Passwords
 from ticketing.people.users import (
     MAX_NAME,
@@ -96,10 +96,10 @@ def test_a_name_is_one_account_however_it_is_typed(shared_dsn, name, form):
             await users.add(typed, "engineer", "another")
         token = await users.token(typed)
         assert (await users.by_token(token)).name == "Андрей"
-        assert await users.sign_in(typed, "first", "") is not None
+        assert await opened(users, typed, "first", "") is not None
         await users.set_password(typed, "second")
-        assert await users.sign_in(typed, "first", "") is None
-        assert await users.sign_in(typed, "second", "") is not None
+        assert await opened(users, typed, "first", "") is None
+        assert await opened(users, typed, "second", "") is not None
         await users.remove(typed)
         assert await users.accounts() == []
         assert await users.by_token(token) is None
@@ -118,7 +118,7 @@ def test_what_is_no_name_is_nobodys(shared_dsn, name):
         ):
             with pytest.raises(NoUserError):
                 await action()
-        assert await users.sign_in(name, "right", "") is None
+        assert await opened(users, name, "right", "") is None
         with pytest.raises(BadNameError):
             await users.add(name, "engineer", "right")
         assert [account.name for account in await users.accounts()] == ["anna"]
@@ -152,7 +152,7 @@ def test_a_store_whose_letters_are_ascii_alone_serves_names_all_the_same(postgre
         async def work(_pool, users):
             await users.add("Игорь", "admin", "right")
             await users.add("Ann", "engineer", "right")
-            assert await users.sign_in("Игорь", "right", "") is not None
+            assert await opened(users, "Игорь", "right", "") is not None
             with pytest.raises(LastAdminError):
                 await users.remove("Игорь")
             await users.remove("ANN")
@@ -175,11 +175,11 @@ def test_a_password_changed_while_the_old_one_is_verified_lets_nobody_in(shared_
         other = Users(pool, passwords=Passwords(hasher=QUICK))
         passwords.meanwhile = lambda: other.set_password("anna", "new")
         try:
-            assert await users.sign_in("anna", "old", "") is None
+            assert await opened(users, "anna", "old", "") is None
         finally:
             other.close()
         assert await fetch(pool, "SELECT count(*) FROM session") == [(0,)]
-        assert await users.sign_in("anna", "new", "") is not None
+        assert await opened(users, "anna", "new", "") is not None
 
     run(shared_dsn, work, passwords)
 
@@ -213,7 +213,7 @@ def test_an_account_removed_while_its_password_is_verified_lets_nobody_in(shared
         other = Users(pool, passwords=Passwords(hasher=QUICK))
         passwords.meanwhile = lambda: other.remove("anna")
         try:
-            assert await users.sign_in("anna", "right", "") is None
+            assert await opened(users, "anna", "right", "") is None
         finally:
             other.close()
         assert await fetch(pool, "SELECT count(*) FROM session") == [(0,)]
@@ -242,7 +242,7 @@ def test_of_many_who_take_one_name_one_gets_it(shared_dsn):
         outcomes = await asyncio.gather(*(users.add(name, "crew", name) for name in names), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes].count(UserExistsError) == 3
         (account,) = await users.accounts()
-        assert await users.sign_in("anna", account.name, "") is not None, "the password is that of who got it"
+        assert await opened(users, "anna", account.name, "") is not None, "the password is that of who got it"
 
     run(shared_dsn, work)
 
@@ -262,7 +262,7 @@ def test_a_token_has_its_accounts_rights_and_its_own_scope(shared_dsn):
         assert all(full not in hexed and read not in hexed for hexed, _ in stored), "only digests are kept"
         assert [used for _, used in stored] == [True, True]
         assert await users.by_session(full) is None, "a token is no session, and the other way round"
-        _, session = await users.sign_in("anna", "right", "")
+        _, session = await opened(users, "anna", "right", "")
         assert await users.by_token(session) is None
         await execute(pool, "UPDATE app_user SET role = 'auditor'")
         assert (await users.by_token(full)).role == "auditor", "at once, not when it is issued anew"
@@ -277,7 +277,7 @@ def test_a_session_is_touched_now_and_then_and_ends_by_either_limit(shared_dsn):
 
     async def work(pool, users):
         await users.add("anna", "engineer", "right")
-        _, token = await users.sign_in("anna", "right", "x" * 500)
+        _, token = await opened(users, "anna", "right", "x" * 500)
         used = "SELECT used_at, length(address) FROM session"
         clock.now += timedelta(seconds=59)
         assert await users.by_session(token) is not None
@@ -288,7 +288,7 @@ def test_a_session_is_touched_now_and_then_and_ends_by_either_limit(shared_dsn):
         clock.now += timedelta(hours=8, seconds=1)
         assert await users.by_session(token) is None
         assert (await users.accounts())[0].sessions == 0, "a list counts what still runs"
-        _, other = await users.sign_in("anna", "right", "")
+        _, other = await opened(users, "anna", "right", "")
         assert await fetch(pool, "SELECT count(*) FROM session") == [(1,)], "what has ended is cleared away"
         began = clock.now
         while clock.now - began < timedelta(days=7, hours=-7):
@@ -305,7 +305,7 @@ def test_a_clock_set_back_ends_no_session(shared_dsn):
 
     async def work(_pool, users):
         await users.add("anna", "engineer", "right")
-        _, token = await users.sign_in("anna", "right", "")
+        _, token = await opened(users, "anna", "right", "")
         clock.now -= timedelta(hours=3)
         assert await users.by_session(token) is not None
         clock.now += timedelta(hours=3, minutes=2)
@@ -318,7 +318,7 @@ def test_signing_out_ends_one_session_and_no_other(shared_dsn):
     async def work(pool, users):
         await users.add("anna", "engineer", "right")
         await users.add("bob", "engineer", "right")
-        sessions = [(await users.sign_in(name, "right", ""))[1] for name in ("anna", "anna", "bob")]
+        sessions = [(await opened(users, name, "right", ""))[1] for name in ("anna", "anna", "bob")]
         await users.sign_out(sessions[0])
         await users.sign_out("none of ours")
         assert [(await users.by_session(token)) is not None for token in sessions] == [False, True, True]

@@ -1,0 +1,1 @@
+"""Routes and pages of people: organisations, contacts, vehicles, users, the own account, settings."""
