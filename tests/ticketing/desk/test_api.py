@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 
 from tests.ticketing.desk.parts import add_records, counted, live_of, site, small_fleet
 from tests.ticketing.desk_parts import add_terminal, raise_one
-from ticketing.desk.app import routes
+from ticketing.desk.app import routes, rows
 from ticketing.desk.openapi import description
 from ticketing.model.states import MOVES, Action
 
@@ -65,7 +65,7 @@ def conforms(value, schema, schemas, path="$"):
 
 
 def test_every_route_is_described():
-    described = description("1")["paths"]
+    described = description("1", rows())["paths"]
     told = {(path, method) for path, operations in described.items() for method in operations}
     real = set()
     for route in routes():
@@ -79,7 +79,8 @@ def test_every_route_is_described():
         for operation in operations.values():
             names = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
             assert names == set(re.findall(r"{(\w+)}", path))
-            assert {"200", "401", "403"} <= set(operation["responses"])
+            assert {"401", "403"} <= set(operation["responses"])
+            assert {"200", "201"} & set(operation["responses"])
 
 
 def test_answers_are_as_described(postgres_dsn):
@@ -95,7 +96,10 @@ def test_answers_are_as_described(postgres_dsn):
         real = {"number": numbers["new"], "terminal": "352093081429150", "id": 1}
         frame = (await client.get("/api/quarantine")).json()["items"][0]["id"]
         query = {"terminal": "352093081429150", "measure": "power.external", "q": "Truck"}
+        declared = {row.path for row in rows()}  # a feature's own tests ask those
         for path, operations in spec["paths"].items():
+            if path in declared:
+                continue
             for method, operation in operations.items():
                 url = path.format(**(real if "quarantine" not in path else {"number": frame}))
                 asked = {

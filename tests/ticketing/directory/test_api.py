@@ -1,10 +1,12 @@
 """Organisations, contacts, vehicles and users through the API: what is taken and refused, and how it reads back."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from tests.ticketing.desk.parts import PASSWORD, QUICK, site
+from tests.ticketing.desk.test_api import conforms
 from tests.ticketing.desk_parts import add_terminal, execute, fetch
 from ticketing.people.contacts import FREE_FAILURES, Contacts
 from ticketing.people.passwords import Passwords
@@ -22,6 +24,41 @@ async def made(client, resource, **body):
     answer = await client.post(f"/api/{resource}", json=body)
     assert answer.status_code == 201, answer.text
     return answer.json()
+
+
+async def described(desk, answer, path):
+    """Whether an answer is as the description says."""
+    async with desk.stranger() as stranger:
+        spec = (await stranger.get("/openapi.json")).json()
+    operation = spec["paths"][path][answer.request.method.lower()]
+    schema = operation["responses"][str(answer.status_code)]["content"]["application/json"]["schema"]
+    assert conforms(answer.json(), schema, spec["components"]["schemas"]) is None
+    if answer.request.method != "GET":
+        body = spec["components"]["schemas"][
+            operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        ]
+        assert set(json.loads(answer.request.content)) <= set(body["properties"])
+
+
+def test_answers_are_as_described(postgres_dsn):
+    async def scenario(desk, admin):
+        bodies = {
+            "organisations": {"name": "North", "contract": {"from": "2026-01-01"}},
+            "contacts": {"organisation": 1, "name": "A"},
+            "vehicles": {"organisation": 1, "name": "Truck"},
+            "users": {"name": "anna", "role": "crew", "password": PASSWORD},
+        }
+        for resource, body in bodies.items():
+            one = f"/api/{resource}/" + ("{name}" if resource == "users" else "{id}")
+            await described(desk, await admin.post(f"/api/{resource}", json=body), f"/api/{resource}")
+            await described(desk, await admin.get(f"/api/{resource}"), f"/api/{resource}")
+            url = one.format(id=1, name="anna")
+            await described(desk, await admin.get(url), one)
+            await described(desk, await admin.patch(url, json={"active": False}), one)
+            await described(desk, await admin.patch(url, json={"active": "no"}), one)
+            await described(desk, await admin.get(f"/api/{resource}/99"), one)
+
+    run(postgres_dsn, scenario)
 
 
 async def wrong(client, resource, _method="POST", **body):
