@@ -43,3 +43,5 @@ VECTORS = [
         wire=bytes.fromhex("001d000144a21cd245a109010069b529dd166bfb48213b14fb0250303330315019"),
     ),
 ]
+REFUSALS = {"unsupported": bytes.fromhex("0009000144a21cd245a13329d1")}
+IMPOSSIBLE = {"structure": "a frame is its length, its checksum and who sent it; records that do not add up are kept"}
