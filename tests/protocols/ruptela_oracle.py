@@ -53,7 +53,7 @@ def rebuilt(frame: Frame) -> bytes:
     """The frame that the declaration builds out of what it read."""
     found = wire.parse(frame.data)
     if found["command"] == DTCS:
-        made = b"".join(wire.DTC.build(one) for one in found["records"])
-        return uplink(found["imei"], DTCS, bytes((found["count"],)) + made)
+        codes = b"".join(wire.DTC.build(one) for one in found["records"])
+        return uplink(found["imei"], DTCS, bytes((found["count"],)) + codes)
     made = [wire.build(found["command"], one) for one in found["records"]]
     return wire.frame(found["imei"], found["command"], made, left=found["left"])
