@@ -15,8 +15,8 @@ RECORDS = 20
 _START_MS = 1_790_000_000_000
 _VEHICLES = 20
 _NOW = _START_MS / 1000
-# Where a protocol's models speak differently, the one whose frames are timed: Codec 8, which the struct loop reads.
-_MODELS = {"teltonika": "FMB920"}
+# Where a protocol's models speak differently, the one whose frames are timed: what the struct loop reads.
+_MODELS = {"teltonika": "FMB920", "ruptela": "FM-Eco4"}
 
 
 def wire_frames(name: str, count: int, records: int = RECORDS) -> tuple[bytes, list[bytes]]:

@@ -105,6 +105,7 @@ PROTOCOLS = {
     "jt808": Registered("protocols.jt808", 5015),
     "flex": Registered("protocols.flex", 5019),
     "arnavi": Registered("protocols.arnavi", 5100),
+    "ruptela": Registered("protocols.ruptela", 5046),
 }
 
 # What is spoken on serial lines, where the gateway asks: nobody listens for these.

@@ -58,7 +58,7 @@ def placed(told: Told, n: int) -> Core:
     else:
         valid = (np.abs(lat) <= 90) & (np.abs(lon) <= 180)
         if fix is not None:
-            valid &= fix == 1
+            valid &= (fix == 1) | np.isnan(fix)  # among records that tell it, one that does not
         if np.count_nonzero(valid) < n:
             lat, lon = np.where(valid, lat, np.nan), np.where(valid, lon, np.nan)
     satellites = told.get("@satellites")

@@ -85,13 +85,15 @@ class Rows:
         group[0].append(len(self.core))
         group[1].append(values)
 
-    def add(self, index: int, position: int, told: dict[str, float], fixed: bool, record: bytes) -> None:
+    def add(
+        self, index: int, position: int, told: dict[str, float], fixed: bool, record: bytes, flags: int = 0
+    ) -> None:
         """The record whose measures came last."""
         lat, lon = told["@lat"], told["@lon"]
         valid = fixed and -90 <= lat <= 90 and -180 <= lon <= 180
         if not valid:
             lat = lon = _NAN
-        flags = VALID if valid else 0
+        flags |= VALID if valid else 0
         if "ignition" in told:
             flags |= IGNITION_KNOWN | IGNITION_ON if told["ignition"] else IGNITION_KNOWN
         if told["movement"] if "movement" in told else valid and told["@speed"] > 0:

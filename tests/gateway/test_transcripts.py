@@ -15,11 +15,14 @@ from protocols.arnavi.wire import answer as arnavi_answer
 from protocols.galileosky import declaration as galileosky_wire
 from protocols.records import ARCHIVE, VALID, Frame
 from protocols.registry import protocol
+from protocols.ruptela.wire import HEARTBEAT, VERSION
+from protocols.ruptela.wire import uplink as ruptela_uplink
 from tests.gateway.wire import Link, malformed, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, free_port, running_service
 from tests.protocols import arnavi_vectors as arnavi
 from tests.protocols import flex_vectors as flex
 from tests.protocols import galileosky_vectors as galileosky
+from tests.protocols import ruptela_vectors as ruptela
 from tests.protocols.helpers import feed, of_kind, rows
 from tests.protocols.learned_checks import differs
 
@@ -106,7 +109,23 @@ ARNAVI = Script(
     damaged=arnavi.PACKAGE[:20] + b"\xee" + arnavi.PACKAGE[21:],
 )
 
-SCRIPTS = [GALILEOSKY, FLEX, ARNAVI]
+RUPTELA = Script(
+    "ruptela",
+    ruptela.IMEI,
+    Told(ruptela.HEARTBEAT, ruptela.HEARTBEAT_ACK),
+    [Told(ruptela.RECORD, ruptela.ACK), Told(ruptela.EXTENDED, ruptela.ACK)],
+    "getver",
+    ruptela.GETVER,
+    Told(
+        ruptela_uplink(ruptela.IMEI, VERSION, b"00.02.14.07") + ruptela_uplink(ruptela.IMEI, HEARTBEAT, b""),
+        ruptela.HEARTBEAT_ACK,
+    ),
+    "00.02.14.07",
+    firmware="00.02.14.07",
+    damaged=ruptela.RECORD[:-1] + b"\0",
+)
+
+SCRIPTS = [GALILEOSKY, FLEX, ARNAVI, RUPTELA]
 
 
 @pytest.fixture(scope="module")
