@@ -104,6 +104,7 @@ PROTOCOLS = {
     "jt808": Registered("protocols.jt808", 5015),
     "flex": Registered("protocols.flex", 5019),
     "arnavi": Registered("protocols.arnavi", 5100),
+    "gt06": Registered("protocols.gt06", 5023),
 }
 
 # What is spoken on serial lines, where the gateway asks: nobody listens for these.
