@@ -68,45 +68,64 @@ class Decoder:
         """Decode frames and runs as the session gives them; never raises on any bytes."""
         self._structures.begin()
         refused: list[tuple[int, Quarantined]] = []
-        alike: dict[tuple[int, bytes, int], tuple[list[bytes], list[int]]] = {}
         slow = BatchBuilder()
-        index = 0
-        for item in frames:
-            for frame in (item,) if item.count == 1 else item.singles():
-                data = frame.data
-                head = 4 if data[:2] == LONG else 3
-                key = (len(data), data[: head + 1], frame.variant)
-                known = alike.get(key)
-                if known is None:
-                    told = parts_of(data)
-                    if told is None or not is_record(*told):
-                        refused.append((index, Quarantined(index, "structure")))
-                        index += 1
-                        continue
-                    if told[0] == INFO:
-                        reason = _info(slow, told[1], index)
-                        if reason:
-                            refused.append((index, Quarantined(index, reason)))
-                        index += 1
-                        continue
-                    known = alike[key] = ([], [])
-                known[0].append(data)
-                known[1].append(index)
-                index += 1
-        parts = [self._block(begin, zone, *found, refused) for (_, begin, zone), found in alike.items()]
+        parts: list[Batch] = []
+        for size, zone, data, index in _alike(frames):
+            matrix = np.frombuffer(b"".join(data), np.uint8).reshape(-1, size) if size else np.empty((0, 0), np.uint8)
+            head = 4 if size and data[0][:2] == LONG else 3
+            begins = matrix[:, : head + 1]
+            if len(matrix) and not np.count_nonzero(begins != begins[0]):
+                kinds = [(data[0][: head + 1], np.arange(len(matrix)))]
+            else:
+                found: dict[bytes, list[int]] = {}
+                for row, one in enumerate(matrix[:, :5].tolist()):
+                    head = 4 if bytes(one[:2]) == LONG else 3
+                    found.setdefault(bytes(one[: head + 1]), []).append(row)
+                kinds = [(begin, np.array(places, np.intp)) for begin, places in found.items()]
+                if not size:
+                    refused += [(int(at), Quarantined(int(at), "structure")) for at in index.tolist()]
+            for begin, rows in kinds:
+                chosen = matrix if len(rows) == len(matrix) else matrix[rows]
+                self._kind(begin, zone, chosen, index[rows], parts, slow, refused)
         if len(slow):
             parts.append(slow.build())
         refused.sort(key=lambda it: it[0])
         return Decoded(Batch.concatenate([part for part in parts if len(part)]), [told for _, told in refused])
 
+    def _kind(
+        self,
+        begin: bytes,
+        zone: int,
+        matrix: NDArray[np.uint8],
+        index: NDArray[np.int32],
+        parts: list[Batch],
+        slow: BatchBuilder,
+        refused: list[tuple[int, Quarantined]],
+    ) -> None:
+        """Frames of one size that begin alike."""
+        told = parts_of(matrix[0].tobytes())
+        if told is not None and told[0] != INFO and is_record(*told):
+            parts.append(self._block(begin, zone, matrix, index, refused))
+            return
+        for row, at in enumerate(index.tolist()):
+            whole = parts_of(matrix[row].tobytes())
+            known = whole is not None and is_record(*whole)
+            reason = _info(slow, whole[1], at) if known and whole is not None else "structure"
+            if reason:
+                refused.append((at, Quarantined(at, reason)))
+
     def _block(
-        self, begin: bytes, zone: int, data: list[bytes], index: list[int], refused: list[tuple[int, Quarantined]]
+        self,
+        begin: bytes,
+        zone: int,
+        whole: NDArray[np.uint8],
+        frame: NDArray[np.int32],
+        refused: list[tuple[int, Quarantined]],
     ) -> Batch:
         protocol = begin[-1]
-        matrix = np.frombuffer(b"".join(data), np.uint8).reshape(len(data), -1)[:, len(begin) : -6]
-        frame = np.array(index, np.int32)
+        matrix = whole[:, len(begin) : -6]
         if matrix.shape[1] < (HEAD if protocol in PLACES else 6):
-            refused += [(int(at), Quarantined(int(at), "length")) for at in index]
+            refused += [(at, Quarantined(at, "length")) for at in frame.tolist()]
             return BatchBuilder().build()
         rows = Rows(matrix)
         found = Found()
@@ -151,6 +170,24 @@ class Decoder:
             flags=flags,
             **core,
         )
+
+
+def _alike(frames: Sequence[Frame]) -> list[tuple[int, int, list[bytes], NDArray[np.int32]]]:
+    """Frames of one size and zone, and their indices; a run counts as the frames it holds."""
+    data = [item.data for item in frames]
+    first = frames[0]
+    kinds = {(len(item.data), item.variant, item.count) for item in frames}
+    if len(kinds) == 1 and first.count == 1:
+        return [(len(data[0]), first.variant, data, np.arange(len(data), dtype=np.int32))]
+    found: dict[tuple[int, int], tuple[list[bytes], list[int]]] = {}
+    index = 0
+    for item in frames:
+        size = len(item.data) // item.count
+        its = found.setdefault((size, item.variant), ([], []))
+        its[0].append(item.data)
+        its[1].extend(range(index, index + item.count))
+        index += item.count
+    return [(size, zone, its, np.array(places, np.int32)) for (size, zone), (its, places) in found.items()]
 
 
 def _places(matrix: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

@@ -17,7 +17,9 @@ terminal keeps what it cannot send. Damage ends at the next start of a frame and
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from protocols.gt06.contents import layout
 from protocols.gt06.wire import (
@@ -34,6 +36,7 @@ from protocols.gt06.wire import (
     LONG,
     MAX_FRAME,
     MODULES,
+    PLACES,
     SHORT,
     SHORTEST,
     STOP,
@@ -54,7 +57,14 @@ _MAX_WAITING = 64 * 1024  # ahead of the answer to the login
 _MAX_OUTSTANDING = 0xFFFF
 _VERSION = re.compile(r"\[VERSION\]\s*([^\s\[\];,]{1,64})|VERSION:\s*([^\s\[\];,]{1,64})")
 _ENGLISH = b"\x00\x02"
+_START, _STOP = int.from_bytes(SHORT, "big"), int.from_bytes(STOP, "big")
 _QUESTION = frame(COMMAND, bytes((12,)) + bytes(4) + b"VERSION#" + _ENGLISH, 0)
+
+
+@lru_cache(256)
+def _cut(size: int) -> Callable[[bytes], Iterator[tuple[int, int, int, int, int]]]:
+    """Short frames of one size end to end: start, length, protocol, checksum and stop of each."""
+    return struct.Struct(f">HBB{size - 8}xHH").iter_unpack
 
 
 class Gt06Session:
@@ -111,6 +121,13 @@ class Gt06Session:
         self._now = now
         if self._closed:
             return ()
+        if self._open and not (self._buffer or self._lost):
+            events: list[Event] = []
+            used = self._usual(data, events)
+            if used == len(data):
+                return events
+            self._buffer += data[used:]
+            return self._parse(events)
         self._buffer += data
         if self._waiting:
             if len(self._buffer) > _MAX_WAITING:
@@ -163,6 +180,34 @@ class Gt06Session:
         words = text.strip().removesuffix("#").encode("ascii") + b"#"
         body = bytes((len(words) + 4,)) + self._asked.to_bytes(4, "big") + words + _ENGLISH
         return frame(COMMAND, body, self._serial)
+
+    def _usual(self, data: bytes, events: list[Event]) -> int:
+        """Good short frames with places from the beginning on, as nearly all there are: how many bytes they take."""
+        at, end, offset, zone = 0, len(data), self._offset, self._zone
+        add = events.append
+        while at + SHORTEST < end:
+            size = data[at + 2] + 5
+            protocol = data[at + 3]
+            if size < SHORTEST or size > end - at or protocol not in PLACES:
+                break
+            begin = at
+            for start, length, its, crc_, stop in _cut(size)(data[at : at + (end - at) // size * size]):
+                if (
+                    start != _START
+                    or length + 5 != size
+                    or its != protocol
+                    or stop != _STOP
+                    or crc(data[at + 2 : at + size - 4]) != crc_
+                ):
+                    break
+                add(Frame(data[at : at + size], 1, offset + at, zone))
+                at += size
+            if at == begin:
+                break
+        if at:
+            self._offset = offset + at
+            self._runs = 0
+        return at
 
     # -- bytes to frames ----------------------------------------------------------------------------------------
 
