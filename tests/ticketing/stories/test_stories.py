@@ -1,0 +1,43 @@
+"""Each requirement of the sections that are built, played on the desk itself."""
+
+import asyncio
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.ticketing.stories.requirements import REQUIREMENTS
+from tests.ticketing.stories.story import play, problems
+
+HERE = Path(__file__).parent
+STORIES = [
+    story
+    for file in sorted(HERE.glob("section_*.py"))
+    for story in import_module(f"tests.ticketing.stories.{file.stem}").STORIES
+]
+
+
+@pytest.mark.parametrize("story", [s for s in STORIES if not s.proof], ids=lambda story: f"{story.id} {story.title}")
+def test_the_story_is_told(postgres_dsn, story):
+    with capture_logs() as logs:
+        events = asyncio.run(play(postgres_dsn, story))
+    told = "\n".join(map(str, events))
+    assert problems(story, events) == [], told
+    if story.check is not None:
+        story.check(events)
+    assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
+
+
+def test_every_requirement_of_a_built_section_has_a_story():
+    told = {story.id for story in STORIES}
+    assert told <= set(REQUIREMENTS)
+    assert [one for one in REQUIREMENTS if one not in told] == []
+
+
+def test_a_proof_is_a_test_that_there_is():
+    root = HERE.parents[2]
+    for story in STORIES:
+        if story.proof:
+            path, _, name = story.proof.partition("::")
+            assert f"def {name}(" in (root / path).read_text(), story.id
