@@ -9,6 +9,7 @@ one store share the work, row by row.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString, Protocol
@@ -17,6 +18,7 @@ import structlog
 from psycopg import InterfaceError, OperationalError
 
 from ticketing.core.db import Connection, Pool, utc_or_none
+from ticketing.tickets import outages
 from ticketing.tickets.clock_watch import Failing, watch_clocks
 from ticketing.tickets.dues import move
 from ticketing.tickets.office import Office
@@ -63,82 +65,93 @@ class Clocks:
 
 
 class Dues:
-    """Tickets, or other subjects, that one part looks at when their instant comes.
+    """Tickets, or other subjects, that a part of the desk looks at when their instant comes.
 
     Attributes
     ----------
-    failed : looks that ended in an error, since the start.
+    failed : looks that ended in an error since the start, by part.
     """
 
-    def __init__(self, pool: Pool, office: Office, name: str, look: Look, lock: LiteralString = OF_TICKET) -> None:
+    name = "dues"
+
+    def __init__(
+        self,
+        pool: Pool,
+        office: Office,
+        looks: Mapping[str, Look],
+        locks: Mapping[str, LiteralString] | None = None,
+    ) -> None:
+        """`looks` in the order in which parts are asked at one instant; `locks`: of subjects that are no tickets."""
         self._pool = pool
-        self._lock = lock
         self._office = office
-        self._look = look
-        self._told: set[int] = set()
-        self.name = name
-        self.failed = 0
+        self._looks = dict(looks)
+        self._locks = dict(locks or {})
+        self._told: set[tuple[str, int]] = set()
+        self.failed: Counter[str] = Counter(dict.fromkeys(looks, 0))
 
     async def cycle(self, now: datetime) -> int:
         total = 0
         while True:
             async with self._pool.connection() as connection:
                 rows = await connection.execute(
-                    "SELECT subject FROM due WHERE module = %s AND at <= %s ORDER BY at, subject LIMIT %s",
-                    (self.name, now, AT_ONCE),
+                    "SELECT module, subject FROM due WHERE at <= %(now)s AND module = ANY(%(modules)s)"
+                    " ORDER BY at, array_position(%(modules)s, module), subject LIMIT %(limit)s",
+                    {"now": now, "modules": list(self._looks), "limit": AT_ONCE},
                 )
-                found = [subject for (subject,) in await rows.fetchall()]
+                found = await rows.fetchall()
                 done = 0
-                for subject in found:
-                    done += await self._one(connection, subject, now)
+                for module, subject in found:
+                    done += await self._one(connection, module, subject, now)
             total += done
             if not done or len(found) < AT_ONCE:
                 return total
 
-    async def _one(self, connection: Connection, subject: int, now: datetime) -> bool:
+    async def _one(self, connection: Connection, module: str, subject: int, now: datetime) -> bool:
         """Look at one, unless somebody works on it: then the next cycle does. Actions lock in the same order."""
         try:
             async with connection.transaction():
-                rows = await connection.execute(self._lock, (subject,))
-                if await rows.fetchone() is None and await self._there(connection, subject):
+                lock = self._locks.get(module, OF_TICKET)
+                rows = await connection.execute(lock, (subject,))
+                if await rows.fetchone() is None and await self._there(connection, lock, subject):
                     return False
                 rows = await connection.execute(
                     "SELECT FROM due WHERE module = %s AND subject = %s AND at <= %s FOR UPDATE",
-                    (self.name, subject, now),
+                    (module, subject, now),
                 )
                 if await rows.fetchone() is None:  # somebody was quicker
                     return False
-                await move(connection, self.name, subject, await self._look(connection, self._office, subject, now))
+                following = await self._looks[module](connection, self._office, subject, now)
+                await move(connection, module, subject, following)
         except (OperationalError, InterfaceError):
             raise  # the store, not the subject
         except Exception:
-            self.failed += 1
-            if subject not in self._told:
-                self._told.add(subject)
-                log.exception("cannot be judged", module=self.name, subject=subject)
+            self.failed[module] += 1
+            if (module, subject) not in self._told:
+                self._told.add((module, subject))
+                log.exception("cannot be judged", module=module, subject=subject)
             await connection.execute(
                 "UPDATE due SET at = %s::timestamptz + (%s::interval[])[1 + least(attempts, %s)],"
                 " attempts = attempts + 1 WHERE module = %s AND subject = %s",
-                (now, list(AGAIN), len(AGAIN) - 1, self.name, subject),
+                (now, list(AGAIN), len(AGAIN) - 1, module, subject),
             )
             return True
-        self._told.discard(subject)
+        self._told.discard((module, subject))
         return True
 
-    async def _there(self, connection: Connection, subject: int) -> bool:
-        rows = await connection.execute(self._lock.replace(" FOR UPDATE SKIP LOCKED", ""), (subject,))
+    async def _there(self, connection: Connection, lock: LiteralString, subject: int) -> bool:
+        rows = await connection.execute(lock.replace(" FOR UPDATE SKIP LOCKED", ""), (subject,))
         return await rows.fetchone() is not None
 
     async def next_due(self) -> datetime | None:
         async with self._pool.connection() as connection:
-            rows = await connection.execute("SELECT min(at) FROM due WHERE module = %s", (self.name,))
+            rows = await connection.execute("SELECT min(at) FROM due WHERE module = ANY(%s)", (list(self._looks),))
             (found,) = await rows.fetchone() or (None,)
         return utc_or_none(found)
 
 
-def modules_of(pool: Pool, office: Office, looks: Mapping[str, Look] = LOOKS) -> list[Module]:
-    """The modules that every desk has, in their order: clocks first, then what looks at single tickets."""
-    return [Clocks(pool), *(Dues(pool, office, name, look) for name, look in looks.items())]
+def modules_of(pool: Pool, office: Office) -> tuple[Clocks, Dues]:
+    """What every desk has, in its order: clocks first, then what looks at single tickets and outages."""
+    return Clocks(pool), Dues(pool, office, {**LOOKS, outages.MODULE: outages.look}, {outages.MODULE: outages.LOCK})
 
 
 class Engine:
@@ -153,12 +166,12 @@ class Engine:
         for _ in range(ROUNDS):
             done = 0
             for module in self.modules:
-                count = await module.cycle(now)
-                if count:
+                due = await module.next_due()
+                if due is not None and due <= now:
+                    count = await module.cycle(now)
                     found[module.name] = found.get(module.name, 0) + count
-                done += count
-            due = await self.next_due()
-            if not done or due is None or due > now:
+                    done += count
+            if not done:
                 return found
         log.error("the engine has more to do than it ever may", modules=found)
         return found

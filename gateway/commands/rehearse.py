@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 from psycopg_pool import AsyncConnectionPool
 
+from gateway import log
 from gateway.errors import GatewayError
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.migrate import migrate
 from ticketing import policies
 from ticketing.rehearsal.doing import ACTIONS, do_line
+from ticketing.rehearsal.invent import invent
 from ticketing.rehearsal.script import Line, ScriptError, read
 from ticketing.rehearsal.world import World
 from ticketing.working_time.errors import ClockError
@@ -28,17 +30,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `dozor rehearse`."""
     parser.add_argument("--policy", required=True, metavar="P", help="NAME, NAME@VERSION or FILE")
     parser.add_argument("--plan", metavar="N", help="for organisations that name none (default: the lowest)")
-    parser.add_argument("--script", metavar="FILE", required=True, help="JSON lines; - reads from stdin")
+    parser.add_argument(
+        "--script", metavar="FILE", help="JSON lines; - reads from stdin; without it a month is made up"
+    )
+    parser.add_argument("--days", type=_count, default=30, metavar="D", help="of a made-up month (default 30)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="the same gives the same month (default 1)")
+    parser.add_argument("--vehicles", type=_count, default=50, metavar="N", help="of the clients (default 50)")
+    parser.add_argument("--engineers", type=_count, default=4, metavar="N", help="at the desk (default 4)")
     parser.add_argument("--until", metavar="ISO", help="the end, inclusive (default: 24 h after the last line)")
     parser.add_argument("--json", action="store_true", help="events as JSON lines, a summary last")
 
 
+def _count(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
+    return number
+
+
 def run(args: argparse.Namespace) -> int:
     """Play it; 0 whatever the tickets do, 2 for a script or policy that cannot be played."""
+    log.configure(quiet=True)
     try:
         policy = policies.resolve(args.policy)
         until = _instant(args.until)
-        lines = _lines(args.script)
+        lines = (
+            _lines(args.script)
+            if args.script is not None
+            else invent(policy, days=args.days, seed=args.seed, vehicles=args.vehicles, engineers=args.engineers)
+        )
     except (ClockError, ScriptError, OSError, ValueError) as error:
         print(f"dozor rehearse: {error}" if not isinstance(error, ScriptError) else str(error), file=sys.stderr)
         return 2

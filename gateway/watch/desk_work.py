@@ -17,12 +17,10 @@ from psycopg import Error
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from detectors.verdicts import Verdict
-from ticketing.engine import Clocks, Dues, Engine, Module
+from ticketing.engine import Engine, modules_of
 from ticketing.letters.courier import Courier, Outcome
 from ticketing.letters.kinds import KINDS
-from ticketing.tickets import outages
 from ticketing.tickets.office import CHECKS, Finding, Office
-from ticketing.tickets.timed import LOOKS
 
 _log = structlog.get_logger()
 ENGINE_PERIOD = 1.0  # s between cycles; one with nothing due reads some indexes
@@ -30,7 +28,6 @@ LETTER_PERIOD = 1.0  # s between looks for letters that are owed
 # Which detectors speak for a pre-check; the worst of them counts.
 SPEAK = {"last-packet": ("silence",), "fix": ("gnss",), "ports": ("power", "fuel-sensor"), "firmware": ("firmware",)}
 WORDS = {Verdict.GOOD.label: "green", Verdict.FAIL.label: "red", Verdict.SUSPECT.label: "red"}
-_OUTAGE = "SELECT FROM outage WHERE id = %s FOR UPDATE SKIP LOCKED"
 
 
 class Judging(Protocol):
@@ -64,13 +61,8 @@ class DeskWork:
     """The engine, and the courier where there is a mail server."""
 
     def __init__(self, pool: AsyncConnectionPool, office: Office, courier: Courier | None) -> None:
-        self._clocks = Clocks(pool)
-        self._dues = [
-            *(Dues(pool, office, name, look) for name, look in LOOKS.items()),
-            Dues(pool, office, outages.MODULE, outages.look, _OUTAGE),
-        ]
-        modules: list[Module] = [self._clocks, *self._dues]
-        self.engine = Engine(modules)
+        self._clocks, self._dues = modules_of(pool, office)
+        self.engine = Engine((self._clocks, self._dues))
         self.courier = courier
 
     @property
@@ -109,6 +101,6 @@ class DeskWork:
                 letters.add_metric([kind, str(outcome)], counts.get((kind, str(outcome)), 0))
         yield letters
         failed = CounterMetricFamily("dozor_engine_failed", "Looks that met an error and were put off", labels=["kind"])
-        for dues in self._dues:
-            failed.add_metric([dues.name], dues.failed)
+        for name, count in self._dues.failed.items():
+            failed.add_metric([name], count)
         yield failed

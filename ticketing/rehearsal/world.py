@@ -19,7 +19,7 @@ from ticketing.core.errors import (
     WrongInputError,
 )
 from ticketing.directory.terms import problems
-from ticketing.engine import Clocks, Dues, Engine, Module
+from ticketing.engine import Engine, Module, modules_of
 from ticketing.incidents import Incidents
 from ticketing.letters.compose import Desk
 from ticketing.letters.courier import Courier
@@ -36,9 +36,7 @@ from ticketing.rehearsal.book import Book
 from ticketing.rehearsal.events import Event, Observer
 from ticketing.rehearsal.modules import Catcher, LetterModule, Mailroom, Recoveries
 from ticketing.rehearsal.script import Line
-from ticketing.tickets import outages
 from ticketing.tickets.office import Office
-from ticketing.tickets.timed import LOOKS
 
 SUPPORT, HELP = "support@desk.example", "help@desk.example"
 STATUSES = {NotFoundError: 404, NotAllowedError: 403, ConflictError: 409, InvalidTextError: 422, WrongInputError: 422}
@@ -95,15 +93,7 @@ class World:
         modules: list[Module] = [
             Mailroom(self.judge),
             Recoveries(self.pool, self.incidents, self._recovery),
-            Clocks(self.pool),
-            *(Dues(self.pool, office, name, look) for name, look in LOOKS.items()),
-            Dues(
-                self.pool,
-                office,
-                outages.MODULE,
-                outages.look,
-                "SELECT FROM outage WHERE id = %s FOR UPDATE SKIP LOCKED",
-            ),
+            *modules_of(self.pool, office),
             self.letters,
         ]
         self.engine = Engine(modules)

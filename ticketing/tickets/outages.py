@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import LiteralString
 
 from ticketing.core.db import Connection, utc, utc_or_none
 from ticketing.letters.owe import owe
@@ -15,6 +16,7 @@ from ticketing.tickets.dues import move
 from ticketing.tickets.office import Office
 
 MODULE = "outage"
+LOCK: LiteralString = "SELECT FROM outage WHERE id = %s FOR UPDATE SKIP LOCKED"
 AFTER = timedelta(minutes=60)  # more than that without service: a letter (S2-24)
 TICK = timedelta(microseconds=1)
 
