@@ -48,12 +48,14 @@ class Clocks:
 
     name = "clocks"
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, office: Office | None = None) -> None:
+        """`office`: whose targets are told; None: nobody is."""
         self._pool = pool
+        self._office = office
         self.failing = Failing()
 
     async def cycle(self, now: datetime) -> int:
-        return await watch_clocks(self._pool, now, self.failing)
+        return await watch_clocks(self._pool, now, self.failing, self._office)
 
     async def next_due(self) -> datetime | None:
         async with self._pool.connection() as connection:
@@ -138,7 +140,7 @@ class Dues:
 
 def modules_of(pool: Pool, office: Office, looks: Mapping[str, Look] = LOOKS) -> list[Module]:
     """The modules that every desk has, in their order: clocks first, then what looks at single tickets."""
-    return [Clocks(pool), *(Dues(pool, office, name, look) for name, look in looks.items())]
+    return [Clocks(pool, office), *(Dues(pool, office, name, look) for name, look in looks.items())]
 
 
 class Engine:

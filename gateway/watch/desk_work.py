@@ -64,7 +64,7 @@ class DeskWork:
     """The engine, and the courier where there is a mail server."""
 
     def __init__(self, pool: AsyncConnectionPool, office: Office, courier: Courier | None) -> None:
-        self._clocks = Clocks(pool)
+        self._clocks = Clocks(pool, office)
         self._dues = [
             *(Dues(pool, office, name, look) for name, look in LOOKS.items()),
             Dues(pool, office, outages.MODULE, outages.look, _OUTAGE),

@@ -39,6 +39,7 @@ from ticketing.rehearsal.script import Line
 from ticketing.tickets import outages
 from ticketing.tickets.office import Office
 from ticketing.tickets.timed import LOOKS
+from ticketing.tickets.undelivered import undelivered
 
 SUPPORT, HELP = "support@desk.example", "help@desk.example"
 STATUSES = {NotFoundError: 404, NotAllowedError: 403, ConflictError: 409, InvalidTextError: 422, WrongInputError: 422}
@@ -89,7 +90,7 @@ class World:
         self.judge = Judge(self.pool, TicketHands(office, SECRET), settings)
         courier = Courier(
             self.pool, self.catcher, Desk(SECRET, SUPPORT, Texts(), "https://desk.example"),
-            own=frozenset((SUPPORT, HELP)),
+            own=frozenset((SUPPORT, HELP)), hook=undelivered,
         )  # fmt: skip
         self.letters = LetterModule(courier)
         modules: list[Module] = [
