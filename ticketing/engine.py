@@ -50,12 +50,14 @@ class Clocks:
 
     name = "clocks"
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, office: Office | None = None) -> None:
+        """`office`: whose targets are told; None: nobody is."""
         self._pool = pool
+        self._office = office
         self.failing = Failing()
 
     async def cycle(self, now: datetime) -> int:
-        return await watch_clocks(self._pool, now, self.failing)
+        return await watch_clocks(self._pool, now, self.failing, self._office)
 
     async def next_due(self) -> datetime | None:
         async with self._pool.connection() as connection:
@@ -151,7 +153,9 @@ class Dues:
 
 def modules_of(pool: Pool, office: Office) -> tuple[Clocks, Dues]:
     """What every desk has, in its order: clocks first, then what looks at single tickets and outages."""
-    return Clocks(pool), Dues(pool, office, {**LOOKS, outages.MODULE: outages.look}, {outages.MODULE: outages.LOCK})
+    return Clocks(pool, office), Dues(
+        pool, office, {**LOOKS, outages.MODULE: outages.look}, {outages.MODULE: outages.LOCK}
+    )
 
 
 class Engine:

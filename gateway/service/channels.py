@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import parseaddr
+
 from psycopg_pool import AsyncConnectionPool
 
 from gateway.configuration.settings import Settings
@@ -14,6 +16,7 @@ from ticketing.letters.budget import Budget
 from ticketing.letters.compose import Desk
 from ticketing.letters.courier import Courier
 from ticketing.letters.texts import Texts
+from ticketing.tickets.undelivered import undelivered
 from ticketing.working_time.time_zones import zone
 
 
@@ -47,7 +50,8 @@ def configured_courier(settings: Settings, pool: AsyncConnectionPool, key: bytes
         Smtp(mail),
         Desk(key, sender, texts, desk_url.rstrip("/")),
         budget=Budget(desk.budget.address_hour, desk.budget.address_day),
-        own=frozenset(address.lower() for address in desk.addresses),
+        own=frozenset(parseaddr(address)[1].lower() for address in desk.addresses),
+        hook=undelivered,
     )
 
 

@@ -217,11 +217,14 @@ class Courier:
                 for row in await rows.fetchall()
             ]  # fmt: skip
             waiting = await admit(connection, [one.candidate for one in due], self._budget, now)
-            for one in due:
+            # In one order of tickets, as hooks may lock them: two couriers never wait for each other.
+            for one in sorted(due, key=lambda claimed: (claimed.candidate.ticket or 0, claimed.candidate.id)):
                 if one.candidate.id in waiting:
                     told = one.taken(Outcome.DIGESTED, "the address's budget is used up", now)
                     await self._tell(connection, told)
                     over.append(told)
+            for one in due:
+                if one.candidate.id in waiting:
                     continue
                 found = await self._frozen(connection, one, now)
                 if isinstance(found, Taken):

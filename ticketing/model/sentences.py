@@ -44,7 +44,7 @@ SENTENCES: dict[str, str] = {
     Action.MERGE: _("merged into {into}"),
     Action.SPLIT: _("{number} split off"),
     Action.LINK: _("{kind}: {number}"),
-    Action.LETTER: _("{kind} to {to}"),
+    Action.LETTER: _("letter {kind} to {to}: {result}, {reason}"),
     Action.REMINDED: _("reminder {n} of {most}"),
     Action.ESCALATED: _("{ladder}, step {step}: {tell}"),
     Action.CHECKED: _("{name}: {result}"),

@@ -37,6 +37,7 @@ from ticketing.rehearsal.events import Event, Observer
 from ticketing.rehearsal.modules import Catcher, LetterModule, Mailroom, Recoveries
 from ticketing.rehearsal.script import Line
 from ticketing.tickets.office import Office
+from ticketing.tickets.undelivered import undelivered
 
 SUPPORT, HELP = "support@desk.example", "help@desk.example"
 STATUSES = {NotFoundError: 404, NotAllowedError: 403, ConflictError: 409, InvalidTextError: 422, WrongInputError: 422}
@@ -87,7 +88,7 @@ class World:
         self.judge = Judge(self.pool, TicketHands(office, SECRET), settings)
         courier = Courier(
             self.pool, self.catcher, Desk(SECRET, SUPPORT, Texts(), "https://desk.example"),
-            own=frozenset((SUPPORT, HELP)),
+            own=frozenset((SUPPORT, HELP)), hook=undelivered,
         )  # fmt: skip
         self.letters = LetterModule(courier)
         modules: list[Module] = [

@@ -22,6 +22,8 @@ from ticketing.clocks.words import budget_text
 from ticketing.core.db import Pool
 from ticketing.core.journal import append_journal
 from ticketing.model.states import WATCH, Action
+from ticketing.tickets.announcing import announce_entries
+from ticketing.tickets.office import Office
 from ticketing.working_time.time_zones import instant
 
 log = structlog.get_logger()
@@ -47,12 +49,13 @@ class Failing:
         return timedelta(seconds=min(_AGAIN[0] * 2 ** min(attempt - 1, 16), _AGAIN[1]))
 
 
-async def watch_clocks(pool: Pool, now: datetime, failing: Failing | None = None) -> int:
+async def watch_clocks(pool: Pool, now: datetime, failing: Failing | None = None, office: Office | None = None) -> int:
     """Look at every ticket whose moment has come; returns how many entries the journals got.
 
     Parameters
     ----------
     failing : what earlier rounds could not judge.
+    office : whose targets are told of warnings and breaches; None: nobody is.
     """
     told, failing = 0, failing or Failing()
     while True:
@@ -67,7 +70,10 @@ async def watch_clocks(pool: Pool, now: datetime, failing: Failing | None = None
             for ticket, number, state in found:
                 try:
                     async with connection.transaction():
-                        told += await _tell(connection, ticket, number, state, now)
+                        entries = await _tell(connection, ticket, number, state, now)
+                        if entries and office is not None:
+                            await announce_entries(connection, office, ticket, number, entries, now)
+                        told += entries
                 except (OperationalError, InterfaceError):
                     raise  # the store, not the ticket
                 except Exception:
