@@ -90,7 +90,7 @@ def _read(raw: bytes, envelope_from: str | None) -> Mail:
         in_reply_to=ids(headers.get("in-reply-to", ())),
         references=ids(headers.get("references", ())),
         headers={
-            name: tuple(charsets.header(value)[:2000] for value in values[:20]) for name, values in headers.items()
+            name: tuple(charsets.header(value)[:2000] for value in values[:100]) for name, values in headers.items()
         },
         text=text,
         said=said(text),
@@ -169,6 +169,8 @@ def _leaf(part: _Message, kind: str, found: _Found) -> None:
         found.calendar = (method[1] if method else "publish").lower()
         found.files.append(Part(name or "invite.ics", kind, content, inline=False))
         return
+    if kind.startswith("multipart/"):
+        kind = "text/plain"  # one without parts
     if kind in ("text/plain", "text/html") and not attached and not name:
         text, wrong = charsets.decoded(content[: 4 * LONGEST_TEXT], _parameter(part, "charset"))
         if wrong:
@@ -233,8 +235,11 @@ def _file_name(part: _Message) -> str:
 
 
 def _parameter(part: _Message, name: str, header: str = "content-type") -> str:
+    scratch: _Message = Message()
+    # Bytes that are no ASCII would come out as question marks.
+    scratch[header] = charsets.unescaped(next((str(v) for n, v in part.raw_items() if n.lower() == header), ""))
     try:
-        value = part.get_param(name, "", header)
+        value = scratch.get_param(name, "", header)
         return collapse_rfc2231_value(value) if isinstance(value, tuple) else str(value or "")
     except Exception:  # of RFC 2231 pieces that fit nowhere, or a charset that is none
         return ""
