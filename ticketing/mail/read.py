@@ -29,6 +29,7 @@ DEEPEST = 30  # parts in parts; forwards of forwards are some four deep each
 MOST_HEADERS = 500
 LONGEST_HEADER = 20_000  # characters
 LONGEST_TEXT = 1_000_000  # characters
+LONGEST_TYPE = 4000  # bytes of a Content-Type: the parser takes time by the square of its parameters
 MOST_IDS = 100  # of References: the first and the last are what counts
 LONGEST_ID = 500
 MOST_ADDRESSES = 200
@@ -36,6 +37,7 @@ MOST_ADDRESSES = 200
 _MESSAGE_ID = re.compile(r"<([^<>\s]{1,498})>")
 _ADDRESS = re.compile(r"[^\s<>@,;:\"()\[\]\\]{1,64}@[^\s<>@,;:\"()\[\]\\]{1,255}")
 _HEADER_LINE = re.compile(rb"([!-9;-~]{1,100}):[ \t]?(.*)", re.DOTALL)
+_TYPE = re.compile(rb"^content-(?:type|disposition):[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE | re.MULTILINE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _METHOD = re.compile(r"^METHOD:([A-Z]{1,20})", re.IGNORECASE | re.MULTILINE)
 
@@ -104,6 +106,7 @@ def _read(raw: bytes, envelope_from: str | None) -> Mail:
 
 
 def _parsed(raw: bytes, found: _Found) -> _Message:
+    raw = _TYPE.sub(lambda header: header[0][:LONGEST_TYPE], raw)
     boundaries = raw.lower().count(b"boundary=")
     lines = raw.count(b"\n")
     if lines * (1 + boundaries) > MOST_WORK or raw.count(b"\n--") > MOST_BOUNDARY_LINES:

@@ -191,18 +191,22 @@ class _Page:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._line: list[str] = []
+        self._filled = False  # whether the line has anything to show
         self._quoted = 0
 
     def words(self, text: str) -> None:
-        self._line.append(_SPACE.sub(" ", unescape(text)))
+        text = _SPACE.sub(" ", unescape(text))
+        self._line.append(text)
+        self._filled = self._filled or bool(text.strip(" "))  # a non-breaking space is a line
 
     def end_line(self) -> None:
         self._lines.append("> " * min(self._quoted, 5) + "".join(self._line).replace("\xa0", " ").strip())
         self._line = []
+        self._filled = False
 
     def begin_block(self, name: str, *, closing: bool) -> None:
         """Also its end: what follows stands on a line of its own, of a paragraph after a blank one."""
-        if any(piece.strip(" ") for piece in self._line):  # a non-breaking space is a line
+        if self._filled:
             self.end_line()
         if name == "p" and self._lines and self._lines[-1].strip("> "):
             self.end_line()

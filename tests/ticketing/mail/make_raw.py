@@ -1176,10 +1176,17 @@ def threads() -> None:
     )
 
 
-def write() -> int:
-    """Write all of them anew."""
+def compose() -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """All of them by name."""
+    made.clear()
     for section in (programs, bounces, vacations, receipts_lists_calendars, charsets, structures, senders, threads):
         section()
+    return made
+
+
+def write() -> int:
+    """Write all of them anew."""
+    compose()
     shutil.rmtree(RAW, ignore_errors=True)
     RAW.mkdir()
     for name, (raw, expected) in made.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ticketing.mail import make_raw
 from tests.ticketing.mail.world import NOW, world
 from ticketing.threads.messages import NewMessage, append, thread
 
@@ -47,6 +48,14 @@ async def _people(w):
 def test_there_are_many() -> None:
     assert len(NAMES) >= 250
     assert {path.stem for path in RAW.glob("*.toml")} == set(NAMES)
+
+
+def test_they_are_what_the_programs_write() -> None:
+    written = make_raw.compose()
+    assert set(written) == set(NAMES)
+    for name, (raw, expected) in written.items():
+        assert (RAW / f"{name}.eml").read_bytes() == raw, name
+        assert tomllib.loads((RAW / f"{name}.toml").read_text(encoding="utf-8")) == expected, name
 
 
 @pytest.mark.parametrize("name", NAMES)
