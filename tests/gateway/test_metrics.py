@@ -16,9 +16,9 @@ from protocols.registry import RECEIVED
 from tests.gateway.wire import no_exception, wait_for
 from tests.harness import ROOT, ServiceProcess, free_port, running_service
 
-LABELS = {"source", "mailbox", 
+LABELS = {
     "protocol", "reason", "kind", "verdict", "detector", "result", "channel", "directory", "calendar", "version", "le",
-    "name", "state", "clock", "port", "broker",
+    "name", "state", "clock", "port", "broker", "source", "mailbox",
 }  # fmt: skip
 FLEET = {"teltonika": 80, "omnicomm": 60, "wialon-ips": 60}
 
