@@ -32,7 +32,7 @@ REPEATED = tuple(entry.name for entry in declared(Settings) if entry.repeats)  #
 TABLES = {key.rsplit(".", depth)[0] for key in KEYS for depth in range(1, key.count(".") + 1)}
 
 # Tables that repeat of which one entry may come from there.
-FROM_ENVIRONMENT = ("webhook", "notify", "mqtt", "egress", "serial")
+FROM_ENVIRONMENT = ("webhook", "notify", "mailbox", "mqtt", "egress", "serial")
 
 # Variables with our prefix that are not settings: where the file is; the test run's cache of parts, its long form, and
 # whatever else it is told.
@@ -335,7 +335,14 @@ def _judge(reading: _Reading) -> None:
             reading.wrong(place(f"{where}.url_file"), "notify.url_file", what, "name all its events in one")
         files |= {url_file} if url_file is not None else set()
     taken: dict[tuple[str, Address], str] = {}
-    for key in ("metrics.address", "desk.address"):
+    mailboxes: set[tuple[Any, ...]] = set()
+    for where in _entries("mailbox", reading):
+        named = tuple(said(f"{where}.{key}") for key in ("host", "port", "user", "folder"))
+        if named in mailboxes and None not in named:
+            what = f"{named[2]} at {named[0]}, folder {named[3]}, stands in another [[mailbox]] too"
+            reading.wrong(place(f"{where}.host", where), "mailbox", what, "keep one of them")
+        mailboxes.add(named)
+    for key in ("metrics.address", "desk.address", "lmtp.address"):
         _reserve(taken, "tcp", said(key), key, place(key), reading)
     for where in _entries("listen", reading):
         spoken, transport = said(f"{where}.protocol"), said(f"{where}.transport")

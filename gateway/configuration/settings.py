@@ -416,6 +416,33 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
 
+class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
+    host: Annotated[str, Key(values.needed_text, REQUIRED, "IMAP server")]
+    port: Annotated[int, Key(values.integer(1, 65535), 993, "its port; 143 for `starttls` and `none`")]
+    tls: Annotated[str, Key(values.choice("tls", "starttls", "none"), "tls", "`tls`, `starttls` or `none`")]
+    user: Annotated[str, Key(values.needed_text, REQUIRED, "login")]
+    password_file: Annotated[
+        Path, Key(values.needed_file, REQUIRED, "file that holds the password; read at each connection")
+    ]
+    folder: Annotated[str, Key(values.needed_text, "INBOX", "the folder that is read; nothing in it is changed")]
+    poll: Annotated[
+        float,
+        Key(values.duration(), "30s", "between looks; while it fails twice as long each time, ten minutes at most"),
+    ]
+
+
+class Lmtp(msgspec.Struct, frozen=True, kw_only=True):
+    address: Annotated[
+        Address | None,
+        Key(
+            values.none_or(values.address),
+            "",
+            "where a mail server hands mail over, such as `127.0.0.1:2525`; empty: nowhere. Whoever reaches it may "
+            "send as anybody: loopback or a private network",
+        ),
+    ]
+
+
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     url: Annotated[str, Key(values.hook, REQUIRED, "where ticket events are posted; at most 2 000 bytes")]
     secret_file: Annotated[
@@ -501,7 +528,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     file : the file read, or None.
     configured : dotted keys that the file or the environment set, such as ``desk.address``; for tables that repeat the
-        table's name (``listen``, ``webhook``, ``notify``, ``mqtt``, ``serial``, ``egress``). All others hold defaults.
+        table's name (``listen``, ``webhook``, ``notify``, ``mailbox``, ``mqtt``, ``serial``, ``egress``). All others
+        hold defaults.
     """
 
     data_dir: Annotated[
@@ -516,6 +544,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     watch: Watch
     desk: Desk
     mail: Mail
+    mailbox: list[Mailbox]
+    lmtp: Lmtp
     webhook: list[Webhook]
     notify: list[Notify]
     mqtt: list[Mqtt]

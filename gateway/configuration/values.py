@@ -416,6 +416,19 @@ def empty_or(member: Reader) -> Reader:
     return lambda raw, origin: "" if raw == "" else member(raw, origin)
 
 
+def none_or(member: Reader) -> Reader:
+    """Empty text is None."""
+    return lambda raw, origin: None if raw == "" else member(raw, origin)
+
+
+def needed_text(raw: object, origin: Origin) -> str:
+    """One line that is not empty."""
+    found = text(raw, origin).strip()
+    if not found:
+        raise WrongValueError("is empty", "put a value in")
+    return found
+
+
 def dsn(raw: object, _: Origin) -> str:
     """A libpq DSN or URI, or empty text. The value is never repeated: it may hold a password."""
     from psycopg import ProgrammingError

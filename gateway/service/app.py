@@ -31,6 +31,7 @@ from gateway.service.desk_role import DeskRole
 from gateway.service.egress import EgressRole
 from gateway.service.health import Readiness, health_app, host_metrics
 from gateway.service.lock import DataDirectoryLock
+from gateway.service.mail_in import MailIn
 from gateway.service.reload import changed, kept
 from gateway.service.telling import Hearing, Telling
 from gateway.service.tenure import Tenure
@@ -125,6 +126,12 @@ class Service:
         desk = DeskRole(settings, self.desk_pool, self.reception, self.watch, url)
         parts.callback(desk.users.close)
         self.desk_server.start(desk.app)
+        self.mail_in = MailIn(settings, self.desk_pool)
+        parts.push_async_callback(self.mail_in.stop)
+        await self.mail_in.listen()
+        for name, mailbox in self.mail_in.mailboxes.items():
+            parts.kept(f"mailbox {name}", mailbox.run)
+        self.registry.register(Callback(self.mail_in.metrics))
         self.upkeep = Upkeep(self.dsn, lambda: self.settings.store)
         parts.kept("upkeep", self.upkeep.run)
         parts.kept("egress", self.egress.run)

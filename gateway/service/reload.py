@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 
 _log = structlog.get_logger()
 
-FIXED = ("data_dir", "store.dsn", "desk", "metrics")  # bound, opened or built once
+FIXED = ("data_dir", "store.dsn", "desk", "metrics", "mailbox", "lmtp")  # bound, opened or built once
 
 
 def flat(settings: object, above: str = "") -> Iterator[tuple[str, Any]]:
@@ -48,7 +48,13 @@ def kept(before: Settings, after: Settings) -> tuple[Settings, list[str]]:
     names = [key for key in changed(before, after) if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED)]
     store = msgspec.structs.replace(after.store, dsn=before.store.dsn)
     held = msgspec.structs.replace(
-        after, data_dir=before.data_dir, store=store, desk=before.desk, metrics=before.metrics
+        after,
+        data_dir=before.data_dir,
+        store=store,
+        desk=before.desk,
+        metrics=before.metrics,
+        mailbox=before.mailbox,
+        lmtp=before.lmtp,
     )
     return held, names
 

@@ -18,7 +18,7 @@ from tests.harness import ROOT, ServiceProcess, free_port, running_service
 
 LABELS = {
     "protocol", "reason", "kind", "verdict", "detector", "result", "channel", "directory", "calendar", "version", "le",
-    "name", "state", "clock", "port", "broker",
+    "name", "state", "clock", "port", "broker", "source", "mailbox",
 }  # fmt: skip
 FLEET = {"teltonika": 80, "omnicomm": 60, "wialon-ips": 60}
 
@@ -57,6 +57,9 @@ PROMISED = {
     "dozor_commands": ("counter", {"protocol", "state"}),
     "dozor_outbox_pending": ("gauge", {"channel"}),
     "dozor_outbox_failed": ("counter", {"channel"}),
+    "dozor_mail_kept": ("counter", {"source"}),
+    "dozor_mail_put_off": ("counter", set()),
+    "dozor_mailbox_up": ("gauge", {"mailbox"}),
     "dozor_disk_free_bytes": ("gauge", {"directory"}),
     "dozor_not_ready": ("gauge", {"reason"}),
     "dozor_mqtt_connected": ("gauge", {"broker"}),
@@ -84,6 +87,11 @@ def busy() -> Iterator[tuple[ServiceProcess, str]]:
         DOZOR_EGRESS__NAME="region",
         DOZOR_EGRESS__URL="mqtt://127.0.0.1:9",
         DOZOR_MQTT__URL=f"mqtt://127.0.0.1:{free_port()}",
+        DOZOR_MAILBOX__HOST="127.0.0.1",
+        DOZOR_MAILBOX__PORT="9",
+        DOZOR_MAILBOX__USER="desk",
+        DOZOR_MAILBOX__PASSWORD_FILE=__file__,
+        DOZOR_LMTP__ADDRESS=f"127.0.0.1:{free_port()}",
         DOZOR_SERIAL__PORT="/dev/null",
         DOZOR_SERIAL__TERMINAL="TANK",
     ) as service:

@@ -66,11 +66,15 @@ def guessed(data: bytes) -> str:
 
 def header(value: str) -> str:
     """A header's text: encoded words decoded, unlabelled bytes guessed, on one line."""
-    value = value.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    if any("\udc80" <= c <= "\udcff" for c in value):
-        value = guessed(value.encode("utf-8", "surrogateescape"))
-    value = _joined(_BETWEEN.sub(r"\1", value))
+    value = _joined(_BETWEEN.sub(r"\1", unescaped(value)))
     return " ".join("".join(c if c.isprintable() else " " for c in value).split())
+
+
+def unescaped(value: str) -> str:
+    """A raw header's text with its escaped bytes, if it has any, guessed."""
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        return guessed(value.encode("utf-8", "surrogateescape"))
+    return value
 
 
 def _joined(value: str) -> str:

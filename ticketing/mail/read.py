@@ -29,6 +29,7 @@ DEEPEST = 30  # parts in parts; forwards of forwards are some four deep each
 MOST_HEADERS = 500
 LONGEST_HEADER = 20_000  # characters
 LONGEST_TEXT = 1_000_000  # characters
+LONGEST_TYPE = 4000  # bytes of a Content-Type: the parser takes time by the square of its parameters
 MOST_IDS = 100  # of References: the first and the last are what counts
 LONGEST_ID = 500
 MOST_ADDRESSES = 200
@@ -36,6 +37,7 @@ MOST_ADDRESSES = 200
 _MESSAGE_ID = re.compile(r"<([^<>\s]{1,498})>")
 _ADDRESS = re.compile(r"[^\s<>@,;:\"()\[\]\\]{1,64}@[^\s<>@,;:\"()\[\]\\]{1,255}")
 _HEADER_LINE = re.compile(rb"([!-9;-~]{1,100}):[ \t]?(.*)", re.DOTALL)
+_TYPE = re.compile(rb"^content-(?:type|disposition):[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE | re.MULTILINE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _METHOD = re.compile(r"^METHOD:([A-Z]{1,20})", re.IGNORECASE | re.MULTILINE)
 
@@ -90,7 +92,7 @@ def _read(raw: bytes, envelope_from: str | None) -> Mail:
         in_reply_to=ids(headers.get("in-reply-to", ())),
         references=ids(headers.get("references", ())),
         headers={
-            name: tuple(charsets.header(value)[:2000] for value in values[:20]) for name, values in headers.items()
+            name: tuple(charsets.header(value)[:2000] for value in values[:100]) for name, values in headers.items()
         },
         text=text,
         said=said(text),
@@ -104,6 +106,7 @@ def _read(raw: bytes, envelope_from: str | None) -> Mail:
 
 
 def _parsed(raw: bytes, found: _Found) -> _Message:
+    raw = _TYPE.sub(lambda header: header[0][:LONGEST_TYPE], raw)
     boundaries = raw.lower().count(b"boundary=")
     lines = raw.count(b"\n")
     if lines * (1 + boundaries) > MOST_WORK or raw.count(b"\n--") > MOST_BOUNDARY_LINES:
@@ -169,6 +172,8 @@ def _leaf(part: _Message, kind: str, found: _Found) -> None:
         found.calendar = (method[1] if method else "publish").lower()
         found.files.append(Part(name or "invite.ics", kind, content, inline=False))
         return
+    if kind.startswith("multipart/"):
+        kind = "text/plain"  # one without parts
     if kind in ("text/plain", "text/html") and not attached and not name:
         text, wrong = charsets.decoded(content[: 4 * LONGEST_TEXT], _parameter(part, "charset"))
         if wrong:
@@ -233,8 +238,11 @@ def _file_name(part: _Message) -> str:
 
 
 def _parameter(part: _Message, name: str, header: str = "content-type") -> str:
+    scratch: _Message = Message()
+    # Bytes that are no ASCII would come out as question marks.
+    scratch[header] = charsets.unescaped(next((str(v) for n, v in part.raw_items() if n.lower() == header), ""))
     try:
-        value = part.get_param(name, "", header)
+        value = scratch.get_param(name, "", header)
         return collapse_rfc2231_value(value) if isinstance(value, tuple) else str(value or "")
     except Exception:  # of RFC 2231 pieces that fit nowhere, or a charset that is none
         return ""

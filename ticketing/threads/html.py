@@ -14,6 +14,7 @@ import nh3
 LONGEST = 500_000  # characters; beyond that the text alone is shown
 # nh3 takes time by the square of the depth: 75 s for 100 000, milliseconds for this. Outlook nests some dozens.
 DEEPEST = 300
+MOST_DECLARATIONS = 2000  # comments and the like: unclosed ones as well; Office writes some hundred
 
 _TAGS = frozenset(
     [
@@ -129,7 +130,7 @@ _ALT = re.compile(r"\balt\s{0,3}=\s{0,3}(?:\"([^\"<>]{0,200})\"|'([^'<>]{0,200})
 
 def cleaned(html: str) -> str | None:
     """The harmless part of it; None where it is too long or too deep to clean, or nothing is left."""
-    if len(html) > LONGEST or _too_deep(html):
+    if len(html) > LONGEST or html.count("<!") > MOST_DECLARATIONS or _too_deep(html):
         return None
     shown = nh3.clean(
         _IMAGE.sub(lambda image: _alternative(image[0]), html),
@@ -148,37 +149,80 @@ def as_text(html: str) -> str:
     `html.parser` takes time by the square of what is left unclosed; this looks at each character once.
     """
     html = html[: 4 * LONGEST]
-    parts: list[str] = []
-    quoted = at = 0
+    page = _Page()
+    at = 0
     while at < len(html):
         start = html.find("<", at)
         end = -1 if start < 0 else html.find(">", start)
         if end < 0:
-            parts.append(_words(html[at:]))
+            page.words(html[at:])
             break
         if not _NAME.match(html, start) and not html.startswith("<!", start):
-            parts.append(_words(html[at : start + 1]))
+            page.words(html[at : start + 1])
             at = start + 1
             continue
-        parts.append(_words(html[at:start]))
-        tag = html[start + 1 : min(end, start + 24)].lower()
-        name = tag.lstrip("/").split("/")[0].split()[0] if tag.strip("/ ") else ""
-        at = end + 1
-        if tag.startswith("!--"):
-            closed = html.find("-->", start)
-            at = closed + 3 if closed >= 0 else len(html)
-        elif tag.startswith("/"):
-            quoted = max(0, quoted - (name == "blockquote"))
-        elif name in _HIDDEN:
-            closing = _closing(name).search(html, at)
-            at = closing.end() if closing else len(html)
-        elif name == "blockquote":
-            quoted += 1
-        elif name == "img" and (told := _alternative(html[start : end + 1])):
-            parts.append(told)
-        if name in _BREAKS:
-            parts.append("\n" + "> " * min(quoted, 5))
-    return _lines("".join(parts))
+        page.words(html[at:start])
+        at = _after_tag(html, start, end, page)
+    return page.text()
+
+
+def _after_tag(html: str, start: int, end: int, page: _Page) -> int:
+    """Note the tag between `start` and `end`; returns where to go on."""
+    if html.startswith("<!--", start):
+        closed = html.find("-->", start)
+        return closed + 3 if closed >= 0 else len(html)
+    tag = html[start + 1 : min(end, start + 24)].lower()
+    name = tag.lstrip("/").split("/")[0].split()[0] if tag.strip("/ ") else ""
+    closing = tag.startswith("/")
+    if name in _HIDDEN and not closing:
+        closed_by = re.compile(rf"</{name}[^<>]{{0,40}}>", re.IGNORECASE).search(html, end)
+        return closed_by.end() if closed_by else len(html)
+    if name == "img":
+        page.words(_alternative(html[start : end + 1]))
+    elif name == "br":
+        page.end_line()
+    elif name in _BREAKS:
+        page.begin_block(name, closing=closing)
+    return end + 1
+
+
+class _Page:
+    """Lines as a browser would break them."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._line: list[str] = []
+        self._filled = False  # whether the line has anything to show
+        self._quoted = 0
+
+    def words(self, text: str) -> None:
+        text = _SPACE.sub(" ", unescape(text))
+        self._line.append(text)
+        self._filled = self._filled or bool(text.strip(" "))  # a non-breaking space is a line
+
+    def end_line(self) -> None:
+        self._lines.append("> " * min(self._quoted, 5) + "".join(self._line).replace("\xa0", " ").strip())
+        self._line = []
+        self._filled = False
+
+    def begin_block(self, name: str, *, closing: bool) -> None:
+        """Also its end: what follows stands on a line of its own, of a paragraph after a blank one."""
+        if self._filled:
+            self.end_line()
+        if name == "p" and self._lines and self._lines[-1].strip("> "):
+            self.end_line()
+        if name == "blockquote":
+            self._quoted = max(0, self._quoted + (-1 if closing else 1))
+
+    def text(self) -> str:
+        self.end_line()
+        shown: list[str] = []
+        for line in self._lines:
+            bare = not line.strip("> ")
+            if bare and (not shown or not shown[-1]):
+                continue
+            shown.append("" if bare else line)
+        return "\n".join(shown).strip()
 
 
 def _too_deep(html: str) -> bool:
@@ -197,22 +241,3 @@ def _alternative(image: str) -> str:
     found = _ALT.search(image[:4000])
     told = (found[1] or found[2] or "").strip() if found else ""
     return f"[{told}]" if told else ""
-
-
-def _words(text: str) -> str:
-    return _SPACE.sub(" ", unescape(text))
-
-
-def _closing(name: str) -> re.Pattern[str]:
-    return re.compile(rf"</{name}[^<>]{{0,40}}>", re.IGNORECASE)
-
-
-def _lines(text: str) -> str:
-    shown: list[str] = []
-    for line in text.split("\n"):
-        line = line.replace("\xa0", " ").strip()
-        bare = not line.strip("> ")
-        if bare and (not shown or not shown[-1].strip("> ")):
-            continue
-        shown.append("" if bare else line)
-    return "\n".join(shown).strip()

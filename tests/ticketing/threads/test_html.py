@@ -80,7 +80,7 @@ def test_text_of_html() -> None:
     html = "<head><title>t</title><style>p{}</style></head>"
     html += "<p>No&nbsp;data   since\n noon</p><div>Plate A001AA<br>Regards</div>"
     assert as_text(html) == "No data since noon\n\nPlate A001AA\nRegards"
-    assert as_text("<div>yes</div><blockquote>Is it?<br>Well</blockquote>") == "yes\n\n> Is it?\n> Well"
+    assert as_text("<div>yes</div><blockquote>Is it?<br>Well</blockquote>") == "yes\n> Is it?\n> Well"
 
 
 @given(st.text(alphabet=st.sampled_from("<>/ab!-=\"' p&;#"), max_size=300))
