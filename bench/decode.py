@@ -40,7 +40,9 @@ def measure(name: str, *, seconds: float, with_public: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
         "records_per_frame": RECORDS,
         "records_per_s": _rate(_session(name, login, wires), seconds),
-        "construct_records_per_s": _rate(lambda: _declared(name, frames[:10]), seconds, records=10 * RECORDS),
+        "construct_records_per_s": _rate(
+            lambda: _declared(name, frames[: 10 * len(frames) // len(wires)]), seconds, records=10 * RECORDS
+        ),
         "struct_records_per_s": loop,
         "public": {},
         "decoder_records_per_s": _rate(lambda: decode(frames), seconds),
@@ -53,7 +55,7 @@ def measure(name: str, *, seconds: float, with_public: bool) -> dict[str, Any]:
 
 def _frames(name: str, login: bytes, wires: list[bytes]) -> list[Frame]:
     session = protocol(name).new_session()
-    if not any(isinstance(event, Login) for event in session.receive_data(login, 0.0)):
+    if login and not any(isinstance(event, Login) for event in session.receive_data(login, 0.0)):
         raise RuntimeError(f"{name}: no login")
     session.accept(0.0)
     found = [event for wire in wires for event in session.receive_data(wire, 0.0) if isinstance(event, Frame)]

@@ -154,12 +154,13 @@ class Malformed:
 class Identified:
     """What the terminal told of itself after the login; None where it told nothing.
 
-    `time`: of the record that tells it, µs since the Unix epoch; None: it is so now.
+    `time`: of the record that tells it, µs since the Unix epoch; None: it is so now. `terminal`: as of a frame.
     """
 
     firmware: str | None = None
     model: str | None = None
     time: int | None = None
+    terminal: str = ""
 
 
 @dataclass(slots=True)

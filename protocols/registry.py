@@ -101,6 +101,7 @@ PROTOCOLS = {
     "omnicomm": Registered("protocols.omnicomm", 9977, served=True),
     "wialon-ips": Registered("protocols.wialon_ips", 20332, served=True),
     "egts": Registered("protocols.egts", 20629),
+    "wialon-retranslator": Registered("protocols.wialon_retranslator", 20163),
     "galileosky": Registered("protocols.galileosky", 5034),
     "jt808": Registered("protocols.jt808", 5015),
     "flex": Registered("protocols.flex", 5019),

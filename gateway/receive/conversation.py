@@ -228,7 +228,10 @@ class Conversation:
                 self._shared.malformed(self.protocol, event)
             case Identified():
                 at = None if event.time is None else event.time / 1e6
-                self._shared.history.told_by(self.terminal, self.row, at, firmware=event.firmware, model=event.model)
+                who, row = self.terminal, self.row
+                if event.terminal not in ("", who):  # of a relay
+                    who, row = event.terminal, self._shared.terminals.rows.get(event.terminal, NO_ROW)
+                self._shared.history.told_by(who, row, at, firmware=event.firmware, model=event.model)
                 if event.firmware is not None and self._session.ask_version():
                     self._shared.asking.answered(self.row)
             case Login():

@@ -121,7 +121,7 @@ class Part:
             satellites=satellites,
             flags=flags,
             fingerprint=rows.fingerprints() + number,
-            groups=[MeasureGroup(names, np.arange(n), values)] if names else [],
+            groups=[MeasureGroup(names, np.arange(n), values)],  # also without names: each record has a layout
             extra=extra,
         )
 

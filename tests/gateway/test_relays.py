@@ -14,11 +14,13 @@ import pytest
 from protocols.egts import commands as egts_commands
 from protocols.egts import declaration as egts
 from protocols.egts import wire
+from protocols.wialon_retranslator import wire as retranslator
 from tests.gateway.wire import Link, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, free_port, running_service
 from tests.protocols import egts_vectors as vectors
+from tests.protocols import wialon_retranslator_vectors as passed_on
 
-LISTENED = ("egts",)
+LISTENED = ("egts", "wialon-retranslator")
 COUNTER = wire.subrecord(wire.ABS_COUNTER, b"\1\5\0\0")
 _NOW = int(time.time()) - wire.EPOCH
 
@@ -205,4 +207,34 @@ def test_known_terminals_alone_are_let_in_each_by_itself() -> None:
             relay.send(packet(1, *mixed))
             assert answers(relay) == (1, 0, {1: 0, 2: wire.OBJECT_UNKNOWN, 3: 0})
             assert service.query("SELECT terminal FROM telemetry GROUP BY 1") == [("920",)]
+            assert service.query("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+@pytest.mark.parametrize("step", [0, 7])
+def test_what_another_platform_passes_on_is_of_each_object(service: ServiceProcess, step: int) -> None:
+    with Link(service, "wialon-retranslator") as link:
+        for packet_ in (passed_on.POSITION, passed_on.ALARM, passed_on.SOUTH_WEST, passed_on.POSITION):
+            assert link.send(packet_, step).read(1) == b"\x11"
+        first, second = telemetry(service, "861472050987321")
+        assert (first["lat"], first["lon"], first["measures"]["power.external"]) == (55.7520123, 37.6175432, 27.84)
+        assert (second["lat"], second["measures"]) == (-34.6037345, {"driver.key": "0000A1B2C3D4"})
+        (third,) = telemetry(service, "KT20X-0007")
+        assert (third["valid"], third["measures"]["odometer"]) == (False, 148_356_210)
+        link.send(bytes(20))
+        assert link.rest() == b"", "what is no packet is not answered"
+    told = "SELECT firmware FROM terminal WHERE identity = 'KT20X-0007'"
+    wait_for(lambda: service.query(told) == [("3.4.19",)])
+
+
+def test_objects_that_are_not_known_are_kept_until_they_are() -> None:
+    with serving(DOZOR_LOGIN__POLICY="known") as service:
+        assert service.command("terminal", "add", "KNOWN").returncode == 0
+        with Link(service, "wialon-retranslator") as link:
+            content = [retranslator.block("odom_m", *retranslator.number(5))]
+            for uid in ("KNOWN", "NEW", "KNOWN"):
+                link.send(retranslator.packet(uid, int(time.time()) - len(uid), 0, content))
+            assert link.read(3) == b"\x11" * 3
+            assert service.query("SELECT terminal, reason FROM quarantine") == [("NEW", "unregistered")]
+            assert service.command("terminal", "add", "NEW").returncode == 0
+            wait_for(lambda: [row["measures"] for row in telemetry(service, "NEW")] == [{"odometer": 5}])
             assert service.query("SELECT count(*) FROM quarantine") == [(0,)]

@@ -302,3 +302,10 @@ def test_what_made_a_subrecord_none_is_a_part_of_its_layout() -> None:
 def test_two_positions_of_one_instant_in_a_record_are_two_records() -> None:
     batch = decode([Frame(packet(position(ntm=5) + position(ntm=5)))]).batch
     assert len(set(batch.fingerprint.tolist())) == len(batch) == 2
+
+
+def test_a_record_of_nothing_but_a_text_has_a_layout_too() -> None:
+    """The store keeps records by layout: one without would be acknowledged and nowhere."""
+    batch = decode([Frame(packet(wire.subrecord(200, b"\1\2")))]).batch
+    assert rows(batch)[0]["measures"] == {"io.200": "0102"}
+    assert sum(len(group.rows) for group in batch.groups) == len(batch) == 1

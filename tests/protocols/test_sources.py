@@ -27,7 +27,7 @@ def test_every_packet_has_a_source_and_is_read_without_damage(name: str) -> None
         session = wire.new_session(transport=over)
         login = wire.missing_login(packet.wire) if over == "tcp" else b""
         events = feed(session, login + packet.wire)
-        assert of_kind(events, Login)
+        assert of_kind(events, Login) or all(frame.terminal for frame in of_kind(events, Frame))
         reasons = {event.reason for event in of_kind(events, Malformed)}
         assert reasons <= {"unsupported"}, packet.name  # pictures, Codec 14 and 15
         assert protocol(name).decode(of_kind(events, Frame)).quarantined == []

@@ -1,0 +1,146 @@
+"""One connection of Wialon Retranslator: packets of many objects, each named in its packet; 11 for each that is kept.
+
+    size uid 00 time flags blocks → 11, after the commit
+
+There is no login, and an answer has no number: after what is no packet nothing can be found again, and nothing behind
+it is answered. The connection ends once the earlier answers have left.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from protocols.records import (
+    Close,
+    Event,
+    Frame,
+    Identified,
+    Malformed,
+    Message,
+    Quarantined,
+)
+from protocols.wialon_retranslator import wire
+
+_TOLD = 4096  # objects of one connection that are remembered: firmware is not told with every packet
+_LAST = 4 + wire.MAX_UID + 1  # where the zero behind an identity stands at the latest
+_size = struct.Struct("<I").unpack_from
+_FIRMWARE, _MODEL = b"\x01fw\0", b"\x01hw\0"
+_MOST = 64  # characters
+
+
+class RetranslatorSession:
+    """A TCP connection, sans-IO."""
+
+    __slots__ = ("_buffer", "_closed", "_max", "_names", "_offset", "_told", "_wanted")
+
+    def __init__(self, *, max_frame: int | None = None) -> None:
+        self._buffer = bytearray()
+        self._offset = 0
+        self._closed = False
+        self._max = min(max_frame or wire.MAX_PACKET, wire.MAX_PACKET)
+        self._wanted = 4  # bytes that the next packet has
+        self._names: dict[bytes, str] = {}
+        self._told: dict[str, tuple[str | None, str | None]] = {}
+
+    def run(self, data: bytes) -> Frame | None:
+        """Nobody logs in, so there is no usual read."""
+        return None
+
+    def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
+        """Consume bytes; what is no packet ends it."""
+        if self._closed:
+            return ()
+        events: list[Event] = []
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return ()
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        at, end, base, most, names = 0, len(data), self._offset, self._max - 4, self._names
+        self._wanted = 4
+        while end - at >= 4:
+            (size,) = _size(data, at)
+            stop = at + size + 4
+            if not wire.MIN_SIZE <= size <= most:
+                self._end(Malformed("length", base + at), events)
+                return events
+            if stop > end:
+                self._wanted = size + 4
+                break
+            packet = data[at:stop]
+            zero = packet.find(0, 4, _LAST)
+            raw = packet[4:zero] if zero > 4 else b""
+            uid = names.get(raw) or self._name(raw)
+            if not uid or size < zero + 5:
+                self._end(Malformed("structure", base + at), events)
+                return events
+            if _FIRMWARE in packet or _MODEL in packet:
+                self._learn(uid, packet, zero + 1, events)
+            events.append(Frame(packet, 1, base + at, 0, 1, uid))
+            at = stop
+        self._offset = base + at
+        if at < end:
+            self._buffer += data[at:]
+        return events
+
+    def _name(self, raw: bytes) -> str:
+        """An identity as a text; empty: it is none."""
+        uid = raw.decode("ascii", "replace").strip()
+        if not uid.isascii() or not uid.isprintable():
+            return ""
+        if len(self._names) >= _TOLD:
+            self._names.clear()
+        self._names[raw] = uid
+        return uid
+
+    def _learn(self, uid: str, data: bytes, at: int, events: list[Event]) -> None:
+        """The text parameters `fw` and `hw` are the object's firmware and model."""
+        told: dict[bytes, str] = {}
+        try:
+            for block in wire.blocks(data, at + 8):
+                if block.kind == wire.TEXT and block.name in (b"fw", b"hw"):
+                    text = data[block.value : block.end].split(b"\0")[0].decode("utf-8", "replace").strip()
+                    if text and text.isprintable():
+                        told[block.name] = text[:_MOST]
+        except wire.DamagedError:
+            return
+        found = told.get(b"fw"), told.get(b"hw")
+        if any(found) and self._told.get(uid) != found:
+            if len(self._told) >= _TOLD:
+                self._told.clear()
+            self._told[uid] = found
+            time = int.from_bytes(data[at : at + 4], "big") * 1_000_000
+            events.append(Identified(*found, time=time, terminal=uid))
+
+    def _end(self, damage: Malformed, events: list[Event]) -> None:
+        self._closed = True
+        events += [damage, Close("damaged")]
+
+    def accept(self, now: float) -> Sequence[Event]:
+        """Nobody logs in."""
+        return ()
+
+    def refuse(self) -> Sequence[Event]:
+        """Nobody logs in."""
+        return (Close("refused"),)
+
+    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+        """11, also for what is in quarantine: it is kept, and there is no other word."""
+        return wire.ACCEPTED
+
+    def end_of_stream(self) -> Sequence[Event]:
+        """A packet cut by the close is `truncated`."""
+        if self._closed or not self._buffer:
+            return ()
+        self._closed = True
+        return (Malformed("truncated", self._offset),)
+
+    def ask_version(self) -> bytes:
+        """There is no such question."""
+        return b""
+
+    def encode_command(self, text: str) -> bytes:
+        """There are no commands."""
+        return b""
