@@ -1,6 +1,7 @@
-"""Write the table of protocols/README.md, and docs/protocols.md: `python -m tools.protocols_doc`.
+"""Write the table of protocols/README.md, and the first part of docs/protocols.md: `python -m tools.protocols_doc`.
 
 The column "checked against" comes from the sources of the test vectors, what a protocol begins with from its `begins`.
+What other readers make of the same bytes is written by hand, behind `HAND`.
 """
 
 from __future__ import annotations
@@ -38,16 +39,18 @@ stands in [protocols](../protocols/README.md).
 
 Not told apart, and to be named: {others}.
 
-This page is generated: `python -m tools.protocols_doc`.
+This part of the page is generated: `python -m tools.protocols_doc`.
 """
+HAND = "\n## What other readers make of the same bytes\n"
 
 
 def beginnings() -> str:
-    """The page of what is told apart."""
+    """The page of what is told apart, and what stands behind that."""
     begins = {name: protocol(name).begins for name in PROTOCOLS}
     told = [f"| `{name}` | {(known.__doc__ or '').strip()} |" for name, known in begins.items() if known is not None]
     others = ", ".join(f"`{name}`" for name, known in begins.items() if known is None)
-    return _BEGINNINGS.format(told="\n".join(told), others=others or "none")
+    _, hand, rest = BEGINNINGS.read_text(encoding="utf-8").partition(HAND)
+    return _BEGINNINGS.format(told="\n".join(told), others=others or "none") + hand + rest
 
 
 def vectors(name: str) -> Sequence[Vector]:

@@ -50,11 +50,11 @@ def record(command: int) -> Construct:
         "priority" / Int8ub,
         "longitude" / Int32sb,  # 1e-7 degree; INVALID: none
         "latitude" / Int32sb,
-        "altitude" / Int16ub,  # 0.1 m; from 60000 on below the sea
-        "angle" / Int16ub,  # 0.01 degree
-        "satellites" / Int8ub,
-        "speed" / Int16ub,  # km/h
-        "hdop" / Int8ub,  # 0.1
+        "altitude" / Int16ub,  # 0.1 m; from 60000 on below the sea; 0x8000: none
+        "angle" / Int16ub,  # 0.01 degree; 0xFFFF: none
+        "satellites" / Int8ub,  # 0xFF: none
+        "speed" / Int16ub,  # km/h; 0xFFFF: none
+        "hdop" / Int8ub,  # 0.1; 0xFF: none
         "event" / identifier,
         "n1" / _group(identifier, 1),
         "n2" / _group(identifier, 2),

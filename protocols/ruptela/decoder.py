@@ -21,16 +21,16 @@ DTC_SIZE = 19
 
 
 def _core(at: int) -> tuple[Part, ...]:
-    """What every record has, from its priority on."""
+    """What every record has, from its priority on; without a fix recorded ones have the number of none in each."""
     return (
         (Meaning("priority"), at, 1, ">u1"),
         (Meaning("@lon", divisor=1e7), at + 1, 4, ">i4"),
         (Meaning("@lat", divisor=1e7), at + 5, 4, ">i4"),
-        (Meaning("@altitude", divisor=10), at + 9, 2, ">u2"),
+        (Meaning("@altitude", divisor=10, none=(0x8000,)), at + 9, 2, ">u2"),
         (Meaning("@course", divisor=100, high=36_000), at + 11, 2, ">u2"),
-        (Meaning("@satellites"), at + 13, 1, ">u1"),
-        (Meaning("@speed"), at + 14, 2, ">u2"),
-        (Meaning("hdop", divisor=10), at + 16, 1, ">u1"),
+        (Meaning("@satellites", none=(0xFF,)), at + 13, 1, ">u1"),
+        (Meaning("@speed", none=(0xFFFF,)), at + 14, 2, ">u2"),
+        (Meaning("hdop", divisor=10, none=(0xFF,)), at + 16, 1, ">u1"),
     )
 
 

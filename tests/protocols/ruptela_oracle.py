@@ -46,7 +46,10 @@ def _row(position: int, one: Any, *, dtc: bool) -> dict[str, Any]:
         "lat": one.latitude / 1e7 if valid else None,
         "lon": one.longitude / 1e7 if valid else None,
     }
-    return told if dtc else {**told, "speed": one.speed, "satellites": one.satellites}
+    if dtc:
+        return told
+    speed = one.speed if one.speed != 0xFFFF else None
+    return {**told, "speed": speed, "satellites": one.satellites if one.satellites != 0xFF else -1}
 
 
 def rebuilt(frame: Frame) -> bytes:

@@ -111,6 +111,20 @@ def test_events_do_not_depend_on_how_the_stream_was_cut(step: int) -> None:
     assert [session.acknowledge(frame) for frame in (first, second, codes)] == [ACK, ACK, vectors.DTCS_ACK]
 
 
+def test_a_record_without_a_fix_has_the_number_of_none_in_each_field() -> None:
+    """As recorded ones have; zeros are zeros."""
+    nowhere = wire.values(
+        time=7, longitude=wire.INVALID, latitude=wire.INVALID, altitude=0x8000, angle=0xFFFF, satellites=0xFF,
+        speed=0xFFFF, hdop=0xFF, items=[(251, b"\1")],
+    )  # fmt: skip
+    frame = Frame(wire.frame(IMEI, RECORDS, [wire.build(RECORDS, nowhere)]), 1)
+    (found,) = all_ways(new_decoder, [frame])
+    row(
+        found, {"priority": 0, "event": 0, "ignition": 1}, lat=None, lon=None, altitude=None, course=None, speed=None,
+        satellites=-1, flags=IGNITION_KNOWN | IGNITION_ON,
+    )  # fmt: skip
+
+
 def test_trouble_codes_are_records() -> None:
     _, events = session_of(vectors.VECTORS[4].wire)
     (found,) = all_ways(new_decoder, of_kind(events, Frame))
@@ -172,7 +186,8 @@ def records(draw: st.DrawFn, command: int) -> dict[str, Any]:
 def told(parts: list[Any]) -> dict[str, Any]:
     """A declared record by the names of the measures: written apart from the decoder's tables."""
     first = parts[0]
-    found: dict[str, Any] = {"priority": first.priority, "hdop": first.hdop / 10, "event": first.event}
+    found: dict[str, Any] = {"priority": first.priority, "event": first.event}
+    found["hdop"] = first.hdop / 10 if first.hdop != 255 else None
     times: dict[int, int] = {}
     for part in parts:
         for size in (1, 2, 4, 8):
@@ -237,9 +252,10 @@ def test_the_decoder_reads_what_the_declaration_says(data: st.DataObject) -> Non
         valid = abs(first.latitude) <= 900_000_000 and abs(first.longitude) <= 1_800_000_000
         assert (one["lat"], one["lon"]) == ((first.latitude / 1e7, first.longitude / 1e7) if valid else (None, None))
         height = first.altitude if first.altitude <= 60_000 else first.altitude - 65_536
-        assert one["altitude"] == pytest.approx(height / 10, abs=1e-3)
+        assert one["altitude"] == (pytest.approx(height / 10, abs=1e-3) if height != 0x8000 else None)
         assert one["course"] == (pytest.approx(first.angle / 100) if first.angle <= 36_000 else None)
-        assert (one["speed"], one["satellites"]) == (first.speed, first.satellites)
+        assert one["speed"] == (first.speed if first.speed != 0xFFFF else None)
+        assert one["satellites"] == (first.satellites if first.satellites != 255 else -1)
         assert bool(one["flags"] & EVENT) is bool(first.event)
 
 
