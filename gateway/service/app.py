@@ -26,7 +26,7 @@ from gateway.receive.instance import instance_name
 from gateway.receive.pipeline import Accepted
 from gateway.receive.reception import Receiving, Reception, raise_descriptor_limit
 from gateway.service.calendar_watch import calendar_metrics, watch_calendars
-from gateway.service.channels import configured_channels, configured_courier
+from gateway.service.channels import configured_channels, configured_courier, configured_judge
 from gateway.service.desk_role import DeskRole
 from gateway.service.egress import EgressRole
 from gateway.service.health import Readiness, health_app, host_metrics
@@ -181,6 +181,7 @@ class Service:
             self.settings, self.watch_pool, configured_channels(self.settings, self.secret, url),
             self.parts.supervisor, lambda: self.readiness.accepting,
             configured_courier(self.settings, self.watch_pool, self.secret, url),
+            partial(configured_judge, self.settings, self.watch_pool, self.secret),
         )  # fmt: skip
         self.tenure = Tenure(
             self.dsn, instance_name(self.settings.data_dir), self.watch, self.telling,

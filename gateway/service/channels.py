@@ -11,11 +11,16 @@ from ticketing.channels.email import Mail, MailSettings
 from ticketing.channels.notifier import Notifier
 from ticketing.channels.smtp import Smtp
 from ticketing.channels.webhook import Webhook
+from ticketing.core.message_ids import instance_mark
 from ticketing.core.outbox import Channel
 from ticketing.letters.budget import Budget
 from ticketing.letters.compose import Desk
 from ticketing.letters.courier import Courier
 from ticketing.letters.texts import Texts
+from ticketing.mail.facts import Settings as MailRules
+from ticketing.mail.hands import TicketHands
+from ticketing.mail.judge import Judge
+from ticketing.tickets.office import Office
 from ticketing.tickets.undelivered import undelivered
 from ticketing.working_time.time_zones import zone
 
@@ -53,6 +58,15 @@ def configured_courier(settings: Settings, pool: AsyncConnectionPool, key: bytes
         own=frozenset(parseaddr(address)[1].lower() for address in desk.addresses),
         hook=undelivered,
     )
+
+
+def configured_judge(settings: Settings, pool: AsyncConnectionPool, key: bytes, office: Office) -> Judge | None:
+    """Who judges the mail that comes in; None where there is no way in."""
+    if not settings.mailbox and settings.lmtp.address is None:
+        return None
+    named = [*settings.desk.addresses, *([settings.mail.from_] if settings.mail.from_ else [])]
+    ours = tuple(dict.fromkeys(parseaddr(address)[1].lower() for address in named))
+    return Judge(pool, TicketHands(office, key), MailRules(ours=ours, marker=instance_mark(key), secret=key))
 
 
 def mail_settings(settings: Settings, desk_url: str) -> MailSettings:

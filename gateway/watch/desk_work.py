@@ -20,11 +20,14 @@ from detectors.verdicts import Verdict
 from ticketing.engine import Engine, modules_of
 from ticketing.letters.courier import Courier, Outcome
 from ticketing.letters.kinds import KINDS
+from ticketing.mail.judge import Judge
+from ticketing.mail.verdicts import Kind
 from ticketing.tickets.office import CHECKS, Finding, Office
 
 _log = structlog.get_logger()
 ENGINE_PERIOD = 1.0  # s between cycles; one with nothing due reads some indexes
 LETTER_PERIOD = 1.0  # s between looks for letters that are owed
+MAIL_PERIOD = 1.0  # s between looks for mail that is not judged
 # Which detectors speak for a pre-check; the worst of them counts.
 SPEAK = {"last-packet": ("silence",), "fix": ("gnss",), "ports": ("power", "fuel-sensor"), "firmware": ("firmware",)}
 WORDS = {Verdict.GOOD.label: "green", Verdict.FAIL.label: "red", Verdict.SUSPECT.label: "red"}
@@ -60,10 +63,11 @@ def _worst(verdicts: Iterable[str]) -> str:
 class DeskWork:
     """The engine, and the courier where there is a mail server."""
 
-    def __init__(self, pool: AsyncConnectionPool, office: Office, courier: Courier | None) -> None:
+    def __init__(self, pool: AsyncConnectionPool, office: Office, courier: Courier | None, judge: Judge | None) -> None:
         self._clocks, self._dues = modules_of(pool, office)
         self.engine = Engine((self._clocks, self._dues))
         self.courier = courier
+        self.judge = judge
 
     @property
     def failed(self) -> int:
@@ -92,6 +96,16 @@ class DeskWork:
             await asyncio.sleep(LETTER_PERIOD)
         await asyncio.Event().wait()
 
+    async def judge_mail(self) -> None:
+        """What came in, until cancelled."""
+        while self.judge is not None:
+            try:
+                await self.judge.cycle(datetime.now(UTC))
+            except (Error, PoolTimeout, OSError) as error:
+                _log.warning("mail waits for the store", error=str(error).strip())
+            await asyncio.sleep(MAIL_PERIOD)
+        await asyncio.Event().wait()
+
     def metrics(self) -> Iterator[Metric]:
         """Letters by kind and what came of them; what could not be judged."""
         letters = CounterMetricFamily("dozor_letters", "Letters by what came of them", labels=["kind", "result"])
@@ -100,6 +114,11 @@ class DeskWork:
             for outcome in Outcome:
                 letters.add_metric([kind, str(outcome)], counts.get((kind, str(outcome)), 0))
         yield letters
+        mail = CounterMetricFamily("dozor_mail_in", "Mails that were judged", labels=["verdict"])
+        judged = {} if self.judge is None else self.judge.judged
+        for verdict in Kind:
+            mail.add_metric([str(verdict)], judged.get(str(verdict), 0))
+        yield mail
         failed = CounterMetricFamily("dozor_engine_failed", "Looks that met an error and were put off", labels=["kind"])
         for name, count in self._dues.failed.items():
             failed.add_metric([name], count)

@@ -33,6 +33,7 @@ from ticketing.commands import count_commands
 from ticketing.core.outbox import Channel, Outbox
 from ticketing.letters.courier import Courier
 from ticketing.letters.post import Post
+from ticketing.mail.judge import Judge
 from ticketing.model.kinds import COMMON, STORM
 from ticketing.tickets.office import Office
 from ticketing.tickets.store import Counts, TicketStore
@@ -59,6 +60,7 @@ class WatchRole:
         supervisor: Supervisor,
         listening: Callable[[], bool],
         courier: Courier | None = None,
+        judge: Callable[[Office], Judge | None] = lambda _office: None,
     ) -> None:
         """`listening` tells whether the gateway accepts and commits at this moment."""
         self._settings = settings
@@ -77,7 +79,7 @@ class WatchRole:
         )
         if courier is not None:
             self.office.post = Post()
-        self.desk = DeskWork(pool, self.office, courier)
+        self.desk = DeskWork(pool, self.office, courier, judge(self.office))
         self.tickets = TicketStore(pool, office=self.office)
         self.shared: Callable[[], bool] = lambda: False  # whether other services store records too
         self.incidents = CheckedIncidents(
@@ -156,6 +158,7 @@ class WatchRole:
             "counts": self._count,
             "engine": self.desk.run,
             "letters": self.desk.carry,
+            "mail": self.desk.judge_mail,
         }
         await self._supervisor.together(parts)
 

@@ -18,6 +18,7 @@ from ticketing.core.errors import (
     TicketingError,
     WrongInputError,
 )
+from ticketing.core.message_ids import instance_mark
 from ticketing.directory.terms import problems
 from ticketing.engine import Engine, Module, modules_of
 from ticketing.incidents import Incidents
@@ -84,7 +85,7 @@ class World:
         """As after a crash: all that is not in the store is gone."""
         office = self.office
         self.incidents = Incidents(self.pool, office=office, tickets_per_minute=0)
-        settings = Settings(ours=(SUPPORT, HELP), marker="rehearsal", secret=SECRET)
+        settings = Settings(ours=(SUPPORT, HELP), marker=instance_mark(SECRET), secret=SECRET)
         self.judge = Judge(self.pool, TicketHands(office, SECRET), settings)
         courier = Courier(
             self.pool, self.catcher, Desk(SECRET, SUPPORT, Texts(), "https://desk.example"),
