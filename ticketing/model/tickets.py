@@ -33,7 +33,8 @@ class TicketSummary(msgspec.Struct, kw_only=True):
     `terminal` is the identity, None of a ticket about many; `priority` 1 (first) to 4; instants are UTC. `verdict` is
     its strictest clock's: `running`, `paused`, `met`, `breached`, `unknown` where there is no due time, None where
     there is no clock. In lists it is that of the engine's last look, some seconds ago. `organisation` is its id,
-    `vehicle` its plate or name, `said_at` and `said_by` the last public word.
+    `vehicle` its plate or name, `said_at` and `said_by` the last public word,
+    `queue_key` sorts what is to be worked on, None of what waits or is closed.
     """
 
     number: str
@@ -55,6 +56,7 @@ class TicketSummary(msgspec.Struct, kw_only=True):
     due_clock: str | None = None
     said_at: datetime | None = None
     said_by: str | None = None
+    queue_key: str | None = None
 
 
 class TicketMessage(msgspec.Struct, kw_only=True):

@@ -25,7 +25,7 @@ async def _fix(case: Case) -> Effect:
     waits = await incident_open(case)
     return Effect(
         data={"cause": case.body.cause, "workaround": case.body.workaround},
-        columns={"details": details, "owner": case.facts.owner or case.actor.name, "consent_at": None,
+        columns={"details": details, "consent_at": None,
                  "consent_by": None, "consent_means": None},
         said=("note", False), after=State.RECOVERING if waits else State.AWAITING_CONSENT,
         letter="progress" if waits else "recovered", letter_data={"fix": case.text},

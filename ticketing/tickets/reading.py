@@ -28,7 +28,7 @@ from ticketing.model.tickets import (
 SUMMARY = sql.SQL(
     "t.number, t.kind, t.state, t.title, t.zone, t.priority, e.identity, t.opened_at, t.due_at, t.verdict, t.owner,"
     " t.organisation, o.name, coalesce(nullif(v.plate, ''), nullif(v.name, ''), e.name), t.channel, t.topic,"
-    " t.due_clock, t.said_at, t.said_by"
+    " t.due_clock, t.said_at, t.said_by, t.queue_key"
 )
 SUMMARY_FROM = sql.SQL(
     "FROM ticket t LEFT JOIN terminal e ON e.id = t.terminal LEFT JOIN organisation o ON o.id = t.organisation"
@@ -40,7 +40,7 @@ _WHOLE = sql.SQL(
     " t.eta_version, t.deferral, t.vendor, t.consent_by, t.consent_means, t.consent_at, t.ended, t.cycle, t.price,"
     " t.row_version"
 )
-_PLACES = 19  # columns of SUMMARY
+_PLACES = 20  # columns of SUMMARY
 
 
 def summary(row: Sequence[Any]) -> TicketSummary:
@@ -65,6 +65,7 @@ def summary(row: Sequence[Any]) -> TicketSummary:
         due_clock=row[16],
         said_at=utc_or_none(row[17]),
         said_by=row[18],
+        queue_key=row[19],
     )
 
 

@@ -58,6 +58,7 @@ class _Column(NamedTuple):
 
 _Word = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[^\x00]*$")]
 _CLOSED = _Column("(t.state = 'closed')", "%s", bool, lambda t: t.state == State.CLOSED)
+_PLACE = _Column("coalesce(t.queue_key, '~')", "%s", _Word, lambda t: t.queue_key or "~")  # who waits stands behind
 _PRIORITY = _Column("t.priority", "%s", int, lambda t: t.priority)
 _DUE = _Column(
     "coalesce(t.due_at, 'infinity')",
@@ -66,7 +67,7 @@ _DUE = _Column(
     lambda t: t.due_at,
 )
 _SORTS = {
-    "queue": (_CLOSED, _PRIORITY, _DUE),
+    "queue": (_CLOSED, _PLACE),
     "due": (_DUE,),
     "opened": (_Column("t.opened_at", "%s::timestamptz", datetime, lambda t: t.opened_at),),
     "priority": (_PRIORITY,),

@@ -135,7 +135,7 @@ async def _ask(case: Case) -> Effect:
     said = case.text or "\n".join(f"{n}. {item}" for n, item in enumerate(items, start=1))
     return Effect(
         data={"items": items},
-        columns={"missing": items, "owner": case.facts.owner or case.actor.name},
+        columns={"missing": items},
         said=("out", True), text=said, letter_data={"items": items},
     )  # fmt: skip
 

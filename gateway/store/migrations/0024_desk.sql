@@ -44,6 +44,8 @@ ALTER TABLE ticket
     ADD COLUMN queue_key       text COLLATE "C",                -- its place among those to work on; null: waits, or is closed
     ADD COLUMN row_version     integer NOT NULL DEFAULT 1;
 CREATE INDEX ticket_work ON ticket (queue_key) WHERE queue_key IS NOT NULL;
+DROP INDEX ticket_queue;     -- open before closed, then whose turn it is, then who waits; arrival
+CREATE INDEX ticket_queue ON ticket ((state = 'closed'), (coalesce(queue_key, '~')), id);
 CREATE INDEX ticket_state ON ticket (state, id) WHERE state <> 'closed';
 CREATE INDEX ticket_organisation ON ticket (organisation, id DESC);
 CREATE INDEX ticket_vehicle ON ticket (vehicle) WHERE vehicle IS NOT NULL;

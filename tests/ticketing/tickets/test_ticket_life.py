@@ -216,7 +216,7 @@ async def check_rows(pool, told, terminal):
     rows = await fetch(
         pool,
         "SELECT t.number, t.owner, (SELECT count(*) FROM outbox o WHERE o.ticket = t.id), t.closed_at IS NOT NULL,"
-        " t.consent_at IS NOT NULL"
+        " t.consent_at IS NOT NULL AND t.state <> 'closed'"
         " FROM ticket t WHERE t.terminal = %s",
         terminal,
     )
