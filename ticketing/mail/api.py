@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ticketing.core.db import Pool
+from ticketing.core.errors import ConflictError
 from ticketing.core.paging import Page
 from ticketing.kit.access import visitor
 from ticketing.kit.asked import choice, limit, parameter
@@ -34,10 +35,10 @@ _DIGITS = 18  # of an id
 
 @dataclass(frozen=True, slots=True)
 class MailDesk:
-    """What the routes of this module are made of."""
+    """What the routes of this module are made of; `judge` is None where no mail can come in."""
 
     pool: Pool
-    judge: Judge
+    judge: Judge | None
     now: Callable[[], datetime]
 
 
@@ -71,21 +72,21 @@ async def raw(request: Request) -> Response:
 async def accept(request: Request) -> InboxRow:
     """Let a held mail in."""
     row, desk = await _seen(request), part(request, MailDesk)
-    await desk.judge.accept(row.id, visitor(request).user.name, desk.now())
+    await _judge(desk).accept(row.id, visitor(request).user.name, desk.now())
     return await _after(desk, row.id)
 
 
 async def dismiss(request: Request) -> InboxRow:
     """Leave a held mail out."""
     row, desk = await _seen(request), part(request, MailDesk)
-    await desk.judge.dismiss(row.id, visitor(request).user.name, desk.now())
+    await _judge(desk).dismiss(row.id, visitor(request).user.name, desk.now())
     return await _after(desk, row.id)
 
 
 async def again(request: Request) -> InboxRow:
     """Ask all questions anew."""
     row, desk = await _seen(request), part(request, MailDesk)
-    await desk.judge.again(row.id, visitor(request).user.name, desk.now())
+    await _judge(desk).again(row.id, visitor(request).user.name, desk.now())
     return await _after(desk, row.id)
 
 
@@ -103,6 +104,12 @@ async def _seen(request: Request) -> InboxRow:
 async def _after(desk: MailDesk, row: int) -> InboxRow:
     (found,) = await inbox.listed(desk.pool, only=row)
     return found
+
+
+def _judge(desk: MailDesk) -> Judge:
+    if desk.judge is None:
+        raise ConflictError("no mail comes in here: configure a [[mailbox]] or [lmtp]")
+    return desk.judge
 
 
 def _id(text: str) -> int:
