@@ -24,6 +24,7 @@ from ticketing.desk.app import create_app
 from ticketing.directory.parts import directory_parts
 from ticketing.kit.settings import DeskSettings
 from ticketing.letters.pages import LetterButtons
+from ticketing.mail.api import MailDesk
 from ticketing.people.users import Users
 from ticketing.tickets.api import Intake
 from ticketing.tickets.buttons import Buttons
@@ -65,6 +66,7 @@ class DeskRole:
             parts=[
                 Idempotency(pool),
                 Intake(pool, watch.office, utc_now),
+                MailDesk(pool, watch.desk.judge, utc_now),
                 LetterButtons(pool, Buttons(watch.office), _desk_address(settings), utc_now),
                 *directory_parts(
                     pool, self.users.passwords, policy=settings.desk.policy, seal=seal_in(settings.data_dir)

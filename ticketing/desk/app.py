@@ -32,12 +32,13 @@ from ticketing.kit.settings import STATIC, DeskSettings
 from ticketing.kit.shield import Shield
 from ticketing.kit.throttle import Throttle
 from ticketing.letters import pages as letters
+from ticketing.mail import api as mail
 from ticketing.model.states import PEOPLE, Action
 from ticketing.people.users import Users
 from ticketing.tickets import routes as tickets
 from ticketing.tickets.store import TicketStore
 
-FEATURES: tuple[tuple[Row, ...], ...] = (directory.ROUTES, tickets.ROUTES)  # the rows of each feature
+FEATURES: tuple[tuple[Row, ...], ...] = (directory.ROUTES, tickets.ROUTES, mail.ROUTES)  # the rows of each feature
 
 
 def rows() -> tuple[Row, ...]:

@@ -35,6 +35,8 @@ RIGHTS = {
     **{str(action): MOVES[action].roles for action in PEOPLE},
     "command": frozenset({"admin", "engineer"}),
     "tickets.open": STAFF | {"client"},
+    "mail": READERS,
+    "mail.write": STAFF,
     "close_common": frozenset({"admin", "manager"}),
     "organisations": EVERYBODY,
     "organisations.write": frozenset({"admin", "manager"}),

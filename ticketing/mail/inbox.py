@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from psycopg import sql
 
 from ticketing.core.db import Connection, Pool, storable, utc, utc_or_none
 from ticketing.core.errors import NotFoundError
 from ticketing.mail.read import ids
+from ticketing.people.scope import ALL
 
 LARGEST = 50 << 20  # bytes kept of one mail; larger ones are refused or left where they are
 _HEAD = 256 << 10  # bytes looked at for the Message-ID
@@ -103,18 +105,30 @@ def identity(arrival: Arrival) -> tuple[str, bytes]:
 
 
 async def listed(
-    pool: Pool, *, verdict: str | None = None, failing: bool = False, before: int | None = None, limit: int = 100
+    pool: Pool,
+    *,
+    verdict: str | None = None,
+    failing: bool = False,
+    before: int | None = None,
+    limit: int = 100,
+    seen: sql.Composable = ALL,
+    only: int | None = None,
 ) -> list[InboxRow]:
-    """Mails for the admin's page, the newest first; `verdict` one kind alone, `failing` those that cannot be judged."""
+    """Mails, the newest first; `verdict` one kind alone, `failing` those that cannot be judged, `only` the one.
+
+    `seen` is the reader's condition on tickets, `t` (`people.scope`): a mail is seen with its ticket, without by all.
+    """
     async with pool.connection() as connection:
-        rows = await connection.execute(
+        statement = sql.SQL(
             "SELECT i.id, i.received_at, i.source, i.sender, i.subject, i.size, i.verdict, i.reason, i.step, t.number,"
             " i.judged_at, i.judged_by, i.attempts, i.last_error FROM inbox i LEFT JOIN ticket t ON t.id = i.ticket"
             " WHERE (%(verdict)s::text IS NULL OR i.verdict = %(verdict)s)"
             " AND (NOT %(failing)s OR (i.verdict IS NULL AND i.attempts > 0))"
-            " AND (%(before)s::bigint IS NULL OR i.id < %(before)s) ORDER BY i.id DESC LIMIT %(limit)s",
-            {"verdict": verdict, "failing": failing, "before": before, "limit": limit},
-        )
+            " AND (%(before)s::bigint IS NULL OR i.id < %(before)s) AND (%(only)s::bigint IS NULL OR i.id = %(only)s)"
+            " AND (i.ticket IS NULL OR {}) ORDER BY i.id DESC LIMIT %(limit)s"
+        ).format(seen)
+        given = {"verdict": verdict, "failing": failing, "before": before, "limit": limit, "only": only}
+        rows = await connection.execute(statement, given)
         return [_row(values) for values in await rows.fetchall()]
 
 

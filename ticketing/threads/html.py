@@ -15,6 +15,7 @@ LONGEST = 500_000  # characters; beyond that the text alone is shown
 # nh3 takes time by the square of the depth: 75 s for 100 000, milliseconds for this. Outlook nests some dozens.
 DEEPEST = 300
 MOST_DECLARATIONS = 2000  # comments and the like: unclosed ones as well; Office writes some hundred
+MOST_REFERENCES = 50_000  # ampersands: of half a million nh3 takes seconds
 
 _TAGS = frozenset(
     [
@@ -130,7 +131,9 @@ _ALT = re.compile(r"\balt\s{0,3}=\s{0,3}(?:\"([^\"<>]{0,200})\"|'([^'<>]{0,200})
 
 def cleaned(html: str) -> str | None:
     """The harmless part of it; None where it is too long or too deep to clean, or nothing is left."""
-    if len(html) > LONGEST or html.count("<!") > MOST_DECLARATIONS or _too_deep(html):
+    if len(html) > LONGEST or html.count("<!") > MOST_DECLARATIONS or html.count("&") > MOST_REFERENCES:
+        return None
+    if _too_deep(html):
         return None
     shown = nh3.clean(
         _IMAGE.sub(lambda image: _alternative(image[0]), html),

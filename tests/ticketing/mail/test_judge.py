@@ -430,7 +430,7 @@ def test_a_forged_bounce_silences_nobody_else(play):
         raw = BOUNCE.format(
             to=DESK, n=2, address="bob@acme.example", action="failed", status="5.1.1", why="x", letter="<no@of.ours>"
         ).encode()
-        await w.receive(raw, envelope_from="")
+        assert (await w.verdict(await w.receive(raw, envelope_from="")))["verdict"] == "dropped"
         assert await w.execute("SELECT name FROM contact WHERE bounced <> '{}' AND name = 'Bob'") == []
 
     play(scenario)
