@@ -147,12 +147,16 @@ def tracks_of(policy: Policy, changes: Sequence[Change], merged: datetime | None
                 entering.remove(other)
                 track.segments.append(Segment(change.at, other))
         for name in entering:
-            gone = next((track for track in tracks if track.ends is not None and track.name == name), None)
-            if gone is None:
+            gone = [track for track in tracks if track.ends is not None and family(track.name) == family(name)]
+            back = next((track for track in gone if track.name == name), gone[0] if gone else None)
+            if back is None:
                 tracks.append(Track([Segment(opening.at, name, silent=True), Segment(change.at, name)]))
             else:
-                gone.segments += [Segment(gone.ends or change.at, name, silent=True), Segment(change.at, name)]
-                gone.ends = None
+                back.segments += [
+                    Segment(back.ends or change.at, back.name, silent=True),
+                    Segment(change.at, name),
+                ]
+                back.ends = None
     for track in tracks:
         if merged is not None and (track.ends is None or track.ends > merged):
             track.ends = merged
