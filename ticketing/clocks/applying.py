@@ -56,7 +56,7 @@ class Track:
 def clocks_of(policy: Policy, plan: str | None, priority: int, *, in_warranty: bool = True) -> tuple[str, ...]:
     """The clocks of a ticket, in the policy's order.
 
-    A plan that the policy does not have is its lowest, a priority the nearest level.
+    A plan is told by its name or its level; one that the policy does not have is its lowest, a priority the nearest.
     """
     file = policy.file
     if file.before:
@@ -66,7 +66,7 @@ def clocks_of(policy: Policy, plan: str | None, priority: int, *, in_warranty: b
     }
     chosen = {clock.name for clock in file.clock if clock.name not in levelled}
     if file.plan:
-        named = next((table for table in file.plan if table.name == plan), None)
+        named = next((table for table in file.plan if plan in (table.name, str(table.level))), None)
         chosen.update((named or max(file.plan, key=lambda table: table.level)).clocks)
     if file.priority:
         nearest = min(file.priority, key=lambda table: (abs(table.level - priority), table.level))

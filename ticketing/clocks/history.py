@@ -169,7 +169,7 @@ def _read(events: Sequence[Event]) -> tuple[list[_Run], list[Pause]]:
                 if running is not None:
                     if running.legs[-1].begin == at:
                         running.legs.pop()
-                    running.legs.append(_Leg(event.rule, at))
+                    running.legs.append(_Leg(event.rule, at, event.silent))
             case What.STOP if running is not None:
                 running.stopped = at
     stops = {instant(event.at) for event in events if event.what is What.STOP}

@@ -7,7 +7,7 @@ that it was opened with, whatever is edited or installed afterwards.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -113,7 +113,7 @@ class Terms:
             )
 
 
-class _Stored(NamedTuple):
+class Stored(NamedTuple):
     """What a ticket's clocks are read from."""
 
     promise: Promise
@@ -156,32 +156,46 @@ async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: da
     return read(rule, table, stored.steps, now, recorded=stored.recorded)
 
 
-async def _stored(connection: AsyncConnection[TupleRow], ticket: int) -> _Stored | None:
+async def _stored(connection: AsyncConnection[TupleRow], ticket: int) -> Stored | None:
+    return (await stored_of(connection, [ticket])).get(ticket)
+
+
+async def stored_of(connection: AsyncConnection[TupleRow], tickets: Sequence[int]) -> dict[int, Stored]:
+    """What the clocks of tickets are read from, by their rows.
+
+    One without such records, or whose records cannot be read, is left out; the latter is logged.
+    """
+    wanted = list(tickets)
     rows = await connection.execute(
-        "SELECT policy_version, calendar_version, zone, plan FROM ticket WHERE id = %s AND policy_version IS NOT NULL",
-        (ticket,),
+        "SELECT id, policy_version, calendar_version, zone, plan FROM ticket"
+        " WHERE id = ANY(%s) AND policy_version IS NOT NULL ORDER BY id",
+        (wanted,),
     )
-    row = await rows.fetchone()
-    if row is None:
-        return None
-    policy_version, calendar_version, zone, plan = row
-    try:
-        promise = await _promise(connection, policy_version, calendar_version)
-    except ClockError as error:
-        log.error("a ticket's clock cannot be read", ticket=ticket, error=str(error))
-        return None
+    found = await rows.fetchall()
     rows = await connection.execute(
-        "SELECT at, action, state, version, data FROM journal WHERE ticket = %s ORDER BY seq", (ticket,)
+        "SELECT ticket, at, action, state, version, data FROM journal WHERE ticket = ANY(%s) ORDER BY ticket, seq",
+        (wanted,),
     )
-    entries = [Entry(at.astimezone(UTC), *rest) for at, *rest in await rows.fetchall()]
+    entries: dict[int, list[Entry]] = {}
+    for ticket, at, *rest in await rows.fetchall():
+        entries.setdefault(ticket, []).append(Entry(at.astimezone(UTC), *rest))
     rows = await connection.execute(
-        "SELECT clock, policy, cycle, due, explained FROM breach WHERE ticket = %s ORDER BY cycle, due", (ticket,)
+        "SELECT ticket, clock, policy, cycle, due, explained FROM breach WHERE ticket = ANY(%s) ORDER BY cycle, due",
+        (wanted,),
     )
-    recorded = [
-        Breach(clock, policy, cycle, due.astimezone(UTC), explained)
-        for clock, policy, cycle, due, explained in await rows.fetchall()
-    ]
-    return _Stored(promise, plan, steps_of(entries, localised=zone != UNKNOWN_ZONE), recorded)
+    breaches: dict[int, list[Breach]] = {}
+    for ticket, clock, policy, cycle, due, explained in await rows.fetchall():
+        breaches.setdefault(ticket, []).append(Breach(clock, policy, cycle, due.astimezone(UTC), explained))
+    stored: dict[int, Stored] = {}
+    for ticket, policy_version, calendar_version, zone, plan in found:
+        try:
+            promise = await _promise(connection, policy_version, calendar_version)
+        except ClockError as error:
+            log.error("a ticket's clock cannot be read", ticket=ticket, error=str(error))
+            continue
+        steps = steps_of(entries.get(ticket, ()), localised=zone != UNKNOWN_ZONE)
+        stored[ticket] = Stored(promise, plan, steps, breaches.get(ticket, []))
+    return stored
 
 
 async def refresh(
