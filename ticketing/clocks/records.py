@@ -22,10 +22,8 @@ from psycopg.types.json import Jsonb
 from ticketing.clocks import walk as clocks
 from ticketing.clocks.history import Breach
 from ticketing.clocks.several import TicketClocks, read_all, rules_of
-from ticketing.clocks.steps import OPENING, Entry, Step, steps_of
-from ticketing.clocks.ticket import TicketClock, read
+from ticketing.clocks.steps import Entry, Step, steps_of
 from ticketing.policies import Policy, of_stored
-from ticketing.policies.format import ClockTable
 from ticketing.working_time.budgets import Kind
 from ticketing.working_time.calendars import Calendar
 from ticketing.working_time.errors import ClockError
@@ -41,12 +39,6 @@ class Promise(NamedTuple):
     policy: Policy
     rules: Mapping[str, clocks.Rule]
 
-    @property
-    def first(self) -> tuple[clocks.Rule, ClockTable] | None:
-        """The clock that starts with every ticket; None: none does."""
-        name = self.policy.ticket_clock
-        return None if name is None else (self.rules[name], self.policy.clock(name).table)
-
 
 _RULES_KEPT = 64  # versions held ready; in force is one
 _ready: dict[tuple[str, str | None], Promise] = {}  # versions are digests: the same in every database
@@ -54,10 +46,9 @@ _ready: dict[tuple[str, str | None], Promise] = {}  # versions are digests: the 
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """What a new ticket is promised under one policy; `rule` None: no clock starts when a ticket opens."""
+    """What tickets are promised under one policy."""
 
     policy: Policy
-    rule: clocks.Rule | None
 
     @classmethod
     def of(cls, policy: Policy) -> Terms:
@@ -66,9 +57,10 @@ class Terms:
         Raises
         ------
         ClockInputError
-            If the policy's clock cannot run.
+            If one of the policy's clocks cannot run.
         """
-        return cls(policy, None if policy.ticket_clock is None else clocks.rule(policy, policy.ticket_clock))
+        rules_of(policy)
+        return cls(policy)
 
     @cached_property
     def policy_version(self) -> str:
@@ -84,14 +76,6 @@ class Terms:
     @property
     def calendar_version(self) -> str | None:
         return None if self.calendar is None else self.calendar.version
-
-    def open(self, at: datetime, *, localised: bool) -> TicketClock | None:
-        """The clock of a ticket opened at `at`; its `problem` says so where no due time can be told."""
-        if self.rule is None:
-            return None
-        table = self.policy.clock(self.rule.clock).table
-        events = OPENING | {"zone-localised"} if localised else OPENING
-        return read(self.rule, table, [Step(at, "new", events)], at)
 
     async def keep(self, connection: AsyncConnection[TupleRow]) -> None:
         """Store both versions, inside the caller's transaction; those that are there stay."""
@@ -143,17 +127,8 @@ async def load_steps(
     if stored is None:
         return None
     promise, plan, steps, recorded = stored
-    clocks = read_all(promise.policy, plan, steps, now, recorded=recorded, rules=promise.rules)
-    return promise.policy, clocks, steps
-
-
-async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: datetime) -> TicketClock | None:
-    """The policy's first clock of a ticket as it stands at `now`; None: there is none, or as `load_clocks`."""
-    stored = await _stored(connection, ticket)
-    if stored is None or stored.promise.first is None:
-        return None
-    rule, table = stored.promise.first
-    return read(rule, table, stored.steps, now, recorded=stored.recorded)
+    found = read_all(promise.policy, plan, steps, now, recorded=recorded, rules=promise.rules)
+    return promise.policy, found, steps
 
 
 async def _stored(connection: AsyncConnection[TupleRow], ticket: int) -> Stored | None:
