@@ -1,4 +1,4 @@
-"""`dozor policy list|show|check FILE`: the support rules as data."""
+"""`dozor policy list|show|check|replay`: the support rules as data, and past tickets under others."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.commands.policy_replay import replayed
 from ticketing import policies
 from ticketing.clocks.words import budget_text
 from ticketing.working_time.errors import ClockError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="list|show|check", required=True)
+    commands = parser.add_subparsers(dest="action", metavar="list|show|check|replay", required=True)
     listing = commands.add_parser("list", help="the shipped policies")
     listing.add_argument("--json", action="store_true", help="one JSON object on one line")
     show = commands.add_parser("show", help="everything one policy says")
@@ -24,6 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--toml", action="store_true", help="the policy file itself: a template for your own")
     check = commands.add_parser("check", help="check a policy file; exit 2 if it is wrong")
     check.add_argument("file", metavar="FILE", type=Path)
+    replay = commands.add_parser("replay", help="past tickets under other rules: breaches added and removed")
+    replay.add_argument("--policy", required=True, metavar="P", help="NAME, NAME@VERSION or FILE")
+    replay.add_argument("--plan", metavar="N", help="that all tickets are given (default: each its own)")
+    for name, what in (("--from", "opened on or after this"), ("--to", "and before this")):
+        replay.add_argument(
+            name, required=True, dest=name[2:], metavar="TIME", help=f"tickets {what}: a day in UTC, or an instant"
+        )
+    replay.add_argument("--json", action="store_true", help="one JSON object on one line")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
                 print(policies.source(args.name), end="")
                 return 0
             return _show(policies.get(args.name), args.json)
+        if args.action == "replay":
+            return replayed(args)
         return _check(args.file)
     except ClockError as error:
         print(f"dozor policy: {error}", file=sys.stderr)

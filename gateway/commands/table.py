@@ -77,7 +77,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "egress": ("dozor egress list", "dozor egress reset region --start beginning"),
     "clock": ("dozor clock --policy integrator-standard --clock reaction-remote --start 2026-11-21T10:00+03:00",),
-    "policy": ("dozor policy list", "dozor policy show dealer-desk", "dozor policy check ours.toml"),
+    "policy": (
+        "dozor policy list",
+        "dozor policy show dealer-desk",
+        "dozor policy check ours.toml",
+        "dozor policy replay --policy ours.toml --from 2026-07-01 --to 2026-10-01",
+    ),
     "rehearse": ("dozor rehearse --policy support-procedure --script week.jsonl --json",),
     "notify": ("dozor notify test",),
     "version": ("dozor version --json",),

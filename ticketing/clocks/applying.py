@@ -56,7 +56,7 @@ class Track:
 def clocks_of(policy: Policy, plan: str | None, priority: int, *, in_warranty: bool = True) -> tuple[str, ...]:
     """The clocks of a ticket, in the policy's order.
 
-    A plan that the policy does not have is its lowest, a priority the nearest level.
+    A plan is told by its name or its level; one that the policy does not have is its lowest, a priority the nearest.
     """
     file = policy.file
     if file.before:
@@ -66,7 +66,7 @@ def clocks_of(policy: Policy, plan: str | None, priority: int, *, in_warranty: b
     }
     chosen = {clock.name for clock in file.clock if clock.name not in levelled}
     if file.plan:
-        named = next((table for table in file.plan if table.name == plan), None)
+        named = next((table for table in file.plan if plan in (table.name, str(table.level))), None)
         chosen.update((named or max(file.plan, key=lambda table: table.level)).clocks)
     if file.priority:
         nearest = min(file.priority, key=lambda table: (abs(table.level - priority), table.level))
@@ -147,12 +147,16 @@ def tracks_of(policy: Policy, changes: Sequence[Change], merged: datetime | None
                 entering.remove(other)
                 track.segments.append(Segment(change.at, other))
         for name in entering:
-            gone = next((track for track in tracks if track.ends is not None and track.name == name), None)
-            if gone is None:
+            gone = [track for track in tracks if track.ends is not None and family(track.name) == family(name)]
+            back = next((track for track in gone if track.name == name), gone[0] if gone else None)
+            if back is None:
                 tracks.append(Track([Segment(opening.at, name, silent=True), Segment(change.at, name)]))
             else:
-                gone.segments += [Segment(gone.ends or change.at, name, silent=True), Segment(change.at, name)]
-                gone.ends = None
+                back.segments += [
+                    Segment(back.ends or change.at, back.name, silent=True),
+                    Segment(change.at, name),
+                ]
+                back.ends = None
     for track in tracks:
         if merged is not None and (track.ends is None or track.ends > merged):
             track.ends = merged

@@ -169,15 +169,19 @@ def _read(events: Sequence[Event]) -> tuple[list[_Run], list[Pause]]:
                 if running is not None:
                     if running.legs[-1].begin == at:
                         running.legs.pop()
-                    running.legs.append(_Leg(event.rule, at))
+                    running.legs.append(_Leg(event.rule, at, event.silent))
             case What.STOP if running is not None:
                 running.stopped = at
     stops = {instant(event.at) for event in events if event.what is What.STOP}
-    return runs, _pauses(events, stops)
+    reopened = {instant(event.at) for event in events if event.what is What.REOPEN}
+    return runs, _pauses(events, stops, reopened)
 
 
-def _pauses(events: Sequence[Event], stops: set[int]) -> list[Pause]:
-    """Pair pauses with their resumption by cause; a stop ends all that are open."""
+def _pauses(events: Sequence[Event], stops: set[int], reopened: set[int]) -> list[Pause]:
+    """Pair pauses with their resumption by cause.
+
+    A stop ends all that are open; what is paused at its instant holds the cycle that a reopening begins there.
+    """
     moments: dict[int, dict[str, set[What]]] = {at: {} for at in stops}
     for event in events:
         if event.what in (What.PAUSE, What.RESUME):
@@ -192,8 +196,9 @@ def _pauses(events: Sequence[Event], stops: set[int]) -> list[Pause]:
             elif seen == {What.PAUSE}:
                 running.setdefault(cause, at)
         if at in stops:
+            goes_on = [cause for cause in running if What.PAUSE in moments[at].get(cause, ())]
             closed += [(begin, at) for begin in running.values()]
-            running.clear()
+            running = dict.fromkeys(goes_on, at) if at in reopened else {}
     return closed + [(begin, None) for begin in running.values()]
 
 

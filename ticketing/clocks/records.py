@@ -7,7 +7,7 @@ that it was opened with, whatever is edited or installed afterwards.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -22,10 +22,8 @@ from psycopg.types.json import Jsonb
 from ticketing.clocks import walk as clocks
 from ticketing.clocks.history import Breach
 from ticketing.clocks.several import TicketClocks, read_all, rules_of
-from ticketing.clocks.steps import OPENING, Entry, Step, steps_of
-from ticketing.clocks.ticket import TicketClock, read
+from ticketing.clocks.steps import Entry, Step, steps_of
 from ticketing.policies import Policy, of_stored
-from ticketing.policies.format import ClockTable
 from ticketing.working_time.budgets import Kind
 from ticketing.working_time.calendars import Calendar
 from ticketing.working_time.errors import ClockError
@@ -41,12 +39,6 @@ class Promise(NamedTuple):
     policy: Policy
     rules: Mapping[str, clocks.Rule]
 
-    @property
-    def first(self) -> tuple[clocks.Rule, ClockTable] | None:
-        """The clock that starts with every ticket; None: none does."""
-        name = self.policy.ticket_clock
-        return None if name is None else (self.rules[name], self.policy.clock(name).table)
-
 
 _RULES_KEPT = 64  # versions held ready; in force is one
 _ready: dict[tuple[str, str | None], Promise] = {}  # versions are digests: the same in every database
@@ -54,10 +46,9 @@ _ready: dict[tuple[str, str | None], Promise] = {}  # versions are digests: the 
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """What a new ticket is promised under one policy; `rule` None: no clock starts when a ticket opens."""
+    """What tickets are promised under one policy."""
 
     policy: Policy
-    rule: clocks.Rule | None
 
     @classmethod
     def of(cls, policy: Policy) -> Terms:
@@ -66,9 +57,10 @@ class Terms:
         Raises
         ------
         ClockInputError
-            If the policy's clock cannot run.
+            If one of the policy's clocks cannot run.
         """
-        return cls(policy, None if policy.ticket_clock is None else clocks.rule(policy, policy.ticket_clock))
+        rules_of(policy)
+        return cls(policy)
 
     @cached_property
     def policy_version(self) -> str:
@@ -84,14 +76,6 @@ class Terms:
     @property
     def calendar_version(self) -> str | None:
         return None if self.calendar is None else self.calendar.version
-
-    def open(self, at: datetime, *, localised: bool) -> TicketClock | None:
-        """The clock of a ticket opened at `at`; its `problem` says so where no due time can be told."""
-        if self.rule is None:
-            return None
-        table = self.policy.clock(self.rule.clock).table
-        events = OPENING | {"zone-localised"} if localised else OPENING
-        return read(self.rule, table, [Step(at, "new", events)], at)
 
     async def keep(self, connection: AsyncConnection[TupleRow]) -> None:
         """Store both versions, inside the caller's transaction; those that are there stay."""
@@ -113,7 +97,7 @@ class Terms:
             )
 
 
-class _Stored(NamedTuple):
+class Stored(NamedTuple):
     """What a ticket's clocks are read from."""
 
     promise: Promise
@@ -143,45 +127,50 @@ async def load_steps(
     if stored is None:
         return None
     promise, plan, steps, recorded = stored
-    clocks = read_all(promise.policy, plan, steps, now, recorded=recorded, rules=promise.rules)
-    return promise.policy, clocks, steps
+    found = read_all(promise.policy, plan, steps, now, recorded=recorded, rules=promise.rules)
+    return promise.policy, found, steps
 
 
-async def load_clock(connection: AsyncConnection[TupleRow], ticket: int, now: datetime) -> TicketClock | None:
-    """The policy's first clock of a ticket as it stands at `now`; None: there is none, or as `load_clocks`."""
-    stored = await _stored(connection, ticket)
-    if stored is None or stored.promise.first is None:
-        return None
-    rule, table = stored.promise.first
-    return read(rule, table, stored.steps, now, recorded=stored.recorded)
+async def _stored(connection: AsyncConnection[TupleRow], ticket: int) -> Stored | None:
+    return (await stored_of(connection, [ticket])).get(ticket)
 
 
-async def _stored(connection: AsyncConnection[TupleRow], ticket: int) -> _Stored | None:
+async def stored_of(connection: AsyncConnection[TupleRow], tickets: Sequence[int]) -> dict[int, Stored]:
+    """What the clocks of tickets are read from, by their rows.
+
+    One without such records, or whose records cannot be read, is left out; the latter is logged.
+    """
+    wanted = list(tickets)
     rows = await connection.execute(
-        "SELECT policy_version, calendar_version, zone, plan FROM ticket WHERE id = %s AND policy_version IS NOT NULL",
-        (ticket,),
+        "SELECT id, policy_version, calendar_version, zone, plan FROM ticket"
+        " WHERE id = ANY(%s) AND policy_version IS NOT NULL ORDER BY id",
+        (wanted,),
     )
-    row = await rows.fetchone()
-    if row is None:
-        return None
-    policy_version, calendar_version, zone, plan = row
-    try:
-        promise = await _promise(connection, policy_version, calendar_version)
-    except ClockError as error:
-        log.error("a ticket's clock cannot be read", ticket=ticket, error=str(error))
-        return None
+    found = await rows.fetchall()
     rows = await connection.execute(
-        "SELECT at, action, state, version, data FROM journal WHERE ticket = %s ORDER BY seq", (ticket,)
+        "SELECT ticket, at, action, state, version, data FROM journal WHERE ticket = ANY(%s) ORDER BY ticket, seq",
+        (wanted,),
     )
-    entries = [Entry(at.astimezone(UTC), *rest) for at, *rest in await rows.fetchall()]
+    entries: dict[int, list[Entry]] = {}
+    for ticket, at, *rest in await rows.fetchall():
+        entries.setdefault(ticket, []).append(Entry(at.astimezone(UTC), *rest))
     rows = await connection.execute(
-        "SELECT clock, policy, cycle, due, explained FROM breach WHERE ticket = %s ORDER BY cycle, due", (ticket,)
+        "SELECT ticket, clock, policy, cycle, due, explained FROM breach WHERE ticket = ANY(%s) ORDER BY cycle, due",
+        (wanted,),
     )
-    recorded = [
-        Breach(clock, policy, cycle, due.astimezone(UTC), explained)
-        for clock, policy, cycle, due, explained in await rows.fetchall()
-    ]
-    return _Stored(promise, plan, steps_of(entries, localised=zone != UNKNOWN_ZONE), recorded)
+    breaches: dict[int, list[Breach]] = {}
+    for ticket, clock, policy, cycle, due, explained in await rows.fetchall():
+        breaches.setdefault(ticket, []).append(Breach(clock, policy, cycle, due.astimezone(UTC), explained))
+    stored: dict[int, Stored] = {}
+    for ticket, policy_version, calendar_version, zone, plan in found:
+        try:
+            promise = await _promise(connection, policy_version, calendar_version)
+        except ClockError as error:
+            log.error("a ticket's clock cannot be read", ticket=ticket, error=str(error))
+            continue
+        steps = steps_of(entries.get(ticket, ()), localised=zone != UNKNOWN_ZONE)
+        stored[ticket] = Stored(promise, plan, steps, breaches.get(ticket, []))
+    return stored
 
 
 async def refresh(

@@ -1,31 +1,19 @@
-"""One clock of a ticket, read from its steps: due time, verdict and explanation. Pure.
-
-States of which the policy says that they pause the clock do; its stopping events stop it, and so does closing, which
-stops every clock; a ticket that comes back from closed begins a new cycle and leaves the old verdict.
-
-`read` follows the policy's first clock alone, from the opening: of tickets that were promised no more. There the due
-time moves with each wait that begins before it, after the first reaction too. `ticketing.clocks.several` follows all.
-"""
+"""One clock of a ticket over its whole life: cycles with due time, verdict and explanation. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from ticketing.clocks.history import Breach, Event, Verdict, What, follow
-from ticketing.clocks.steps import Step
-from ticketing.clocks.walk import PAUSED, ClockResult, Pause, Rule, run
+from ticketing.clocks.history import Breach, Verdict
+from ticketing.clocks.walk import PAUSED, ClockResult, Rule
 from ticketing.clocks.words import due_texts, moment_text, rule_text, span_texts, stand_text
 from ticketing.model.states import State
-from ticketing.policies.format import ClockTable
 from ticketing.working_time.budgets import Fires
-from ticketing.working_time.errors import ClockInputError
 from ticketing.working_time.time_zones import instant
 
 UNKNOWN = "unknown"  # the verdict of a clock without a due time
-WAITING = "waiting"  # the cause of pauses that a ticket's state makes
 TICK = timedelta(microseconds=1)
 _HELD_BY: dict[str, str] = {
     State.WAITING_CLIENT: "waiting for the client",
@@ -163,64 +151,3 @@ class TicketClock:
             }
         *earlier, current = (stand.as_json(now) for stand in self.stands)
         return {**current, "earlier": earlier}
-
-
-def read(
-    rule: Rule,
-    table: ClockTable,
-    steps: Sequence[Step],
-    now: datetime,
-    *,
-    recorded: Iterable[Breach] = (),
-) -> TicketClock:
-    """The clock of a ticket, from its steps in order, the opening first.
-
-    Parameters
-    ----------
-    rule, table : the promise as it was when the ticket was opened, ready to run and as the policy writes it
-    now : an instant before the last step is taken for that step's
-    recorded : breaches stored earlier
-    """
-    now = max(now, *(step.at for step in steps)) if steps else now
-    events, waits = _events(rule, table, steps)
-    try:
-        cycles = follow(events, now, recorded)
-        stands = []
-        for number, cycle in enumerate(cycles):
-            begin = cycle.result.start_at
-            end = cycles[number + 1].result.start_at if number + 1 < len(cycles) else None
-            held = tuple(wait for wait in waits if end is None or wait.begin < end)
-            pauses: list[Pause] = [(wait.begin, wait.end) for wait in held]
-            result = run(rule, begin, pauses)
-            stands.append(Stand(cycle.number, result, cycle.verdict, cycle.stopped, cycle.breaches, held))
-    except ClockInputError as error:
-        return TicketClock(rule, steps[0].at, (), str(error))
-    return TicketClock(rule, steps[0].at, tuple(stands))
-
-
-def _events(rule: Rule, table: ClockTable, steps: Sequence[Step]) -> tuple[list[Event], list[Wait]]:
-    """What happened to the clock, and the spans in which the ticket was in a pausing state."""
-    events = [Event(steps[0].at, What.START, rule)]
-    if not steps[0].events.isdisjoint(table.stops):
-        events.append(Event(steps[0].at, What.STOP))
-    waits: list[Wait] = []
-    since: datetime | None = None
-    before = steps[0].state
-    for step in steps[1:]:
-        waiting = step.state in table.pauses_in
-        if since is not None and step.state != before:
-            waits.append(Wait(instant(since), instant(step.at), before))
-            since = step.at if waiting else None
-            if not waiting:
-                events.append(Event(step.at, What.RESUME, cause=WAITING))
-        elif waiting and since is None:
-            since = step.at
-            events.append(Event(step.at, What.PAUSE, cause=WAITING))
-        if before == State.CLOSED != step.state:
-            events.append(Event(step.at, What.REOPEN))
-        elif not step.events.isdisjoint(table.stops) or before != State.CLOSED == step.state:
-            events.append(Event(step.at, What.STOP))
-        before = step.state
-    if since is not None:
-        waits.append(Wait(instant(since), None, before))
-    return events, waits

@@ -123,8 +123,8 @@ class Incidents:
 
     @property
     def clocks(self) -> tuple[str, ...]:
-        """The clocks that a new ticket takes."""
-        return () if self.office.terms.rule is None else (self.office.terms.rule.clock,)
+        """The clocks that tickets may have."""
+        return tuple(self.office.terms.policy.clocks)
 
     async def calendars(self) -> list[str]:
         """Those in use: of what a new ticket takes, and of open tickets."""

@@ -315,3 +315,22 @@ def test_the_own_development_is_a_vendor_that_can_be_told_apart(pauses_in, syste
     assert found.get("reply").verdict == verdict
     back = read_all(policy, None, [opening(), waiting, step(20, "in_work")], at(21))
     assert due(back, "outer-bound") == 24 * 60 + (15 if verdict == "paused" else 0)
+
+
+def test_a_level_that_is_left_and_taken_again_breaks_nothing_meanwhile():
+    life = [opening(priority=1), step(5, "new", priority=3), step(65, "new", priority=1)]
+    found = clocks("after-sales", *life, now=65)
+    assert (due(found, "reaction"), found.get("reaction").verdict) == (65, "running")
+    assert due(found, "urgent") == 65
+    between = clocks("after-sales", opening(priority=2), step(60, priority=3), step(121, priority=1), now=122)
+    assert [breach.clock for breach in between.breaches] == ["reply", "reaction", "urgent"]
+
+
+def test_a_cycle_that_begins_while_the_ticket_waits_is_held():
+    again = [step(5, "closed", "ticket-closed"), step(5, "waiting_client", "reopened")]
+    found = clocks("integrator-standard", *again, now=5)
+    assert (found.get("reaction-remote").verdict, found.due) == ("paused", None)
+
+
+def test_a_plan_is_named_or_numbered():
+    assert clocks_of(POLICIES["support-procedure"], "1", 3) == ("reaction-priority",)
