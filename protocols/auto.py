@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from protocols.registry import PROTOCOLS, protocol
 
+AUTO = "auto"  # in place of a protocol's name
+PORT = 5000  # of a listener that names none
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:

@@ -116,10 +116,12 @@ LINES = {
     "modbus-fuel": "protocols.modbus_fuel",
 }
 
+UNKNOWN = "unknown"
+
 # What payloads of a broker hold besides frames of the protocols above: known to the pipeline, spoken over no socket.
 CARRIED = {
     "json": Registered("protocols.json_records", 0),
-    "unknown": Registered("protocols.unknown", 0),  # kept raw
+    UNKNOWN: Registered("protocols.unknown", 0),  # kept raw
 }
 
 # All that records, quarantine and metrics may be of. A protocol's number is its place here while the service runs;

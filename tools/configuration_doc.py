@@ -12,6 +12,8 @@ from pathlib import Path
 
 from gateway.configuration.keys import REQUIRED, Key
 from gateway.configuration.reading import KEYS, REPEATED
+from protocols.auto import AUTO
+from protocols.auto import PORT as AUTO_PORT
 from protocols.registry import served
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -42,7 +44,7 @@ def example() -> str:
                 values = (f"{key.rsplit('.')[-1]} = {_toml(KEYS[key].default)}" for key in keys)
                 lines.append(f"{name} = {{{', '.join(values)}}}")
     lines += ["", "# What is served when no [[listen]] stands in the file:"]
-    for name, port in served().items():
+    for name, port in {**served(), AUTO: AUTO_PORT}.items():
         lines += ["[[listen]]", f'protocol = "{name}"', f'address = "0.0.0.0:{port}"', ""]
     return "\n".join(lines)
 

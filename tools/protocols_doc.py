@@ -29,9 +29,11 @@ def page() -> str:
 _BEGINNINGS = """\
 # Protocols by their first bytes
 
-`dozor decode auto` tells a protocol by the first bytes of a connection, or of a datagram. What is undecided waits for
-more bytes; what begins like no protocol, or like several, is never guessed. What is known of each protocol besides
-stands in [protocols](../protocols/README.md).
+[A listener](configuration.md#listen-once-for-each-listener) with `protocol = "auto"` and `dozor decode auto` tell a
+protocol by the first bytes of a connection, or of a datagram. What is undecided waits for more bytes, on a socket
+until `login.timeout`; what begins like no protocol, or still like several, is never guessed: it is `malformed`
+(`structure`, of the protocol `unknown`) and the connection closes. What was decided holds for the whole connection.
+What is known of each protocol besides stands in [protocols](../protocols/README.md).
 
 | protocol | begins with |
 |---|---|

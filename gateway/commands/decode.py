@@ -24,12 +24,10 @@ from gateway.configuration.values import Origin, WrongValueError, profile
 from gateway.service.byte_names import ByteNames
 from gateway.service.decode_print import JsonPrinter, Printer, TextPrinter
 from protocols.anatomy import REMAINDER
-from protocols.auto import begun, told_apart
+from protocols.auto import AUTO, begun, told_apart
 from protocols.errors import UnknownProtocolError
 from protocols.records import Close, Event, Frame, Login, Malformed, Message, Session, identity_of
 from protocols.registry import LINES, PROTOCOLS, WireProtocol, every, line, protocol
-
-AUTO = "auto"  # in place of a protocol's name
 
 
 class _TerminalError(ValueError):

@@ -19,6 +19,8 @@ from typing import Any
 from gateway.configuration.keys import REQUIRED, declared, fill, keys
 from gateway.configuration.settings import Listen, Settings, Webhook
 from gateway.configuration.values import Address, Origin, WrongValueError
+from protocols.auto import AUTO
+from protocols.auto import PORT as AUTO_PORT
 from protocols.lines import MAX_SENSORS
 from protocols.records import MAX_NAMES, identity_of
 from protocols.registry import PROTOCOLS, line, protocol, served
@@ -282,7 +284,8 @@ def _fill(environ: Mapping[str, str], defaults: Mapping[str, object], reading: _
         if key.split(".")[0] not in REPEATED and key not in reading.places and raw is not None:
             found[key] = entry.read(raw, origin)
     if not any(_entries("listen", reading)):
-        customary = ",".join(f"{name}={_EVERYWHERE}:{port}" for name, port in served().items())
+        ports = {**served(), AUTO: AUTO_PORT}
+        customary = ",".join(f"{name}={_EVERYWHERE}:{port}" for name, port in ports.items())
         _read_short_form(str(defaults.get("listen", customary)), origin, "listen", reading)
     for table in REPEATED:
         inside = {key.removeprefix(f"{table}."): entry for key, entry in KEYS.items() if key.startswith(f"{table}.")}
@@ -299,6 +302,17 @@ def _fill(environ: Mapping[str, str], defaults: Mapping[str, object], reading: _
 def _untupled(raw: object) -> object:
     """A default as a file would have it."""
     return list(raw) if isinstance(raw, tuple) else raw
+
+
+def _judge_told_apart(where: str, reading: _Reading) -> None:
+    """`protocols` is of listeners that tell them apart, over the transport that each of them is spoken over."""
+    place, names = reading.places.get(f"{where}.protocols", "defaults"), reading.found[f"{where}.protocols"]
+    if reading.found[f"{where}.protocol"] != AUTO:
+        reading.wrong(place, "listen.protocols", 'is for protocol = "auto"', "remove it, or take auto")
+    transport = reading.found[f"{where}.transport"]
+    for name in names:
+        if transport not in protocol(name).transports:
+            reading.wrong(place, "listen.protocols", f"{name} has no {transport}", "leave it out")
 
 
 def _judge(reading: _Reading) -> None:
@@ -349,15 +363,18 @@ def _judge(reading: _Reading) -> None:
         if spoken is None or transport is None:
             continue
         at = place(f"{where}.address", where)
-        if transport != "tcp" and transport not in protocol(spoken).transports:
-            remedy = f'take transport = "{protocol(spoken).transports[0]}"'
+        transports = protocol(spoken).transports if spoken != AUTO else ("tcp", "udp")
+        if found.get(f"{where}.protocols"):
+            _judge_told_apart(where, reading)
+        if transport not in transports and transport != "tcp":
+            remedy = f'take transport = "{transports[0]}"'
             reading.wrong(place(f"{where}.transport"), "listen.transport", f"{spoken} has no {transport}", remedy)
         for name in ("tls", "proxy_protocol_from"):
             if transport != "tcp" and found.get(f"{where}.{name}"):
                 remedy = 'remove it, or take transport = "tcp"'
                 reading.wrong(place(f"{where}.{name}"), f"listen.{name}", f"there is none over {transport}", remedy)
         if f"{where}.address" not in places:
-            found[f"{where}.address"] = Address(_EVERYWHERE, PROTOCOLS[spoken].port)
+            found[f"{where}.address"] = Address(_EVERYWHERE, AUTO_PORT if spoken == AUTO else PROTOCOLS[spoken].port)
         _reserve(taken, transport, said(f"{where}.address"), "listen.address", at, reading)
     sessions: set[tuple[str, str]] = set()
     for where in _entries("mqtt", reading):

@@ -71,13 +71,29 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True):
-    protocol: Annotated[str, Key(values.protocol, REQUIRED, f"as in `dozor decode`: {_PROTOCOLS}")]
+    protocol: Annotated[
+        str,
+        Key(
+            values.spoken,
+            REQUIRED,
+            f"as in `dozor decode`: {_PROTOCOLS}; or `auto`: the first bytes tell it, once for each connection, over "
+            "UDP for each datagram",
+        ),
+    ]
+    protocols: Annotated[
+        list[str],
+        Key(
+            values.listed(values.told_apart),
+            (),
+            "of `auto`: which it may be; empty: all that [can be told apart](protocols.md)",
+        ),
+    ] = []
     host: Annotated[
         str,
         Key(
             values.address,
             None,
-            "where; without it the protocol's customary port on all addresses",
+            "where; without it the protocol's customary port on all addresses, of `auto` 5000",
             named="address",
             spread=True,
         ),

@@ -20,9 +20,11 @@ import msgspec
 
 from gateway.mqtt import Broker, ClientTls, is_host, parse_url
 from protocols import modbus_fuel
+from protocols.auto import AUTO
 from protocols.modbus_fuel.profile import Profile, ProfileError
 from protocols.records import identity_of
 from protocols.registry import LINES, PROTOCOLS
+from protocols.registry import protocol as find_protocol
 from ticketing import policies
 from ticketing.working_time.errors import ClockInputError, PolicyError
 from ticketing.working_time.time_zones import zone
@@ -588,10 +590,25 @@ def profile(raw: object, origin: Origin) -> Registers:
         ) from error
 
 
+def spoken(raw: object, origin: Origin) -> str:
+    """A protocol, or that the first bytes tell it."""
+    return AUTO if raw == AUTO else protocol(raw, origin)
+
+
+def told_apart(raw: object, origin: Origin) -> str:
+    """A protocol that its first bytes tell."""
+    found = protocol(raw, origin)
+    if find_protocol(found).begins is None:
+        raise WrongValueError(
+            f"{found} is not told by its first bytes", "give it a listener of its own; docs/protocols.md lists those"
+        )
+    return found
+
+
 def protocol(raw: object, _: Origin) -> str:
     if isinstance(raw, str) and raw in LINES:
         raise WrongValueError(f"{raw} is spoken on serial lines, nobody listens for it", "write it under [[serial]]")
     if not isinstance(raw, str) or raw not in PROTOCOLS:
-        names = ", ".join(f'"{name}"' for name in PROTOCOLS)
+        names = ", ".join(f'"{name}"' for name in (*PROTOCOLS, AUTO))
         raise WrongValueError(f"there is no protocol {_show(raw)}", f"take one of {names}")
     return raw

@@ -85,6 +85,7 @@ class Conversations:
         `secret` is the instance's: some protocols make of it what they give their terminals.
         """
         self.protocols = list(protocols)
+        self._numbers = {wire.name: number for number, wire in enumerate(self.protocols)}
         self.pipeline = pipeline
         self.terminals = terminals
         self.history = history
@@ -134,6 +135,10 @@ class Conversations:
     def set_offset(self) -> None:
         """Look at the wall clock."""
         self.offset = self._clock() - self._loop.time()
+
+    def number(self, name: str) -> int:
+        """Of a protocol, by its name."""
+        return self._numbers[name]
 
     def new_session(self, protocol: int, transport: str, *, carried: bool = False) -> Session:
         """A session of protocol number `protocol`, with the configured frame limit.

@@ -12,8 +12,9 @@ from gateway.receive.connections import Connections
 from gateway.receive.conversation import Conversation
 from gateway.receive.conversations import Conversations
 from gateway.receive.limits import Pace
+from gateway.receive.telling import told_datagram
 from gateway.receive.udp import UdpSocket, Way
-from protocols.records import Frame, Login, Message, Quarantined, Reply
+from protocols.records import Frame, Login, Malformed, Message, Quarantined, Reply
 
 _ADMISSIONS = 1000  # datagrams that wait for the registry; the next ones are dropped, their terminals send again
 
@@ -21,9 +22,13 @@ _ADMISSIONS = 1000  # datagrams that wait for the registry; the next ones are dr
 class DatagramEndpoint:
     """A UDP listener on a bound socket, which it owns."""
 
-    def __init__(self, connections: Connections, protocol: int, sock: socket.socket) -> None:
+    def __init__(
+        self, connections: Connections, protocol: int, sock: socket.socket, among: Sequence[str] | None = None
+    ) -> None:
+        """`among`: the protocols that each datagram's first bytes tell apart; `protocol` counts what is none."""
         self._connections = connections
         self._protocol = protocol
+        self._among = among
         self._admissions = Admissions()
         self._socket = UdpSocket(sock, self._received)
 
@@ -39,7 +44,14 @@ class DatagramEndpoint:
             reason = "stopping" if connections.stopping else "store" if shared.pipeline.full else "not_allowed"
             shared.metrics.refused[reason] += 1
             return
-        exchange = _Exchange(shared, self._protocol, self._admissions)
+        protocol = self._protocol
+        if self._among is not None:
+            name = told_datagram(data, self._among)
+            if name is None:
+                shared.malformed(protocol, Malformed("structure", detail="no protocol begins so"))
+                return
+            protocol = shared.number(name)
+        exchange = _Exchange(shared, protocol, self._admissions)
         exchange.address = way.address
         exchange.begin(way)
         exchange.receive(data)

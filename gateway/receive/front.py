@@ -1,8 +1,9 @@
 """What stands before a session: the PROXY header, then the TLS handshake; both within the time for the login.
 
-    accepted → counted by its peer → header (trusted peers) → counted by its client → handshake → the session
+    accepted → counted by its peer → header (trusted peers) → counted by its client → handshake → its protocol told
+    by its first bytes (listeners of several) → the session
 
-Connections of listeners that have neither begin at once.
+Connections of listeners that have none of these begin at once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from gateway.receive.connections import Connections
 from gateway.receive.limits import Network, within
 from gateway.receive.proxy import HeaderError, looks_like_header, read_header
 from gateway.receive.sockets import AVAILABLE as SOCKETS
+from gateway.receive.telling import Undecided
 from gateway.tls import SHUTDOWN_TIMEOUT
+from protocols.auto import AUTO
 from protocols.records import Malformed
 
 _log = structlog.get_logger()
@@ -78,13 +81,17 @@ class Acceptor:
         *,
         context: ssl.SSLContext | None,
         proxies: Sequence[Network],
+        among: Sequence[str] | None = None,
     ) -> None:
+        """`among`: the protocols that are told by the first bytes, none for all; `protocol` counts what is none."""
         self._connections = connections
         self._protocol = protocol
-        self._name = f"{connections.conversations.protocols[protocol].name}:{listening.getsockname()[1]}"
+        name = connections.conversations.protocols[protocol].name if among is None else AUTO
+        self._name = f"{name}:{listening.getsockname()[1]}"
         self._context = context
         self._proxies = proxies
-        self._plain = SOCKETS and context is None and not proxies  # nothing stands before the session
+        self._among = among
+        self._plain = SOCKETS and context is None and not proxies and among is None  # nothing stands before the session
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         self._listening = listening
@@ -142,11 +149,27 @@ class Acceptor:
         deadline = opened + connections.settings.login.timeout
         way = _Way(connections, str(peer[0]), int(peer[1]))
         connection: FrontedConnection | None = None
+        undecided: Undecided | None = None
+        ours = True  # until its transport closes it
         try:
             async with asyncio.timeout_at(deadline):
                 await self._clear(sock, way)
-            connection = FrontedConnection(connections, self._protocol, way.address, opened, self._name)
-            await self._hand_over(sock, connection, deadline)
+            if self._among is None:
+                ours = False
+                connection = FrontedConnection(connections, self._protocol, way.address, opened, self._name)
+                await self._hand_over(sock, connection, deadline)
+            else:
+                ours = False
+                undecided = Undecided(self._among)
+                await self._hand_over(sock, undecided, deadline)
+                async with asyncio.timeout_at(deadline):
+                    name = await undecided.told()
+                if name is None:
+                    self._none_of_them(undecided, way)
+                else:
+                    number = connections.conversations.number(name)
+                    connection = FrontedConnection(connections, number, way.address, opened, self._name)
+                    undecided.pass_on(connection)
         except _RefusedError as refused:
             connections.metrics.refused[refused.reason] += 1
             if refused.args[0]:
@@ -156,10 +179,18 @@ class Acceptor:
         except OSError as error:
             _log.debug("connection lost before its session", address=way.address, error=str(error))
         finally:
-            if connection is None:
-                sock.close()  # otherwise it is its transport's
+            if ours:
+                sock.close()
+            if undecided is not None:
+                undecided.close()  # unless it is its connection's
             if connection is None or not connection.joined:
                 way.leave()
+
+    def _none_of_them(self, undecided: Undecided, way: _Way) -> None:
+        damage = undecided.damage
+        if damage is not None:
+            self._connections.conversations.malformed(self._protocol, damage)
+            _log.info("connection refused", address=way.address, reason=damage.reason, error=damage.detail)
 
     async def _clear(self, sock: socket.socket, way: _Way) -> None:
         """Who is it, and may it come in?"""
@@ -188,7 +219,7 @@ class Acceptor:
         except BlockingIOError:
             return b""
 
-    async def _hand_over(self, sock: socket.socket, connection: FrontedConnection, deadline: float) -> None:
+    async def _hand_over(self, sock: socket.socket, connection: FrontedConnection | Undecided, deadline: float) -> None:
         if self._context is None:
             if SOCKETS:
                 self._connections.sockets.add(sock, connection)
@@ -204,7 +235,7 @@ class Acceptor:
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
             )
         except OSError as error:  # ssl.SSLError is one, and so is a handshake that takes too long
-            if not connection.joined:
+            if isinstance(connection, Undecided) or not connection.joined:
                 raise _RefusedError("tls", getattr(error, "reason", None) or str(error) or "handshake failed") from None
             raise
 

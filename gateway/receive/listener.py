@@ -21,6 +21,8 @@ from gateway.receive.connections import Connections
 from gateway.receive.datagram import DatagramEndpoint
 from gateway.receive.front import Acceptor
 from gateway.tls import server_context
+from protocols.auto import AUTO
+from protocols.registry import UNKNOWN
 
 _log = structlog.get_logger()
 
@@ -61,10 +63,11 @@ class Listener:
         self, sock: socket.socket, listen: Listen, context: ssl.SSLContext | None
     ) -> Acceptor | DatagramEndpoint:
         connections = self._connections
-        number = next(n for n, p in enumerate(connections.conversations.protocols) if p.name == listen.protocol)
+        among = listen.protocols if listen.protocol == AUTO else None
+        number = connections.conversations.number(listen.protocol if among is None else UNKNOWN)
         if listen.transport == "udp":
-            return DatagramEndpoint(connections, number, sock)
-        return Acceptor(connections, number, sock, context=context, proxies=listen.proxy_protocol_from)
+            return DatagramEndpoint(connections, number, sock, among)
+        return Acceptor(connections, number, sock, context=context, proxies=listen.proxy_protocol_from, among=among)
 
     def _stop(self, servers: Sequence[Acceptor | DatagramEndpoint]) -> None:
         for server in servers:

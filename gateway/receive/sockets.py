@@ -18,7 +18,7 @@ import contextlib
 import os
 import select
 import socket
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -111,6 +111,10 @@ class SocketTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """The peer's address, while the connection is being made; there is nothing else."""
         return self._peer if name == "peername" else default
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Who is told of what comes from now on."""
+        self.protocol = cast(asyncio.Protocol, protocol)
 
     def forget_peer(self) -> None:
         """Its protocol has what it needs of it: 150 bytes less for each connection."""

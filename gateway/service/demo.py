@@ -28,7 +28,7 @@ from gateway.simulator import mosquitto
 from gateway.simulator.faults import catalogue
 from gateway.simulator.lines import Line, Sensors
 from gateway.simulator.scenario import Archive, FaultPlan, Intervals, NoFix, Profiles, Scenario, mixed
-from protocols.registry import served
+from protocols.registry import PROTOCOLS, served
 
 SEED = 2026
 
@@ -134,7 +134,9 @@ def demo_scenario(
     settings: Settings, terminals: int, duration: float | None, broker: DemoBroker | None = None
 ) -> Scenario:
     """The fleet, its faults fitted into `duration` (None: open-ended, planned as for a minute)."""
-    protocols = [entry.protocol for entry in settings.listen if entry.transport == "tcp"]
+    protocols = [
+        entry.protocol for entry in settings.listen if entry.transport == "tcp" and entry.protocol in PROTOCOLS
+    ]
     faults = []
     if "watch.firmware.catalogue" not in settings.configured:  # another catalogue does not know these releases
         faults.append(FaultPlan(kind="firmware", count=max(1, round(terminals * _STALE_SHARE))))

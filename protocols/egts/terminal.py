@@ -39,7 +39,7 @@ def subrecords(reading: Reading, *, archive: bool) -> bytes:
             abs(reading.altitude), 0,
         ),
         _SATELLITES.pack(wire.EXT_POS_DATA, 4, 0x18, reading.satellites, 3),
-        _STATE.pack(wire.STATE, 5, 2, reading.external // 100 & 0xFF, 0, reading.battery // 100 & 0xFF, 4),
+        _STATE.pack(wire.STATE, 5, 2, min(reading.external // 100, 255), 0, reading.battery // 100 & 0xFF, 4),
         *(_LEVEL.pack(wire.LIQUID_LEVEL, 7, n, _LLS_PORT, tank.level) for n, tank in enumerate(reading.fuel, 1)),
     ]  # fmt: skip
     return b"".join(parts)
@@ -176,7 +176,7 @@ class EgtsTerminal(Terminal):
             "movement": int(reading.moving),
             "odometer": reading.odometer // 100 * 100,
             "inputs": int(reading.ignition),
-            "power.external": reading.external // 100 / 10,
+            "power.external": min(reading.external // 100, 255) / 10,  # a byte of tenths: 25.5 V at most
             "power.battery": reading.battery // 100 / 10,
         }
         for place, tank in enumerate(reading.fuel, 1):

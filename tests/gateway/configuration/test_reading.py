@@ -80,6 +80,8 @@ ELSEWHERE = {f"mqtt.{name}" for name in MQTT} | {
     "mailbox.host", "mailbox.port", "mailbox.tls", "mailbox.user", "mailbox.password_file", "mailbox.folder",
     "mailbox.poll", "lmtp.address",
     "listen.protocol", "listen.address", "listen.transport", "listen.tls", "listen.proxy_protocol_from",
+    "listen.protocol", "listen.protocols", "listen.address", "listen.transport", "listen.tls",
+    "listen.proxy_protocol_from",
     "egress.name", "egress.url", "egress.terminals", "egress.start", "egress.password_file", "egress.tls",
 }  # fmt: skip
 
@@ -158,12 +160,42 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     assert settings.mail.from_.startswith("dozor@")
 
 
-def test_listeners_default_to_three_protocols_on_their_customary_ports() -> None:
+def test_listeners_default_to_three_protocols_on_their_customary_ports_and_one_that_tells_them_apart() -> None:
     assert load(None, {}, implicit=False).listen == [
         Listen(protocol="teltonika", host="0.0.0.0", port=5027, transport="tcp"),
         Listen(protocol="omnicomm", host="0.0.0.0", port=9977, transport="tcp"),
         Listen(protocol="wialon-ips", host="0.0.0.0", port=20332, transport="tcp"),
+        Listen(protocol="auto", host="0.0.0.0", port=5000, transport="tcp"),
     ]
+
+
+def test_a_listener_that_tells_protocols_apart(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        '[[listen]]\nprotocol = "auto"\n'
+        '[[listen]]\nprotocol = "auto"\nprotocols = ["teltonika", "wialon-ips"]\naddress = "[::]:7"\n'
+        'transport = "udp"\n',
+    )
+    assert settings.listen == [
+        Listen(protocol="auto", host="0.0.0.0", port=5000, transport="tcp"),
+        Listen(protocol="auto", protocols=["teltonika", "wialon-ips"], host="::", port=7, transport="udp"),
+    ]
+    assert [entry.protocol for entry in read(tmp_path, "", DOZOR_LISTEN="auto=127.0.0.1:0").listen] == ["auto"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        ('protocol = "auto"\nprotocols = ["lls"]', "serial lines"),
+        ('protocol = "auto"\nprotocols = ["smtp"]', "there is no protocol"),
+        ('protocol = "auto"\nprotocols = ["auto"]', "there is no protocol"),
+        ('protocol = "auto"\nprotocols = ["omnicomm"]\ntransport = "udp"', "omnicomm has no udp"),
+        ('protocol = "teltonika"\nprotocols = ["omnicomm"]', 'is for protocol = "auto"'),
+    ],
+)
+def test_what_cannot_be_told_apart_is_said(tmp_path: Path, lines: str, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong):
+        read(tmp_path, f"[[listen]]\n{lines}\n")
 
 
 def test_listeners_repeat(tmp_path: Path) -> None:

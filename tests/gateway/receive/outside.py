@@ -64,13 +64,14 @@ class Configured:
 
 
 @contextmanager
-def configured(text: str) -> Iterator[Configured]:
-    """A ready service that reads `text`."""
+def configured(text: str, *arguments: str) -> Iterator[Configured]:
+    """A ready service that reads `text`; `arguments` of `serve`."""
     with data_directory() as folder:
         file = folder.parent / "dozor.toml"
         give_store(folder)
         service = ServiceProcess(folder, DOZOR_CONFIG=str(file))
         del service.environment["DOZOR_LISTEN"]
+        service.arguments = list(arguments)
         found = Configured(service, file)
         found.write(text)
         try:
