@@ -180,6 +180,8 @@ def test_memory_is_bounded_whatever_comes(name: str) -> None:
 def test_memory_is_bounded_while_a_login_is_being_decided(name: str) -> None:
     wire = protocol(name)
     login, frames = spoken(name)
+    if not login:
+        pytest.skip("nobody logs in")
     session = wire.new_session(transport="tcp")
     assert any(isinstance(event, Login) for event in session.receive_data(login, NOW))
     piece = frames[0] * (65_536 // len(frames[0]) + 1)

@@ -24,3 +24,5 @@ VECTORS = [
     Vector("login, data, sign of life", f"{VEGA}, Combine session", LOGIN + DATA + ALIVE),
     Vector("data twice", f"{VEGA}, Combine session", DATA + DATA),
 ]
+REFUSALS = {"login": DATA, "length": LOGIN + b"$$\x01\0\x02\xff\xff\xff\xff"}
+IMPOSSIBLE = {"unsupported": "what cannot be read is kept, and acknowledged"}
