@@ -467,3 +467,11 @@ def test_no_ack_before_its_frame(name: str) -> None:
     assert heard_frames
     assert not any(record.acked for record in line.truth.records)
     assert np.isfinite(line.terminal.pending)
+
+
+@every
+def test_every_record_has_a_layout(name: str) -> None:
+    """The store keeps records by layout: one in no group, or in two, would be acknowledged and nowhere."""
+    frames = every_frame(name)
+    batch = protocol(name).decode([*frames, *mutated(frames, random.Random(3), 200)]).batch
+    assert sorted(row for group in batch.groups for row in group.rows.tolist()) == list(range(len(batch)))
