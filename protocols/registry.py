@@ -102,6 +102,7 @@ PROTOCOLS = {
     "wialon-ips": Registered("protocols.wialon_ips", 20332, served=True),
     "egts": Registered("protocols.egts", 20629),
     "wialon-retranslator": Registered("protocols.wialon_retranslator", 20163),
+    "wialon-combine": Registered("protocols.wialon_combine", 20333),
     "galileosky": Registered("protocols.galileosky", 5034),
     "jt808": Registered("protocols.jt808", 5015),
     "flex": Registered("protocols.flex", 5019),

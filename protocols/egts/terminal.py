@@ -40,9 +40,15 @@ def subrecords(reading: Reading, *, archive: bool) -> bytes:
         ),
         _SATELLITES.pack(wire.EXT_POS_DATA, 4, 0x18, reading.satellites, 3),
         _STATE.pack(wire.STATE, 5, 2, min(reading.external // 100, 255), 0, reading.battery // 100 & 0xFF, 4),
+        _STATE.pack(wire.STATE, 5, 2, _volts(reading.external), 0, _volts(reading.battery), 4),
         *(_LEVEL.pack(wire.LIQUID_LEVEL, 7, n, _LLS_PORT, tank.level) for n, tank in enumerate(reading.fuel, 1)),
     ]  # fmt: skip
     return b"".join(parts)
+
+
+def _volts(millivolts: int) -> int:
+    """Tenths of a volt, in the one byte that there is."""
+    return min(millivolts // 100, 255)
 
 
 def _reason(reading: Reading) -> int:
@@ -178,6 +184,8 @@ class EgtsTerminal(Terminal):
             "inputs": int(reading.ignition),
             "power.external": min(reading.external // 100, 255) / 10,  # a byte of tenths: 25.5 V at most
             "power.battery": reading.battery // 100 / 10,
+            "power.external": _volts(reading.external) / 10,
+            "power.battery": _volts(reading.battery) / 10,
         }
         for place, tank in enumerate(reading.fuel, 1):
             if tank.level <= 4095:

@@ -14,13 +14,16 @@ import pytest
 from protocols.egts import commands as egts_commands
 from protocols.egts import declaration as egts
 from protocols.egts import wire
+from protocols.wialon_combine import declaration as combine
+from protocols.wialon_combine import wire as combine_wire
 from protocols.wialon_retranslator import wire as retranslator
-from tests.gateway.wire import Link, no_exception, telemetry, wait_for
+from tests.gateway.wire import Link, ask_udp, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, free_port, running_service
 from tests.protocols import egts_vectors as vectors
+from tests.protocols import wialon_combine_vectors as combined
 from tests.protocols import wialon_retranslator_vectors as passed_on
 
-LISTENED = ("egts", "wialon-retranslator")
+LISTENED = ("egts", "wialon-retranslator", "wialon-combine")
 COUNTER = wire.subrecord(wire.ABS_COUNTER, b"\1\5\0\0")
 _NOW = int(time.time()) - wire.EPOCH
 
@@ -30,6 +33,7 @@ def serving(**environment: str) -> Iterator[ServiceProcess]:
     """A service that listens for them."""
     ports = {name: free_port() for name in LISTENED}
     listen = ",".join(f"{name}=127.0.0.1:{port}" for name, port in ports.items())
+    listen += f",wialon-combine/udp=127.0.0.1:{ports['wialon-combine']}"
     with running_service(DOZOR_LISTEN=listen, DOZOR_WATCH__FIRMWARE__ASK="false", **environment) as running:
         running.ports.update(ports)
         yield running
@@ -238,3 +242,35 @@ def test_objects_that_are_not_known_are_kept_until_they_are() -> None:
             assert service.command("terminal", "add", "NEW").returncode == 0
             wait_for(lambda: [row["measures"] for row in telemetry(service, "NEW")] == [{"odometer": 5}])
             assert service.query("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+@pytest.mark.parametrize("step", [0, 7])
+def test_a_conversation_in_combine(service: ServiceProcess, step: int) -> None:
+    imei = "862531045219738"
+    with Link(service, "wialon-combine") as link:
+        assert link.send(combined.LOGIN, step).read(5) == combined.LOGIN_ACK
+        for _ in range(2):  # a resend is acknowledged as well, and adds nothing
+            assert link.send(combined.DATA, step).read(5) == combined.DATA_ACK
+            first, second = telemetry(service, imei)
+        assert (first["lat"], first["measures"]["param.200"], second["lon"]) == (51.661504, 138.7, -18.421904)
+        assert link.send(combined.ALIVE).read(5) == combine_wire.answer(0, 3)
+        spoilt = combined.DATA[:-1] + bytes((combined.DATA[-1] ^ 1,))
+        assert link.send(spoilt).read(5) == combine_wire.answer(combine_wire.CHECKSUM, 2)
+        assert service.command("terminal", "send", imei, f"status {step}").returncode == 0
+        head = link.read(5)
+        assert head[:3] == b"@@\xff"
+        rest = link.read(int.from_bytes(head[3:5], "big") + 2)
+        assert rest[5:-2] == f"status {step}\n".encode()
+        answer = combine.message(int(time.time()), [combine_wire.put(combine_wire.MESSAGE, 1) + b"all is well\0"])
+        assert link.send(combine_wire.packet(combine_wire.DATA, 9, answer)).read(5) == combine_wire.answer(0, 9)
+        query = "SELECT result FROM command WHERE text = %s AND state = 'done'"
+        wait_for(lambda: service.query(query, f"status {step}") == [("all is well",)])
+        assert link.finish() == b""
+    assert service.query("DELETE FROM record WHERE time > now() - interval '1 day' RETURNING 1")
+
+
+def test_combine_in_datagrams(service: ServiceProcess) -> None:
+    content = combine.message(int(time.time()), [combine.listed(0, [(1, 0, 9)])])
+    datagram = combine.login("udp-1", 4) + combine_wire.packet(combine_wire.DATA, 5, content)
+    assert ask_udp(service, "wialon-combine", datagram) == combine_wire.answer(0, 4)
+    wait_for(lambda: [row["measures"] for row in telemetry(service, "udp-1")] == [{"param.1": 9}])

@@ -6,7 +6,17 @@ from typing import Any
 
 from protocols.egts import declaration as d
 from protocols.egts import wire
-from protocols.records import ARCHIVE, EVENT, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID
+from protocols.egts.walk import PACKET, REMAINDER, span_of
+from protocols.records import (
+    ARCHIVE,
+    EVENT,
+    IGNITION_KNOWN,
+    IGNITION_ON,
+    MOVING,
+    TIME_UNKNOWN,
+    VALID,
+    Frame,
+)
 
 _NOTHING = {"altitude": None, "speed": None, "course": None, "lat": None, "lon": None, "satellites": -1, "flags": 0}
 
@@ -29,9 +39,22 @@ class _Record:
             self.measures[name if count == 1 else f"again.{name}.{count}"] = value
 
 
-def rows(frame_data: bytes) -> list[dict[str, Any]]:
+def declared(frame: Frame) -> list[dict[str, Any]] | None:
+    """The records of a frame, with the columns of a batch."""
+    if frame.variant == REMAINDER:
+        return None
+    found = rows(frame.data, frame.variant)
+    return [{**row, "time": TIME_UNKNOWN if row["time"] is None else row["time"]} for row in found]
+
+
+def rebuilt(frame: Frame) -> bytes:
+    """Built out of what was parsed."""
+    return d.build(d.parse(frame.data))
+
+
+def rows(frame_data: bytes, variant: int = PACKET) -> list[dict[str, Any]]:
     """The records of a whole packet in order; those that are damaged are left out."""
-    begin, end = wire.span(frame_data)
+    begin, end = span_of(frame_data, variant)
     found: list[dict[str, Any]] = []
     tm: int | None = None
     records, _ = wire.records(frame_data, begin, end)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from protocols.egts import declaration as d
+from protocols.egts import wire
 from tests.protocols.vectors import Vector
 
 GOST = "GOST 33472-2015"
@@ -31,3 +33,9 @@ VECTORS = [
     Vector("confirmation of a command", f"{GOST}, commands", CONFIRMED, READER),
     Vector("login and telemetry", f"{GOST}, teledata", LOGIN + LET_IN_RESPONSE + DATA),
 ]
+
+REFUSALS = {
+    "length": bytes.fromhex("0100030b00ffff010001") + bytes((0xFC,)),
+    "login": d.login(0),
+    "unsupported": wire.packet(1, wire.APPDATA, b"x", flags=4),
+}

@@ -27,3 +27,8 @@ VECTORS = [
     Vector("three objects in a row", f"{GURTAM}, connection", POSITION + ALARM + SOUTH_WEST),
     Vector("one message twice", f"{GURTAM}, connection", POSITION + POSITION),
 ]
+IMPOSSIBLE = {
+    "checksum": "there is none",
+    "login": "nobody logs in: each message names its object",
+    "unsupported": "what is not decoded, a picture say, is kept beside its record",
+}
