@@ -197,6 +197,8 @@ def _reading(
 
 def _free(name: str, value: str, measures: dict[str, float], texts: dict[str, Any]) -> None:
     """A field under the terminal's own name, or a known one: a number where it reads as one."""
+    if not name:
+        return
     known, factor = _NAMES.get(name, (f"param.{name[:_MAX_NAME]}", 1.0))
     try:
         number = float(value)

@@ -29,3 +29,4 @@ IMPOSSIBLE = {
     "checksum": "the protocol has none",
     "unsupported": "messages of other kinds are kept as they came",
 }
+REFUSALS = {"length": b"*HQ,8168000417,V1," + b"0" * 2000 + b"#"}

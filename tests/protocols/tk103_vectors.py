@@ -25,3 +25,4 @@ IMPOSSIBLE = {
     "checksum": "the protocol has none",
     "unsupported": "messages of other kinds are kept as they came",
 }
+REFUSALS = {"length": b"(088048003342BP05" + b"0" * 2000 + b")"}
