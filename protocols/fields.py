@@ -49,3 +49,13 @@ def named(pairs: Sequence[tuple[str, bytes | None]]) -> Iterator[Span]:
     for name, field in pairs:
         if field:
             yield Span(len(field), name, field.decode("utf-8", "backslashreplace"))
+
+
+def whose(unit: Unit, first: str) -> str:
+    """Who speaks on a connection, once it was said; a message of somebody else says that it is wrong here."""
+    for place, span in enumerate(unit.spans):
+        if span.name == "terminal":
+            if first and span.value != first:
+                unit.spans[place] = span._replace(value=f"wrong, the connection is that of {first}: {span.value}")
+            return first or str(span.value)
+    return first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from protocols.anatomy import Cursor, Span, Unit
-from protocols.fields import blanks, parted, unreadable
+from protocols.fields import blanks, parted, unreadable, whose
 from protocols.h02.declaration import HEAD, LARGE, PLACE, SHORT
 from protocols.selfnamed import MAX_MESSAGE
 
@@ -23,9 +23,10 @@ _BINARY = (
 def anatomy(data: bytes, *, udp: bool = False) -> Iterator[Unit]:
     """The units of a connection's bytes, or of one datagram."""
     del udp  # the same over both
-    at = 0
+    at, first = 0, ""
     while at < len(data):
         unit = blanks(data, at) or _unit(data, at)
+        first = whose(unit, first)
         yield unit
         at += unit.size
 

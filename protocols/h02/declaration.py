@@ -33,6 +33,9 @@ PLACE = re.compile(
     rb"(\d\d)(\d\d)(\d\d),([AVB]),(\d{4}(?:\.\d{1,6})?),([NS]),(\d{5}(?:\.\d{1,6})?),([EW]),"
     rb"(\d{1,4}(?:\.\d{1,6})?),(\d{0,3}(?:\.\d{1,6})?),(\d\d)(\d\d)(\d\d),([0-9A-Fa-f]{8})((?:,[^,#]*)*)#"
 )
+_LONG = re.compile(
+    rb",(\d{1,10}),(-?\d{1,4}),(\d{1,6}\.\d{1,6}),(-?\d{1,5}),([0-9A-Fa-f]{1,8}),([0-9A-Fa-f]{1,8})"
+)  # odometer, temperature, fuel, altitude, area, cell
 _NUMBER = re.compile(rb"\d{1,10}")
 _ICCID = re.compile(rb"[0-9A-Fa-f]{18,20}")
 
@@ -58,6 +61,13 @@ def _text(data: bytes) -> Reading:
     if time is None:
         raise FieldError("time")
     measures, texts = _states(int(status, 16)), {}
+    altitude = math.nan
+    if more := _LONG.fullmatch(tail):
+        measures |= {
+            "odometer": int(more[1]), "temperature.1": int(more[2]), "fuel.level.1": float(more[3]),
+            "gsm.area": int(more[5], 16), "gsm.cell": int(more[6], 16),
+        }  # fmt: skip
+        altitude, tail = float(more[4]), b""
     fields = tail.split(b",")[1:]
     if len(fields) >= 4 and all(_NUMBER.fullmatch(one) for one in fields[:4]):
         mcc, mnc, area, cell = map(int, fields[:4])
@@ -68,7 +78,8 @@ def _text(data: bytes) -> Reading:
     if any(fields):
         texts["rest"] = b",".join(fields).decode("ascii", "backslashreplace")
     place = degrees(lat, ns, 90), degrees(lon, ew, 180)
-    return _reading(time, place, float(speed) * KNOT, float(course or 0), measures, texts, valid=state == b"A")
+    told = _reading(time, place, float(speed) * KNOT, float(course or 0), measures, texts, valid=state == b"A")
+    return told._replace(altitude=altitude)
 
 
 def _states(status: int) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SHARED = ("ignition", "battery.level", "gsm.operator", "odometer")
+SHARED = ("ignition", "battery.level", "gsm.operator", "odometer", "temperature.N", "fuel.level.N")
 
 MEASURES: dict[str, tuple[str, str]] = {
     "status.word": (

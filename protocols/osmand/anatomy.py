@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from protocols.anatomy import Span, Unit
+from protocols.osmand.declaration import QUERY, content, is_greeting, terminal_of
 from protocols.osmand.http import Wrong, head_size, read_head
 
 
@@ -37,11 +38,14 @@ def _unit(data: bytes) -> Unit:
         shown = value.strip().decode("utf-8", "backslashreplace")
         spans += [Span(len(one), f"header.{name.decode('ascii', 'replace').lower()}", shown), Span(2, "line.end")]
     spans.append(Span(2, "head.end"))
-    if head.length:
-        body = data[size : size + head.length]
-        as_query = head.kind != "application/json" and body.lstrip()[:1] != b"{" and not query
+    body = data[size : size + head.length]
+    said, variant = content(query, body, head.kind)
+    if body:
+        as_query = said is body and variant == QUERY
         spans += _fields(body) if as_query else [Span(len(body), "body", body.decode("utf-8", "backslashreplace"))]
-    return Unit("frame", spans)
+    if not terminal_of(said, variant):
+        return Unit("unreadable", spans)  # by its session: it names nobody
+    return Unit("login" if is_greeting(said, variant) else "frame", spans)
 
 
 def _fields(query: bytes) -> list[Span]:

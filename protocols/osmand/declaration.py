@@ -57,6 +57,13 @@ def query_fields(data: bytes) -> dict[str, str]:
     return dict(found)
 
 
+def content(query: bytes, body: bytes, kind: str) -> tuple[bytes, int]:
+    """What a request says, and how: JSON by its kind or its look, else its query, else its body."""
+    if kind == "application/json" or (not query and body.lstrip()[:1] == b"{"):
+        return body, JSON
+    return query or body, QUERY
+
+
 def terminal_of(data: bytes, variant: int) -> str:
     """Who sends this; empty: nobody says."""
     try:

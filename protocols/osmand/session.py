@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocols.osmand.declaration import JSON, QUERY, is_greeting, terminal_of
+from protocols.osmand.declaration import JSON, content, is_greeting, terminal_of
 from protocols.osmand.http import CONTINUE, MAX_BODY, MAX_HEAD, Head, Wrong, answer, head_size, read_head
 from protocols.records import Close, Event, Frame, Login, Malformed, Message, Quarantined, Reply
 
@@ -141,11 +141,7 @@ class OsmandSession:
         return events
 
     def _request(self, head: Head, body: bytes, offset: int, events: list[Event]) -> None:
-        data, variant = head.query, QUERY
-        if head.kind == "application/json" or (not data and body.lstrip()[:1] == b"{"):
-            data, variant = body, JSON
-        elif body and not data:
-            data = body
+        data, variant = content(head.query, body, head.kind)
         terminal = terminal_of(data, variant)
         if not terminal:
             events += [Malformed("login", offset, "no id"), Reply(answer(400, keep=head.keep))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from protocols.anatomy import Span, Unit
-from protocols.fields import blanks, named, sliced, unreadable
+from protocols.fields import blanks, named, sliced, unreadable, whose
 from protocols.selfnamed import MAX_MESSAGE
 from protocols.tk103.declaration import HEAD, PLACE
 
@@ -19,9 +19,10 @@ _PLACE = (
 def anatomy(data: bytes, *, udp: bool = False) -> Iterator[Unit]:
     """The units of a connection's bytes, or of one datagram."""
     del udp  # the same over both
-    at = 0
+    at, first = 0, ""
     while at < len(data):
         unit = blanks(data, at) or _unit(data, at)
+        first = whose(unit, first)
         yield unit
         at += unit.size
 

@@ -122,6 +122,11 @@ def test_h02_value_by_value() -> None:
     assert (south["lat"], south["lon"]) == (-binary["lat"], -binary["lon"])
     (more,) = read("h02", h.V1[:-1] + b",1,25.5,abc#")
     assert more["measures"]["rest"] == "1,25.5,abc"
+    (long,) = read("h02", h.V1.partition(b",250")[0] + b",148404,-7,45.50,168,1F9C,A4D2#")
+    assert (long["altitude"], long["measures"]) == (168, {
+        "ignition": 0, "status.word": 0xFFFFFBFF, "odometer": 148_404, "temperature.1": -7, "fuel.level.1": 45.5,
+        "gsm.area": 8092, "gsm.cell": 42194,
+    })  # fmt: skip
     (old,) = read("h02", h.V1.partition(b",250")[0] + b"#")
     assert old["measures"] == {"ignition": 0, "status.word": 0xFFFFFBFF}
 
