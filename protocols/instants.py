@@ -52,3 +52,12 @@ def binary(seconds: float) -> bytes:
     """Year since 2000, month, day, hour, minute, second of Unix seconds, a byte each, by the clock of UTC."""
     at = datetime.fromtimestamp(max(seconds, _FIRST), UTC)
     return bytes((at.year - 2000, at.month, at.day, at.hour, at.minute, at.second))
+
+
+def instant(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int | None:
+    """µs since the Unix epoch of one instant by the clock of UTC, its year since 2000; None if there is none."""
+    try:
+        at = datetime(2000 + year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(at.timestamp()) * _US

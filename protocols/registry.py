@@ -109,6 +109,9 @@ PROTOCOLS = {
     "arnavi": Registered("protocols.arnavi", 5100),
     "ruptela": Registered("protocols.ruptela", 5046),
     "gt06": Registered("protocols.gt06", 5023),
+    "h02": Registered("protocols.h02", 5013),
+    "tk103": Registered("protocols.tk103", 5002),
+    "osmand": Registered("protocols.osmand", 5055),
 }
 
 # What is spoken on serial lines, where the gateway asks: nobody listens for these.

@@ -1,4 +1,4 @@
-"""GT06's places of protocol 22, a frame a record; heartbeats between them are passed over."""
+"""GT06's alarms of protocol 26, a frame a record."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from struct import Struct
 import fastcrc
 
 from bench.loops import Rows
-from protocols.records import ARCHIVE, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID, Batch, fingerprint
+from protocols.records import EVENT, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID, Batch, fingerprint
 
-_PLACE = Struct(">6BBIIBHHBHBHBBBI").unpack_from
-_NAMES = ("ignition", "upload.mode", "odometer", "gsm.area", "gsm.cell", "gsm.operator")
+_PLACE = Struct(">6BBIIBHBHBHBH5BI").unpack_from
+_NAMES = (
+    "event", "ignition", "terminal.info", "battery.grade", "battery.level", "gsm.signal", "odometer", "gsm.area",
+    "gsm.cell", "gsm.operator",
+)  # fmt: skip
 _NAN = float("nan")
 _crc = fastcrc.crc16.ibm_sdlc
 
@@ -37,10 +40,11 @@ def decode(frames: Sequence[bytes]) -> Batch:
                 raise ValueError("structure")
             if _crc(data[2:-4]) != data[-4] << 8 | data[-3]:
                 raise ValueError("checksum")
-            if data[3] != 0x22:
-                continue
+            if data[3] != 0x26 or data[22] != 9:
+                raise ValueError("protocol")
             (
-                *stamp, satellites, lat, lon, speed, bits, mcc, mnc, area, high, low, ignition, mode, again, odometer,
+                *stamp, satellites, lat, lon, speed, bits, _, mcc, mnc, area, high, low, info, volts, gsm, alarm, _,
+                odometer,
             ) = _PLACE(data, 4)  # fmt: skip
             time = timegm((2000 + stamp[0], *stamp[1:]))
             latitude, longitude = lat / 1_800_000, lon / 1_800_000
@@ -50,10 +54,15 @@ def decode(frames: Sequence[bytes]) -> Batch:
             else:
                 latitude *= 1 if bits & 1 << 10 else -1
                 longitude *= -1 if bits & 1 << 11 else 1
-            flags = (VALID if valid else 0) | (MOVING if valid and speed else 0) | (ARCHIVE if again == 1 else 0)
-            flags |= IGNITION_KNOWN | (IGNITION_ON if ignition else 0)
+            flags = (VALID if valid else 0) | (MOVING if valid and speed else 0) | (EVENT if alarm else 0)
+            flags |= IGNITION_KNOWN | (IGNITION_ON if info & 2 else 0)
             operator = (mcc & 0x7FFF) * (100 if mnc < 100 else 1000) + mnc
-            rows.measures(_NAMES, [ignition, mode, odometer, area, high << 16 | low, operator])
+            level = (volts, _NAN) if volts <= 6 else (_NAN, volts if volts <= 100 else _NAN)
+            signal = gsm * 25 if gsm <= 4 else _NAN
+            rows.measures(
+                _NAMES,
+                [alarm, info >> 1 & 1, info, *level, signal, odometer, area, high << 16 | low, operator],
+            )
             rows.core.append((
                 index, 0, time * 1_000_000, latitude, longitude, _NAN, speed, bits & 0x3FF, satellites & 15, flags,
                 fingerprint(data[4:-6]),

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from protocols.gt06.wire import (
     ADDRESS,
     ALARM_4G,
@@ -156,9 +159,10 @@ def _cells(its: Layout, kind: int) -> list[Number]:
     ]
 
 
-def upload_at(protocol: int, content: bytes) -> int:
-    """Where a location says whether it was sent before; -1: it does not."""
-    if protocol not in (LOCATION_UTC, LOCATION_4G):
-        return -1
-    its = layout(protocol, content)
-    return its.state + 2
+def upload_at(protocol: int, contents: NDArray[np.uint8]) -> NDArray[np.intp] | None:
+    """Where each content says whether it was sent before, perhaps beyond its end; None: these do not."""
+    if protocol == LOCATION_UTC:
+        return np.full(len(contents), HEAD + 8 + 2)
+    if protocol == LOCATION_4G and contents.shape[1] > HEAD:
+        return np.where(contents[:, HEAD] & _WIDE, HEAD + 16 + 2, HEAD + 15 + 2)
+    return None

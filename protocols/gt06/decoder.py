@@ -26,7 +26,7 @@ from protocols.gt06.wire import (
     is_record,
     parts_of,
 )
-from protocols.headed import DamagedRecordError, Found, Structures
+from protocols.headed import Found, Structures
 from protocols.instants import instants
 from protocols.records import (
     ARCHIVE,
@@ -131,18 +131,15 @@ class Decoder:
         found = Found()
         self._structures.read(protocol, rows, found)
         time, wrong = instants(matrix[:, :6], zone if protocol in LOCAL else 0)
+        again = upload_at(protocol, matrix)
         archive = np.zeros(len(rows), np.int16)
-        try:
-            place = upload_at(protocol, matrix[0].tobytes())
-        except DamagedRecordError:
-            place = -1
-        if 0 <= place < rows.length:
-            archive[matrix[:, place] == 1] = ARCHIVE
+        prints = rows.fingerprints()
+        if again is not None:
+            known = np.flatnonzero(again < rows.length)
+            archive[known] = np.where(matrix[known, again[known]] == 1, ARCHIVE, 0)
             neutral = matrix.copy()
-            neutral[:, place] = 0
+            neutral[known, again[known]] = 0
             prints = Rows(neutral).fingerprints()
-        else:
-            prints = rows.fingerprints()
         core = _places(matrix) if protocol in PLACES else _nowhere(len(rows))
         flags = core.pop("flags") | archive
         for number, group in enumerate(found.groups):

@@ -1,7 +1,6 @@
-"""A GT06 terminal: login, places by 22, a heartbeat behind each packet of them.
+"""A GT06 terminal: login, and each place as an alarm (26) that is none, or tells of the ignition.
 
-Nothing answers a place. But all that a server says leaves in its turn, so the answer to a heartbeat tells that what was
-sent before it is stored: that is what this terminal erases by.
+Nothing answers a place of 22; an alarm is answered by its number, and that is what this terminal erases by.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from protocols.gt06 import declaration, wire
 from protocols.instants import binary
 from protocols.terminals import Packet, Reading, SentRecord, Terminal, imei
 
-_INTERVAL, _IGNITION = 0, 3  # why a place is sent
+_NORMAL, _ON, _OFF = 0x00, 0xFE, 0xFF  # what an alarm is about
 _LBS = declaration.cell()
 
 
@@ -47,33 +46,34 @@ class Gt06Terminal(Terminal):
     archive_records = 20
 
     _number = 0
+    _owed: list[int]  # numbers of the alarms in flight that are not answered
 
     def _frame(self, protocol: int, content: bytes) -> bytes:
         self._number = self._number % 0xFFFF + 1
         return wire.frame(protocol, content, self._number)
 
     def _log_in(self, now: float) -> None:
+        self._owed = []
         self._number = 1
         self._words += declaration.login(self.spec.identity, 1)
 
     def _build(self, records: Sequence[SentRecord], *, archive: bool) -> Packet:
-        return Packet(b"", records, archive=archive)  # its frames are numbered when it is sent
+        del archive  # alarms have no mark for it
+        return Packet(b"", records)  # its frames are numbered when it is sent
 
     def _send(self, packet: Packet, now: float) -> None:
-        """Numbers belong to a connection: a packet that goes out again has new ones, and says that it does."""
-        again = bool(packet.sends) or packet.archive
-        packet.archive = again
-        packet.data = b"".join([self._record(record.reading, again=again) for record in packet.records])
-        packet.data += self._frame(wire.HEARTBEAT, b"\x46\x05\x04\x00\x02")
-        packet.number = self._number
+        """Numbers belong to a connection: a packet that goes out again has new ones."""
+        self._owed = []
+        packet.data = b"".join([self._record(record.reading) for record in packet.records])
         super()._send(packet, now)
 
-    def _record(self, reading: Reading, *, again: bool) -> bytes:
-        place = gps(reading)
-        added = bytes(
-            (int(reading.ignition), _IGNITION if reading.changed else _INTERVAL, int(again))
-        ) + reading.odometer.to_bytes(4, "big")
-        return self._frame(wire.LOCATION_UTC, place + _LBS + added)
+    def _record(self, reading: Reading) -> bytes:
+        alarm = _NORMAL if not reading.changed else _ON if reading.ignition else _OFF
+        state = bytes((0x44 | (2 if reading.ignition else 0), 5, min(reading.gsm, 4), alarm, 2))
+        content = gps(reading) + bytes((len(_LBS) + 1,)) + _LBS + state + reading.odometer.to_bytes(4, "big")
+        data = self._frame(wire.ALARM_UTC, content)
+        self._owed.append(self._number)
+        return data
 
     def _parse(self, now: float) -> None:
         buffer = self._buffer
@@ -95,10 +95,12 @@ class Gt06Terminal(Terminal):
     def _heard(self, protocol: int, content: bytes, serial: int, now: float) -> None:
         if protocol == wire.LOGIN and not self.ready and serial == 1:
             self._logged_in()
-        elif protocol == wire.HEARTBEAT:
-            if not self._in_flight or self._in_flight[0].number != serial:
-                self._violation(now, f"an answer to heartbeat {serial}, which is not in flight")
-            else:
+        elif protocol == wire.ALARM_UTC:
+            if not self._in_flight or serial not in self._owed:
+                self._violation(now, f"an answer to alarm {serial}, which is not in flight")
+                return
+            self._owed.remove(serial)
+            if not self._owed:
                 self._erase_oldest(now)
         elif protocol == wire.COMMAND and len(content) > 6:
             text = content[5 : 1 + content[0]].decode("ascii", "replace")
@@ -129,9 +131,13 @@ class Gt06Terminal(Terminal):
             "course": reading.course,
             "satellites": min(reading.satellites, 15),
             "valid": fixed,
-            "archive": record.archive,
-            "measures": {"ignition": int(reading.ignition), "odometer": reading.odometer, "gsm.operator": 25001},
-        }
+            "archive": False,
+            "measures": {
+                "event": _NORMAL if not reading.changed else _ON if reading.ignition else _OFF,
+                "ignition": int(reading.ignition), "odometer": reading.odometer, "gsm.operator": 25001,
+                "gsm.signal": min(reading.gsm, 4) * 25,
+            },
+        }  # fmt: skip
 
 
 TERMINALS = {"tcp": Gt06Terminal}

@@ -13,13 +13,16 @@ import pytest
 
 from protocols.gt06 import declaration as gt06
 from protocols.gt06 import wire as gt06_wire
+from protocols.h02 import declaration as h02
 from protocols.jt808 import declaration as jt808
 from protocols.jt808.wire import head_of, unescape, xor
+from protocols.osmand import declaration as osmand
 from protocols.registry import protocol
-from tests.gateway.wire import Link, malformed, no_exception, telemetry, wait_for
+from protocols.tk103 import declaration as tk103
+from tests.gateway.wire import Link, ask_udp, malformed, no_exception, telemetry, wait_for
 from tests.harness import ServiceProcess, free_port, running_service
 
-NAMES = ("jt808", "gt06")
+NAMES = ("jt808", "gt06", "h02", "tk103", "osmand")
 NOW = int(time.time()) - 600
 
 
@@ -202,3 +205,125 @@ def test_gt06(service: ServiceProcess, step: int) -> None:
         assert link.finish() == b""
     query = "SELECT firmware FROM terminal WHERE identity = %s"
     wait_for(lambda: service.query(query, name) == [("GT06N_20_61DM2_V12",)])
+
+
+# -- H02, TK103 --------------------------------------------------------------------------------------------------------
+
+
+def stamp(offset: int) -> str:
+    return time.strftime("%Y%m%d%H%M%S", time.gmtime(NOW + offset))
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_h02(service: ServiceProcess, step: int) -> None:
+    name = f"816800041{step}"
+
+    def say(offset: int) -> bytes:
+        return h02.place(name, time=NOW + offset, lat=55.75, lon=-37.5, knots=30, course=274)
+
+    def ack(offset: int) -> bytes:
+        return h02.word(name, "V4", "V1", stamp(offset))
+
+    with Link(service, "h02") as link:
+        for offset in (0, 1, 0):  # the last one is a resend
+            assert link.send(say(offset) + b"\r\n", step).read(len(ack(offset))) == ack(offset)
+            assert stored(service, name)[0]["time"] == NOW * 1_000_000
+        first, second = stored(service, name)
+        assert first == {
+            "time": NOW * 1_000_000, "lat": 55.75, "lon": -37.5, "altitude": None, "speed": 55.56, "course": 274,
+            "satellites": None, "valid": True, "archive": False,
+            "measures": {
+                "ignition": 1, "status.word": 0xFFFFFFFF, "gsm.operator": 25001, "gsm.area": 8092, "gsm.cell": 42194,
+            },
+        }  # fmt: skip
+        assert second["time"] == (NOW + 1) * 1_000_000
+        before = malformed(service, "h02")["truncated"]
+        assert link.send(say(2)[:40] + say(3), step).read(len(ack(3))) == ack(3)
+        assert malformed(service, "h02")["truncated"] == before + 1
+        command(service, name, "D1,5,1")
+        told = link.read(len(f"*HQ,{name},D1,120000,5,1#"))
+        assert (told[:18], told[-5:]) == (f"*HQ,{name},D1,".encode(), b",5,1#")
+        receipt = h02.word(name, "V4", "D1", "120000")
+        link.send(receipt, step)
+        becomes(service, "done", receipt.decode())
+        assert link.finish() == b""
+    assert ask_udp(service, "h02", say(4)) == ack(4)
+    assert len(stored(service, name)) == 4
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_tk103(service: ServiceProcess, step: int) -> None:
+    name = f"08804800334{step}"
+
+    def say(offset: int, kind: str = "BP05") -> bytes:
+        return tk103.place(
+            name, time=NOW + offset, lat=55.75, lon=-37.5, speed=61, fuel=1893, odometer=148, command=kind
+        )
+
+    ack = tk103.word(name, "AP05")
+    with Link(service, "tk103") as link:
+        shaken = tk103.word(name, "AP01", "HSO")
+        assert link.send(tk103.word(name, "BP00", "HSO"), step).read(len(shaken)) == shaken
+        for offset in (0, 1, 0):
+            assert link.send(say(offset), step).read(len(ack)) == ack
+        first, second = stored(service, name)
+        assert first == {
+            "time": NOW * 1_000_000, "lat": 55.75, "lon": -37.5, "altitude": None, "speed": 61, "course": 0,
+            "satellites": None, "valid": True, "archive": False,
+            "measures": {"charge": 0, "ignition": 0, "inputs": 0, "fuel.level.1": 1893, "odometer": 148},
+        }  # fmt: skip
+        assert second["time"] == (NOW + 1) * 1_000_000
+        before = malformed(service, "tk103")["truncated"]
+        assert link.send(say(2)[:40] + say(3, "BR00") + say(4), step).read(len(ack)) == ack
+        assert malformed(service, "tk103")["truncated"] == before + 1
+        assert len(stored(service, name)) == 4
+        command(service, name, "AR010005")
+        told = tk103.word(name, "AR010005")
+        assert link.read(len(told)) == told
+        answer = tk103.word(name, "BR01", "OK")
+        link.send(answer, step)
+        becomes(service, "done", answer.decode())
+        assert link.finish() == b""
+    assert ask_udp(service, "tk103", say(5)) == ack
+    assert len(stored(service, name)) == 5
+
+
+# -- OsmAnd ------------------------------------------------------------------------------------------------------------
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_osmand(service: ServiceProcess, step: int) -> None:
+    name = f"phone-{step}"
+
+    def say(offset: int, **more: Any) -> bytes:
+        told: dict[str, Any] = {
+            "id": name,
+            "timestamp": NOW + offset,
+            "lat": 55.75,
+            "lon": -37.5,
+            "speed": 30,
+            "fuel1": 1893,
+        }
+        return osmand.get(**(told | more))
+
+    with Link(service, "osmand") as link:
+        assert link.send(osmand.get(id=name), step).read(len(OK)) == OK  # nothing but a greeting
+        for offset in (0, 1, 0):
+            assert link.send(say(offset), step).read(len(OK)) == OK
+        first, second = stored(service, name)
+        assert first == {
+            "time": NOW * 1_000_000, "lat": 55.75, "lon": -37.5, "altitude": None, "speed": 55.56, "course": None,
+            "satellites": None, "valid": True, "archive": False, "measures": {"param.fuel1": 1893},
+        }  # fmt: skip
+        assert second["time"] == (NOW + 1) * 1_000_000
+        assert link.send(say(2, lat="x"), step).read(12) == b"HTTP/1.1 400"
+        link.read(len(b" Bad Request\r\nContent-Length: 0\r\n\r\n"))
+        body = say(3).partition(b"?")[2].partition(b" ")[0]
+        form = osmand.post(body, "application/x-www-form-urlencoded")
+        assert link.send(form + say(4) + say(5, id=f"{name}-other"), step).read(3 * len(OK)) == 3 * OK
+        assert [row["time"] // 1_000_000 - NOW for row in stored(service, name)] == [0, 1, 3, 4]
+        assert len(stored(service, f"{name}-other")) == 1
+        assert link.send(b"GET / HTTP/1.1\r\nbad\r\n\r\n", step).rest().startswith(b"HTTP/1.1 400")
+    assert service.command("terminal", "send", name, "anything").returncode != 0

@@ -46,3 +46,4 @@ VECTORS = [
     Vector("answer to a command", f"{VL03}, 0x21", ANSWER),
     Vector("time request", f"{VL03}, 0x8A", TIME, READER),
 ]
+IMPOSSIBLE = {"unsupported": "a frame nobody knows is kept as it came"}

@@ -1,0 +1,62 @@
+"""One TK103 connection or datagram.
+
+BP00       AP01HSO, at once, in its turn
+BP05       Frame where it holds a place; AP05 after its commit
+places     Frame; no answer
+others     kept as they are; Bxyz answers the command Axyz
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from protocols.records import Event, Frame, Message, Quarantined, Reply
+from protocols.selfnamed import MAX_MESSAGE, SelfNamedSession, Splitter
+from protocols.tk103.declaration import HEAD, PLACE, word
+
+_HANDSHAKE, _LOGIN = b"BP00", b"BP05"
+
+
+class Tk103Session(SelfNamedSession):
+    """See the module."""
+
+    def __init__(self, *, udp: bool = False, max_frame: int | None = None) -> None:
+        super().__init__(Splitter(b"(", b")", min(max_frame or MAX_MESSAGE, MAX_MESSAGE)), udp=udp)
+        self._asked = b""  # what the command that is out is answered by
+
+    def _named(self, data: bytes) -> str:
+        found = HEAD.match(data)
+        return found[1].decode("ascii") if found else ""
+
+    def _event(self, data: bytes, offset: int) -> list[Event]:
+        command = data[13:17]
+        place = PLACE.fullmatch(data)
+        if command == self._asked:
+            self._asked = b""
+            told: list[Event] = [Frame(data, 1, offset)] if place else []
+            return [*told, Message(data, data.decode("ascii", "backslashreplace"), "answer", offset, True)]
+        if command == _HANDSHAKE:
+            return [Reply(word(self._terminal, "AP01", "HSO"))]
+        if place is not None:
+            return [Frame(data, 1, offset)]
+        return [Message(data, data.decode("ascii", "backslashreplace"), command.decode("ascii"), offset)]
+
+    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+        """AP05 for a BP05; other messages have no answer."""
+        del quarantined
+        if item.data[13:17] != _LOGIN:
+            return b""
+        return word(item.data[1:13].decode("ascii"), "AP05")
+
+    def encode_command(self, text: str) -> bytes:
+        """``AR0000050000``: the command's four characters and what it takes."""
+        if not self._speaks:
+            return b""
+        words = text.strip()
+        self._asked = b"B" + words[1:4].encode("ascii")
+        return word(self._terminal, words)
+
+
+def new_session(transport: str = "tcp", max_frame: int | None = None) -> Tk103Session:
+    """A session for a connection, or over UDP for one datagram."""
+    return Tk103Session(udp=transport == "udp", max_frame=max_frame)
