@@ -277,6 +277,12 @@ def complement(taken: Sequence[tuple[int, int]], length: int) -> list[tuple[int,
     return spans
 
 
+def _apart(frames: Sequence[Frame]) -> Iterator[Frame]:
+    """Each frame of each run."""
+    for frame in frames:
+        yield from frame.singles()
+
+
 class _Block:
     """Bodies of one kind and size."""
 
@@ -306,20 +312,19 @@ class Decoder:
         blocks: dict[tuple[Hashable, int, int], _Block] = {}
         bodies: dict[int, Body] = {}
         grammar_body = self._grammar.body
-        index = 0
-        for item in frames:
-            for frame in (item,) if item.count == 1 else item.singles():
-                body = grammar_body(frame)
-                if isinstance(body, str):
-                    quarantined.append((index, 0, Quarantined(index, body)))
-                else:
-                    key = (body.kind, len(body.data), body.units)
-                    block = blocks.get(key)
-                    if block is None:
-                        block = blocks[key] = _Block()
-                    block.data.append(body.data)
-                    block.index.append(index)
-                index += 1
+        singles = frames if all(frame.count == 1 for frame in frames) else _apart(frames)
+        for index, item in enumerate(singles):
+            body = grammar_body(item)
+            if isinstance(body, str):
+                quarantined.append((index, 0, Quarantined(index, body)))
+            else:
+                kind, data, units = body
+                key = (kind, len(data), units)
+                block = blocks.get(key)
+                if block is None:
+                    block = blocks[key] = _Block()
+                block.data.append(data)
+                block.index.append(index)
         for (kind, size, units), block in blocks.items():
             left = self._match(kind, size, units, block, parts)
             bodies.update({block.index[at]: Body(kind, block.data[at], units) for at in left})

@@ -19,7 +19,7 @@ from enum import Enum
 
 from protocols.flex.decoder import MORE, MORE_URGENT, URGENT, record_size
 from protocols.flex.fields import TACHOGRAPH_FLAGS, selected
-from protocols.flex.wire import HEADER, PREAMBLE, PROTOCOL, VERSIONS, Selection, ntcb, sealed, unprefixed, whole, xor
+from protocols.flex.wire import HEADER, PREAMBLE, PROTOCOL, VERSIONS, Selection, ntcb, sealed, whole, xor
 from protocols.records import (
     Close,
     Event,
@@ -40,6 +40,7 @@ _SERVICE = b"QIUORFNGDLPMS"  # words of services that nobody asked for: nothing 
 _IMEI = 15
 _MAX_WAITING = 4 * MAX_BODY
 _VERSION = "*?V"
+_ACKED = {b"~A": 3, MORE: 3, URGENT: 6, MORE_URGENT: 6}  # bytes of a word that its ack repeats
 
 
 class _State(Enum):
@@ -278,11 +279,9 @@ class FlexSession:
         """The same letter with the same count or index; a frame in quarantine is kept too."""
         if not isinstance(item, Frame):
             return b""
-        found = unprefixed(item.data)
-        at = found[1] if found is not None else 0
-        word = item.data[at : at + 2]
-        size = {b"~A": 3, MORE: 3, URGENT: 6, MORE_URGENT: 6}.get(word, 2)
-        return sealed(item.data[at : at + size])
+        data = item.data
+        at = 2 + (data[1] + 7) // 8  # behind the agreement
+        return sealed(data[at : at + _ACKED.get(data[at : at + 2], 2)])
 
     def end_of_stream(self) -> Sequence[Event]:
         """A message cut by the close is `truncated`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 import fastcrc
@@ -58,4 +59,9 @@ def unprefixed(data: bytes) -> tuple[Selection, int] | None:
     if len(data) < 2 or data[0] > 1 or not data[1]:
         return None
     end = 2 + (data[1] + 7) // 8
-    return (Selection(data[1], data[2:end], bool(data[0])), end) if len(data) > end else None
+    return (_selection(data[:end]), end) if len(data) > end else None
+
+
+@lru_cache(1024)
+def _selection(prefix: bytes) -> Selection:
+    return Selection(prefix[1], prefix[2:], bool(prefix[0]))

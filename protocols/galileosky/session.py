@@ -220,8 +220,9 @@ class GalileoskySession:
 
     def _alike(self, data: bytes) -> int:
         """How many records a packet holds that are like those that came lately; 0: others, or what is no record."""
+        stop = len(data) - TAIL
         for shape in self._shapes:
-            records = shape.repeats(data, HEAD, len(data) - TAIL)
+            records = shape.repeats(data, stop)
             if records:
                 return records
         return 0

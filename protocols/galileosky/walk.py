@@ -6,6 +6,7 @@ behind an unknown tag cannot be found.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from protocols.galileosky.measures import ARRAY, EXTENDED, EXTENDED_TAGS, REFRIGERATOR, TAGS, TEXT, TYRES, VARIABLE
@@ -31,20 +32,27 @@ REFRIGERATOR_HEAD = 7
 _NO_TYRES = b"\xff\x00"  # compressed packets only
 
 
-class Shape(NamedTuple):
+class Shape:
     """A record whose sizes are all fixed: its length, where its tags stand, and which they are."""
 
-    length: int
-    tags: tuple[tuple[int, int], ...]
+    __slots__ = ("_codes", "_first", "_start", "length", "tags")
 
-    def repeats(self, body: bytes | bytearray | memoryview, start: int, stop: int) -> int:
+    def __init__(self, length: int, tags: tuple[tuple[int, int], ...], start: int) -> None:
+        """`start`: where the first record stands in what `repeats` is asked about."""
+        self.length, self.tags, self._start = length, tags, start
+        self._first = itemgetter(*(start + offset for offset, _ in tags), start)  # of two at least: gives a tuple
+        self._codes = (*(tag for _, tag in tags), tags[0][1])
+
+    def repeats(self, body: bytes, stop: int) -> int:
         """How many such records the bytes are, and nothing else; 0: something else."""
-        count, rest = divmod(stop - start, self.length)
-        if rest:
+        start, length = self._start, self.length
+        count, rest = divmod(stop - start, length)
+        if rest or self._first(body) != self._codes:
             return 0
-        length = self.length
+        if count == 1:
+            return 1
         for offset, tag in self.tags:
-            if bytes(body[start + offset : stop : length]) != tag.to_bytes(1, "big") * count:
+            if body[start + offset : stop : length] != tag.to_bytes(1, "big") * count:
                 return 0
         return count
 
@@ -122,7 +130,7 @@ def count(data: bytes, at: int, end: int) -> tuple[int, Shape | None]:
             records += 1
             walked, at = walk(data, at, end)
             if records == 1 and all(SIZES[tag] > 0 for tag, _, _ in walked):
-                shape = Shape(at - first, tuple((begin - 1 - first, tag) for tag, begin, _ in walked))
+                shape = Shape(at - first, tuple((begin - 1 - first, tag) for tag, begin, _ in walked), first)
     except DamagedError:
         pass
     return records, shape

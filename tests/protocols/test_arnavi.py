@@ -245,6 +245,13 @@ def test_any_package_decodes_or_is_refused(made: list[bytes], data: st.DataObjec
     assert len([one for one in found if one["frame"] in (0, 3)]) == 2 * len(made)
 
 
+def test_one_record_tells_a_fix_and_its_neighbour_none_of_it() -> None:
+    place = [(3, 55.5), (4, 37.5)]
+    more = (5, {"course": 1, "altitude": 1, "satellites": 0xFE, "speed": 0})
+    with_word, without = (wire.record(5, wire.tags(values)) for values in ([*place, more], place))
+    assert [one["lat"] for one in records_of(with_word, without)] == [None, 55.5]
+
+
 def test_records_before_what_does_not_add_up_are_kept() -> None:
     good = wire.record(5, wire.tags([(56, 7)]))
     data = wire.package(3, [good, good]) + b"\x5d"

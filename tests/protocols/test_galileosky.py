@@ -167,7 +167,7 @@ def test_events_do_not_depend_on_how_the_stream_was_cut(step: int) -> None:
     [
         (1_735_689_600 + 60, 10, 1_735_689_610),  # 2025 began a minute ago
         (1_735_689_600 + 60, 31_622_399, 1_735_689_599),  # the last second of 2024, sent late
-        (1_735_689_600 + 60, 86_400, 1_735_689_600 + 86_400),  # a clock that is fast by less than a day
+        (1_735_689_600 + 60, 86_430, 1_735_689_600 + 86_430),  # a clock that is fast by less than a day
     ],
 )
 def test_seconds_count_from_the_year_in_which_it_is_received(received: int, seconds: int, time: int) -> None:
@@ -376,6 +376,18 @@ def test_damaged_packets_are_the_same_on_all_ways_and_never_raise(body: bytes, d
     except (ConstructError, IndexError, KeyError):
         return
     assert len([one for one in found if one["frame"] == 1]) == len(declared)
+
+
+def test_what_lies_where_behind_a_refrigerator_depends_on_its_flags() -> None:
+    """Two records of one length and the same bytes where the first has its codes."""
+    sensor = bytes.fromhex("5b 01 1000 00000000 8805 a007")  # one sensor's two bytes belong to the unit
+    none = bytes.fromhex("5b 01 0000 00000000 8805 a007")  # none: they are a tag
+    decoder = new_decoder()
+    for _ in range(2):
+        found = rows_of(decoder.decode([Frame(wire.packet(sensor), 1), Frame(wire.packet(none), 1)]).batch)
+        assert [sorted(one["measures"]) for one in found] == [
+            ["can.byte.16", "refrigerator"], ["can.byte.16", "fuel.temperature.17", "refrigerator"],
+        ]  # fmt: skip
 
 
 def test_what_stands_before_an_unknown_tag_is_kept_and_the_rest_is_too() -> None:

@@ -303,6 +303,12 @@ def test_which_parts_are_one_record(parts: list[bytes], records: int) -> None:
     assert len(found) == 2 * records
 
 
+def test_parts_of_two_moments_are_two_records_also_where_one_moment_s_were_learned() -> None:
+    decoder = new_decoder()
+    one, two = (Frame(wire.frame(IMEI, EXTENDED, [part(0, 1), part(1, 1, time=time)]), 2) for time in (7, 8))
+    assert [len(decoder.decode([frame]).batch) for frame in (one, one, two, one, two)] == [1, 1, 2, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
