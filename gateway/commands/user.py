@@ -31,8 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("add", parents=[password], help="make an account")
     add.add_argument("name", metavar="NAME")
     add.add_argument("--role", required=True, choices=ROLES)
-    new = commands.add_parser("password", parents=[password], help="set a new password, end the sessions")
+    new = commands.add_parser("password", parents=[password], help="set a new password, end the sessions and tokens")
     new.add_argument("name", metavar="NAME")
+    new.add_argument(
+        "--no-code", action="store_true", help="and ask for no code any more: phone and recovery codes are lost"
+    )
     token = commands.add_parser(
         "token",
         help="print a new API token, shown once; or list tokens, or end some",
@@ -78,7 +81,7 @@ async def _act(users: Users, args: argparse.Namespace, password: str) -> int:
         case "add":
             await users.add(args.name, args.role, password)
         case "password":
-            await users.set_password(args.name, password)
+            await users.set_password(args.name, password, forget_code=args.no_code)
         case "token":
             return await _token(users, args)
         case "remove":

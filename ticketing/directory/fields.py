@@ -84,12 +84,13 @@ USER = (
     Field("skills", N_("Skills"), "lines", hint=N_("one a line")),
     LANGUAGE,
     ZONE,
+    Field("totp", N_("Code at the sign-in"), "check"),
     ACTIVE,
 )
 _FIRST = Field("password", N_("Password"), "password", hint=N_("at least 8 characters"), required=True)
 NEW_USER = (
     Field("name", N_("Name"), required=True),
-    *(_FIRST if field.name == "password" else field for field in USER),
+    *(_FIRST if field.name == "password" else field for field in USER if field.name != "totp"),
 )
 
 

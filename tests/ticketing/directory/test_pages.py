@@ -256,6 +256,26 @@ def test_a_second_factor_at_the_sign_in(postgres_dsn):
     run(postgres_dsn, scenario)
 
 
+def test_an_admin_helps_who_lost_phone_and_codes(postgres_dsn):
+    async def scenario(desk):
+        async with desk.signed_in("manager") as browser, desk.signed_in("admin") as admin, desk.stranger() as other:
+            await enrolled(browser)
+            assert (await sign_in(other, "manager")).status_code == 200  # the code is asked for
+            url = "/settings/users/manager"
+            assert 'name="totp" value="yes" checked' in (await admin.get(url)).text
+            assert (await send(admin, url, url, role="manager", totp="yes", active="yes")).status_code == 303
+            assert (await sign_in(other, "manager")).status_code == 200
+            assert (await send(admin, url, url, role="manager", active="yes")).status_code == 303
+            assert (await sign_in(other, "manager")).status_code == 303
+            on = await send(admin, url, url, role="manager", totp="yes", active="yes")
+            assert (on.status_code, "only its owner" in on.text) == (422, True)
+            await enrolled(browser)
+            await desk.users.set_password("manager", PASSWORD, forget_code=True)
+            assert (await sign_in(other, "manager")).status_code == 303
+
+    run(postgres_dsn, scenario)
+
+
 def test_codes_are_guessed_no_faster_for_a_right_password(postgres_dsn):
     async def scenario(desk):
         async with desk.signed_in("manager") as browser, desk.stranger() as other:
