@@ -47,6 +47,10 @@ fuzz: setup
 bench: setup
 	@.venv/bin/python -m bench $(BENCH_ARGS)
 
+# The catalogues of pages, brought up to date with the sources; what is missing in them is told.
+words: setup
+	@.venv/bin/python -m tools.words
+
 # docs/desk.png, from a demo that runs for it.
 screenshot: setup
 	.venv/bin/python tools/demo_screenshot.py docs/desk.png
@@ -59,4 +63,4 @@ lock: setup
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
 
-.PHONY: setup demo check test coverage soak fuzz bench screenshot lock clean
+.PHONY: setup demo check test coverage soak fuzz bench words screenshot lock clean

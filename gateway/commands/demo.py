@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import secrets
 import shutil
 import signal
 import sys
@@ -33,10 +32,11 @@ from gateway.service.demo import (
     demo_settings,
     subscribed,
 )
+from gateway.service.demo_people import DemoPeople
 from gateway.simulator.scenario import ScenarioError, parse_duration
 from protocols.registry import PROTOCOLS
 from ticketing.model.states import State
-from ticketing.people.users import UserExistsError, Users
+from ticketing.people.users import Users
 
 _MAX_TERMINALS = 5000  # one process each for the gateway and the fleet, on one machine
 _PROGRESS = 5.0  # s between two lines of progress
@@ -167,15 +167,17 @@ class _Demo:
                 return 0
             raise
         try:
-            async with _account(Users(service.desk_pool)) as (username, password):
-                self._introduce(service, username, password)
-                summary = await self._watch(service)
+            async with DemoPeople(service.desk_pool, Users(service.desk_pool)).present() as people:
+                self._introduce(service, people)
+                summary = await self._watch(service, people)
         finally:
             await service.stop()
         self._finish(summary)
         return 0
 
-    def _introduce(self, service: Service, username: str, password: str) -> None:
+    def _introduce(self, service: Service, people: DemoPeople) -> None:
+        manager = people.of("manager")
+        username, password = manager["username"], manager["password"]
         self.login = f"{username} / {password}"
         self.desk_url = self.settings.desk.url or f"http://{service.desk_server.address}"
         first = {
@@ -185,11 +187,18 @@ class _Demo:
             "metrics_url": f"http://{service.health.address}/metrics",
             "username": username,
             "password": password,
+            "accounts": people.accounts,
         }
         self.held.release(json.dumps(first, separators=(",", ":")) + "\n")
         self.console.print(
             f"[bold]Desk[/]      {self.desk_url}   user [bold]{username}[/]   password [bold]{password}[/]"
         )
+        for account in people.accounts:
+            if account is not manager:
+                who = f"as {account['role']}"
+                self.console.print(
+                    f"          {who:<12}  {account['username']:<16} {account['password']}", markup=False
+                )
         self.console.print(f"[bold]Metrics[/]   {first['metrics_url']}")
         for line in self.settings.serial:
             page = f"{self.desk_url}/terminals/{line.terminal}"
@@ -203,7 +212,7 @@ class _Demo:
             "Then one of [bold]Terminals[/] for its track, and [bold]Fleet[/] for the whole. Ctrl-C ends it all."
         )
 
-    async def _watch(self, service: Service) -> dict[str, Any]:
+    async def _watch(self, service: Service, people: DemoPeople) -> dict[str, Any]:
         """The fleet's life from start to end, and the contract's object."""
         args, outcome = self.args, self.outcome
         view = StoreView(service.desk_pool)
@@ -226,6 +235,7 @@ class _Demo:
                     left = 1.0 if ends is None else min(1.0, max(0.0, ends - time.monotonic()))
                     await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                     await self._new_tickets(view)
+                    await people.vehicles()
                     if time.monotonic() - shown >= _PROGRESS:
                         shown = time.monotonic()
                         self._progress(shown - started)
@@ -316,20 +326,3 @@ def _counter(service: Service, name: str) -> int:
             if sample.name == f"{name}_total"
         )
     )
-
-
-@contextlib.asynccontextmanager
-async def _account(users: Users) -> Any:
-    """An account of this run: (name, password); gone with it."""
-    password = secrets.token_urlsafe(12)
-    name = "demo"
-    try:
-        await users.add(name, "manager", password)  # an admin could be the last one, and stay
-    except UserExistsError:  # somebody's own in a configured data_dir
-        name = f"demo-{secrets.token_hex(3)}"
-        await users.add(name, "manager", password)
-    try:
-        yield name, password
-    finally:
-        await users.remove(name)
-        users.close()

@@ -6,14 +6,18 @@ import argparse
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from psycopg_pool import AsyncConnectionPool
 
 from gateway.commands.common import load_settings, with_pool
+from gateway.simulator.scenario import ScenarioError, parse_duration
+from ticketing.core.moments import utc_now
 from ticketing.people.passwords import MAX_PASSWORD_BYTES, PasswordError, check
 from ticketing.people.users import ROLES, SCOPES, UserError, Users
 
+MAX_LABEL = 64
 SHORT = 8  # characters; below it only a warning: what is too short depends on who can reach the desk
 
 Work: TypeAlias = Callable[[Users], Awaitable[int]]
@@ -27,11 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("add", parents=[password], help="make an account")
     add.add_argument("name", metavar="NAME")
     add.add_argument("--role", required=True, choices=ROLES)
-    new = commands.add_parser("password", parents=[password], help="set a new password, end the sessions")
+    new = commands.add_parser("password", parents=[password], help="set a new password, end the sessions and tokens")
     new.add_argument("name", metavar="NAME")
-    token = commands.add_parser("token", help="print a new API token, shown once")
-    token.add_argument("name", metavar="NAME")
+    new.add_argument(
+        "--no-code", action="store_true", help="and ask for no code any more: phone and recovery codes are lost"
+    )
+    token = commands.add_parser(
+        "token",
+        help="print a new API token, shown once; or list tokens, or end some",
+        usage="dozor user token NAME [--scope SCOPE] [--label TEXT] [--expires 90d]\n"
+        "       dozor user token list [NAME]\n       dozor user token revoke ID [ID ...]",
+    )
+    token.add_argument("name", metavar="NAME | list | revoke", help="for whom; or what to do with those there are")
+    token.add_argument("rest", nargs="*", metavar="NAME | ID", help="of list: whose; of revoke: which")
     token.add_argument("--scope", choices=SCOPES, default="full", help="read: may change nothing")
+    token.add_argument("--label", type=_label, default="", metavar="TEXT", help="what it is for")
+    token.add_argument(
+        "--expires", type=_span, metavar="SPAN", help="after this it is none any more, such as 90d; else never"
+    )
     remove = commands.add_parser("remove", help="remove an account, its sessions and tokens")
     remove.add_argument("name", metavar="NAME")
     commands.add_parser("list", help="all accounts")
@@ -64,9 +81,9 @@ async def _act(users: Users, args: argparse.Namespace, password: str) -> int:
         case "add":
             await users.add(args.name, args.role, password)
         case "password":
-            await users.set_password(args.name, password)
+            await users.set_password(args.name, password, forget_code=args.no_code)
         case "token":
-            print(await users.token(args.name, args.scope))
+            return await _token(users, args)
         case "remove":
             await users.remove(args.name)
         case _:
@@ -76,6 +93,52 @@ async def _act(users: Users, args: argparse.Namespace, password: str) -> int:
                     f"\t{account.sessions} sessions\t{account.tokens} tokens"
                 )
     return 0
+
+
+async def _token(users: Users, args: argparse.Namespace) -> int:
+    if args.name == "list":
+        if len(args.rest) > 1:
+            return _refused("token list takes one NAME, or none")
+        for token in await users.tokens(args.rest[0] if args.rest else None):
+            ends = f"{token.expires_at:%Y-%m-%d}" if token.expires_at else "never"
+            used = f"{token.used_at:%Y-%m-%d}" if token.used_at else "never"
+            print(
+                f"{token.id}\t{token.user}\t{token.scope}\t{token.label}\tmade {token.created_at:%Y-%m-%d}"
+                f"\texpires {ends}\tused {used}"
+            )
+        return 0
+    if args.name == "revoke":
+        if not args.rest or not all(number.isascii() and number.isdecimal() for number in args.rest):
+            return _refused("token revoke takes the IDs that `dozor user token list` tells")
+        gone = [await users.revoke(int(number[:18])) for number in args.rest]
+        missing = [number for number, done in zip(args.rest, gone, strict=True) if not done]
+        return _refused(f"no token {', '.join(missing)}; the others have ended") if missing else 0
+    if args.rest:
+        return _refused(f"token {args.name} takes nothing more: quote a name with spaces")
+    expires_at = utc_now() + args.expires if args.expires is not None else None
+    print(await users.token(args.name, args.scope, label=args.label, expires_at=expires_at))
+    return 0
+
+
+def _refused(why: str) -> int:
+    print(f"dozor user: {why}", file=sys.stderr)
+    return 2
+
+
+def _label(text: str) -> str:
+    if len(text) > MAX_LABEL or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"at most {MAX_LABEL} printable characters")
+    return text
+
+
+def _span(text: str) -> timedelta:
+    try:
+        seconds = parse_duration(text)
+    except ScenarioError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not 60 <= seconds <= 10 * 366 * 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r}: from a minute to ten years")
+    return timedelta(seconds=seconds)
 
 
 def _password(from_stdin: bool) -> str:

@@ -182,8 +182,6 @@ class EgtsTerminal(Terminal):
             "movement": int(reading.moving),
             "odometer": reading.odometer // 100 * 100,
             "inputs": int(reading.ignition),
-            "power.external": min(reading.external // 100, 255) / 10,  # a byte of tenths: 25.5 V at most
-            "power.battery": reading.battery // 100 / 10,
             "power.external": _volts(reading.external) / 10,
             "power.battery": _volts(reading.battery) / 10,
         }

@@ -120,3 +120,28 @@ def test_removing_a_user_ends_everything_of_theirs(postgres_dsn):
                 users.close()
 
     asyncio.run(main())
+
+
+def test_tokens_are_listed_and_revoked(postgres_dsn):
+    for name in ("anna", "boris"):
+        assert (
+            dozor(postgres_dsn, "add", name, "--role", "admin", "--password-stdin", stdin="pass word 1").returncode == 0
+        )
+    made = dozor(postgres_dsn, "token", "anna", "--scope", "read", "--label", "export", "--expires", "90d")
+    assert made.returncode == 0, made.stderr
+    assert dozor(postgres_dsn, "token", "boris").returncode == 0
+    listed = dozor(postgres_dsn, "token", "list").stdout.splitlines()
+    assert [line.split("\t")[1:4] for line in listed] == [["anna", "read", "export"], ["boris", "full", ""]]
+    assert made.stdout.strip() not in "".join(listed)
+    assert "expires never" in listed[1]
+    assert "expires never" not in listed[0]
+    assert len(dozor(postgres_dsn, "token", "list", "ANNA").stdout.splitlines()) == 1
+    number = listed[0].split("\t")[0]
+    assert dozor(postgres_dsn, "token", "revoke", number).returncode == 0
+    again = dozor(postgres_dsn, "token", "revoke", number)
+    assert (again.returncode, f"no token {number}" in again.stderr) == (2, True)
+    assert len(dozor(postgres_dsn, "token", "list").stdout.splitlines()) == 1
+    for wrong in (("revoke",), ("revoke", "x"), ("list", "a", "b"), ("anna", "boris"), ("anna", "--expires", "soon")):
+        assert dozor(postgres_dsn, "token", *wrong).returncode == 2, wrong
+    refused = dozor(postgres_dsn, "add", "list", "--role", "crew", "--password-stdin", stdin="pass word 1")
+    assert (refused.returncode, "choose another name" in refused.stderr) == (2, True)

@@ -127,14 +127,15 @@ def create_app(
     )
     rendering = Rendering(settings, now, reader.kinds)
     app.state.rows = rows()
-    put_parts(app, (*parts, rendering, users, settings))
+    throttle = throttle or Throttle()
+    put_parts(app, (*parts, rendering, users, settings, throttle))
     app.state.desk = Desk(
         tickets=tickets,
         commands=commands,
         reader=reader,
         users=users,
         settings=settings,
-        throttle=throttle or Throttle(),
+        throttle=throttle,
         rendering=rendering,
         kept=Kept(),
         now=now,

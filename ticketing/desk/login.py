@@ -147,7 +147,7 @@ async def _let_in(request: Request, asked: Asked, name: str, token: str) -> Resp
         await here.users.sign_out(before)
     target = asked.target
     if asked.kept is not None:
-        target += "?told=" + here.kept.put(name, Told(NOT_DONE, asked.kept[:TEXT_LIMIT]))
+        target += "?told=" + here.kept.put(name, Told(_(NOT_DONE), asked.kept[:TEXT_LIMIT]))
     response = RedirectResponse(target, 303)
     set_session(response, here.users, token, secure=here.settings.https)
     response.delete_cookie(LOGIN_COOKIE, path="/login", secure=here.settings.https, httponly=True, samesite="strict")

@@ -15,7 +15,7 @@ from ticketing.core.paging import PAGE_LIMIT, Page
 from ticketing.desk import api
 from ticketing.desk.openapi_clock import clock_schemas
 from ticketing.desk.openapi_parts import KEY, PAGED, content, filtered, in_path, refusals
-from ticketing.desk.openapi_rows import Rows, answered, body_schemas, row_paths
+from ticketing.desk.openapi_rows import Rows, answered, body_schemas, joined_paths, row_paths
 from ticketing.desk.queries import Found, desk
 from ticketing.kit import asked
 from ticketing.kit.answers import Problem, WrongInput, answer
@@ -155,7 +155,7 @@ def description(version: str, rows: Rows = ()) -> dict[str, Any]:
             ),
         },
         "security": [{"token": []}, {"session": []}],
-        "paths": _paths() | row_paths(rows),
+        "paths": joined_paths(_paths(), row_paths(rows)),
         "components": {
             "schemas": _schemas(rows),
             "securitySchemes": {

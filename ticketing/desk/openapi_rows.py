@@ -30,6 +30,11 @@ def row_paths(rows: Rows) -> dict[str, Any]:
     return paths
 
 
+def joined_paths(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The paths of both; a path of both has the methods of both."""
+    return {path: one.get(path, {}) | other.get(path, {}) for path in (*one, *other)}
+
+
 def answered(rows: Rows) -> dict[str, Any]:
     """The types that rows answer with, by the names of their schemas."""
     return {_name(row.answer): row.answer for row in rows if row.answer is not None}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
-from typing import Any
 from urllib.parse import quote
 
 from psycopg import OperationalError
@@ -22,7 +21,9 @@ from ticketing.kit import asked, drawing
 from ticketing.kit.access import comes_from_here, require, visitor
 from ticketing.kit.forms import form, vouched
 from ticketing.kit.kept import Told
+from ticketing.kit.pages import render
 from ticketing.kit.ports import GROUPED
+from ticketing.kit.words import N_, _
 from ticketing.model.kinds import COMMON
 from ticketing.model.states import PEOPLE, WATCH, Action
 from ticketing.model.tickets import TEXT_LIMIT, Ticket
@@ -40,34 +41,26 @@ TICKET_FILTERS = ("state", "kind", "terminal", "verdict", "search", "protocol", 
 INCIDENT_FILTERS = ("state", "kind", "terminal", "members")
 TERMINAL_FILTERS = ("search", "verdict", "kind", "connected", "overdue", *GROUPED, "sort")
 TICKET_SORT_WORDS = {
-    "due": "due, next first",
-    "-due": "due, last first",
-    "-opened": "opened, newest first",
-    "opened": "opened, oldest first",
-    "priority": "priority",
-    "verdict": "promise",
-    "terminal": "terminal",
+    "due": N_("due, next first"),
+    "-due": N_("due, last first"),
+    "-opened": N_("opened, newest first"),
+    "opened": N_("opened, oldest first"),
+    "priority": N_("priority"),
+    "verdict": N_("promise"),
+    "terminal": N_("terminal"),
 }
 TERMINAL_SORT_WORDS = {
-    "-verdict": "verdict, failing first",
-    "-connected": "link, connected first",
-    "connected": "link, offline first",
-    "name": "name",
-    "protocol": "protocol",
-    "model": "model",
-    "firmware": "firmware",
+    "-verdict": N_("verdict, failing first"),
+    "-connected": N_("link, connected first"),
+    "connected": N_("link, offline first"),
+    "name": N_("name"),
+    "protocol": N_("protocol"),
+    "model": N_("model"),
+    "firmware": N_("firmware"),
 }
-EXPIRES = {"10 min": "10m", "1 h": "1h", "24 h": "24h", "7 d": "7d"}  # of a command
-STORE_AWAY = "The store did not answer in time, nothing was done: please try again."
+EXPIRES = {600: "10m", 3600: "1h", 86_400: "24h", 604_800: "7d"}  # of a command, by seconds
+STORE_AWAY = N_("The store did not answer in time, nothing was done: please try again.")
 ROWS = 10  # of connections, messages and quarantine on the terminal page
-
-
-def render(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
-    """A page with what all pages need: who looks, and their forms' token."""
-    who = visitor(request)
-    return desk(request).rendering.page(
-        template, status=status, who=who, csrf=who.csrf, path=request.scope["path"], **values
-    )
 
 
 async def home(_request: Request) -> Response:
@@ -114,13 +107,13 @@ async def act(request: Request, action: Action) -> Response:
         if not vouched(request, fields):
             if not comes_from_here(request):
                 raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
-            raise ConflictError(NOT_DONE)  # typed under another session of the same browser
+            raise ConflictError(_(NOT_DONE))  # typed under another session of the same browser
         said = {name: value for name, value in fields.items() if name not in HIDDEN}
         if action != Action.CLOSE:
             said.pop("cause", None)  # the page's form is one for all of them
         found = await queries.act(request, action, read_fields(said))
     except (ConflictError, InvalidTextError, NotAllowedError, WrongInputError, OperationalError) as error:
-        why = STORE_AWAY if isinstance(error, OperationalError) else str(error)
+        why = _(STORE_AWAY) if isinstance(error, OperationalError) else str(error)
         token = desk(request).kept.put(visitor(request).user.name, Told(why, (text or "")[:TEXT_LIMIT]))
         return RedirectResponse(f"/tickets/{quote(request.path_params['number'], safe='')}?told={token}", 303)
     return RedirectResponse(f"/tickets/{found.number}", 303)
@@ -197,7 +190,7 @@ async def terminal(request: Request) -> Response:
     charts = []
     for name in wanted:
         points = await reader.series(found.terminal, name, since=since, until=until)
-        drawn = drawing.chart(points, since=since, until=until, zone=here.settings.zone)
+        drawn = drawing.chart(points, since=since, until=until, zone=here.rendering.zone_of(visitor(request)))
         if drawn is not None:
             charts.append((name, drawn))
     who = visitor(request)
@@ -240,11 +233,11 @@ async def send(request: Request) -> Response:
         if not vouched(request, fields):
             if not comes_from_here(request):
                 raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
-            raise ConflictError(NOT_DONE)
+            raise ConflictError(_(NOT_DONE))
         wanted = Wanted(text, fields.get("expires_in", ""), fields.get("key") or None, "repeat" in fields)
         await queries.send(request, wanted)
     except (ConflictError, InvalidTextError, OperationalError) as error:
-        why = STORE_AWAY if isinstance(error, OperationalError) else str(error)
+        why = _(STORE_AWAY) if isinstance(error, OperationalError) else str(error)
         token = desk(request).kept.put(visitor(request).user.name, Told(why, text[:TEXT_LIMIT]))
         return RedirectResponse(f"{page}?told={token}#command", 303)
     return RedirectResponse(f"{page}#commands", 303)

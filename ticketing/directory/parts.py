@@ -10,6 +10,8 @@ from ticketing.core.db import Pool
 from ticketing.core.moments import utc_now
 from ticketing.core.sealed import Seal
 from ticketing.directory import terms
+from ticketing.directory.notices import PeopleNotices
+from ticketing.kit.notices import Notices
 from ticketing.people.accounts import Accounts
 from ticketing.people.contacts import Contacts
 from ticketing.people.organisations import Organisations
@@ -29,4 +31,5 @@ def directory_parts(
         Accounts(pool, passwords, now=now),
         SecondFactor(pool, seal, now=now),
         seal,
+        Notices([PeopleNotices(pool, own=policy, now=now)]),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ticketing.core.paging import Page
-from ticketing.directory import api
+from ticketing.directory import account, api, pages
 from ticketing.kit.routes import Row
 from ticketing.people.accounts import AccountDetail, ChangedUser, NewUser
 from ticketing.people.contacts import ChangedContact, Contact, NewContact
@@ -19,7 +19,7 @@ TERMINAL = ("terminal", "with the terminal of this identity")
 PLATE = ("plate", "with this number plate, however it is written")
 ROLE = ("role", "with this role")
 
-ROUTES = (
+API = (
     Row(
         "GET", "/api/organisations", "organisations", api.organisations, "Organisations", TAG,
         answer=Page[Organisation], kind=Kind.ORGANISATION, paged=True, filters=(SEARCH, ACTIVE),
@@ -76,3 +76,29 @@ ROUTES = (
         body=ChangedUser, answer=AccountDetail, kind=Kind.USER,
     ),
 )  # fmt: skip
+PAGES = (
+    Row("GET", "/account", "account", account.show),
+    Row("POST", "/account", "account", account.change),
+    Row("POST", "/account/password", "account", account.password),
+    Row("POST", "/account/totp", "account", account.totp_on),
+    Row("POST", "/account/totp/off", "account", account.totp_off),
+    Row("POST", "/account/recovery", "account", account.recovery),
+    Row("POST", "/account/tokens", "account", account.add_token),
+    Row("POST", "/account/tokens/{id}/revoke", "account", account.revoke),
+    Row("GET", "/organisations", "organisations", pages.organisations),
+    Row("POST", "/organisations", "organisations.write", pages.add_organisation),
+    Row("GET", "/organisations/{id}", "organisations", pages.organisation),
+    Row("POST", "/organisations/{id}", "organisations.write", pages.change_organisation),
+    Row("POST", "/organisations/{id}/contacts", "contacts.write", pages.add_contact),
+    Row("POST", "/organisations/{id}/vehicles", "vehicles.write", pages.add_vehicle),
+    Row("GET", "/contacts/{id}", "contacts.write", pages.contact),
+    Row("POST", "/contacts/{id}", "contacts.write", pages.change_contact),
+    Row("GET", "/vehicles/{id}", "vehicles.write", pages.vehicle),
+    Row("POST", "/vehicles/{id}", "vehicles.write", pages.change_vehicle),
+    Row("GET", "/settings", "settings", pages.settings),
+    Row("POST", "/settings/users", "settings", pages.add_user),
+    Row("GET", "/settings/users/{name}", "settings", pages.account),
+    Row("POST", "/settings/users/{name}", "settings", pages.change_account),
+    Row("POST", "/settings/users/{name}/tokens/{id}/revoke", "settings", pages.revoke),
+)
+ROUTES = API + PAGES

@@ -50,3 +50,12 @@ async def checked_form(request: Request) -> dict[str, str]:
     if not vouched(request, fields):
         raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
     return fields
+
+
+async def checked_fields(request: Request) -> FormData:
+    """All fields of one of our own forms, as they came; see `checked_form`."""
+    fields = await raw_form(request)
+    token = fields.get("csrf", "")
+    if not vouched(request, {"csrf": token if isinstance(token, str) else ""}):
+        raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
+    return fields

@@ -1,13 +1,16 @@
 """Templates: everything escaped, times both relative and absolute, and the words for states and verdicts.
 
-The words stand here and in the templates only, so that a translation has one place to go.
+Words of codes stand in `kit.vocabulary`; all words are said in the reader's language (`kit.words`), all times in the
+reader's zone.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,32 +23,14 @@ from detectors.verdicts import spell
 from ticketing.commands import visible
 from ticketing.core.moments import iso, local_time
 from ticketing.kit import words
+from ticketing.kit.access import Visitor
 from ticketing.kit.settings import DeskSettings
+from ticketing.kit.vocabulary import ACTIONS, KINDS, PROMISES, ROLES, SPAN_UNITS, STATES, VERDICTS
+from ticketing.kit.words import CALLED, _, language
 from ticketing.model.kinds import MASS, PLATFORM, STORM
+from ticketing.working_time.errors import ClockInputError
 from ticketing.working_time.time_zones import zone as named_zone
 
-STATES = {
-    "new": "New",
-    "in_work": "In work",
-    "waiting_client": "Waiting for client",
-    "awaiting_consent": "Awaiting consent",
-    "closed": "Closed",
-}
-VERDICTS = {"running": "running", "paused": "on hold", "met": "in time", "breached": "broken", "unknown": "not known"}
-ACTIONS = {
-    "take": "took the ticket",
-    "note": "noted",
-    "ask": "asked the client",
-    "consent": "recorded consent",
-    "close": "closed the ticket",
-    "opened": "opened the ticket",
-    "recovered": "saw recovery",
-    "relapsed": "saw a relapse",
-    "warned": "warned",
-    "breached": "recorded a breach",
-    "changed": "saw a change",
-    "detached": "opened a ticket for a member",
-}
 # A measure's unit goes by its name; the longest matching beginning wins.
 UNITS = {
     "speed": "km/h",
@@ -104,7 +89,7 @@ class Rendering:
     def __init__(
         self, settings: DeskSettings, now: Callable[[], datetime], kinds: Mapping[str, str] | None = None
     ) -> None:
-        kinds = {**(kinds or {}), STORM: "Storm", MASS: "Mass silence", PLATFORM: "Platform"}
+        kinds = {**(kinds or {}), STORM: KINDS[STORM], MASS: KINDS[MASS], PLATFORM: KINDS[PLATFORM]}
         self._settings = settings
         self._now = now
         self._environment = jinja2.Environment(
@@ -124,12 +109,19 @@ class Rendering:
             live=settings.live,
             states=STATES,
             kinds=kinds,
-            verdicts=VERDICTS,
+            verdicts=PROMISES,
+            roles=ROLES,
+            languages=CALLED,
+            language=language,
+            spoken=spoken,
+            span=duration,
         )
         self._environment.filters.update(
-            state=lambda s: STATES.get(s, s.replace("_", " ").capitalize()),
-            kind=lambda k: kinds.get(k, k.replace("-", " ").capitalize()),
-            action=lambda a: ACTIONS.get(a, a),
+            state=lambda s: _(called(STATES, s)),
+            kind=lambda k: _(called(kinds, k)),
+            action=lambda a: _(ACTIONS.get(a) or a),
+            verdict=lambda v: _(VERDICTS.get(v) or v),
+            said=lambda options: {value: _(text) for value, text in options.items()},
             segment=lambda text: quote(text, safe=""),
             query=lambda values: urlencode({k: v for k, v in values.items() if v}),
             unit=unit,
@@ -142,12 +134,17 @@ class Rendering:
             ordered=ordered,
         )
 
+    def zone_of(self, who: Visitor | None) -> tzinfo:
+        """The zone that somebody's times are shown in: their own, a client's organisation's, or the desk's."""
+        key = None if who is None else who.user.time_zone or who.user.organisation_zone
+        return self._settings.zone if key is None else own_zone(key)
+
     def page(
         self, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
     ) -> HTMLResponse:
         """Render `template`; `when` and `clock` know the moment of rendering."""
         now = self._now()
-        zone = self._settings.zone
+        zone = self.zone_of(values.get("who"))
         text = self._environment.get_template(template).render(
             **values,
             now=now,
@@ -162,10 +159,36 @@ class Rendering:
         return HTMLResponse(text, status, headers)
 
 
+def called(words: Mapping[str, str], code: str) -> str:
+    """What a code is called; one that is not listed is made readable."""
+    return words.get(code, code.replace("_", " ").replace("-", " ").capitalize())
+
+
+@lru_cache(maxsize=256)
+def own_zone(key: str) -> tzinfo:
+    """The zone of a name that was checked when it was set; UTC should it be unknown by now."""
+    try:
+        return named_zone(key).info
+    except ClockInputError:
+        return UTC
+
+
+def spoken() -> str:
+    """The words that pages' scripts say, as JSON: `{}` stands for a span of time."""
+    words = {
+        "overdue": _("{} overdue"),
+        "left": _("{} left"),
+        "ago": _("{} ago"),
+        "in": _("in {}"),
+        "units": {unit: _(word) for unit, word in SPAN_UNITS.items()},
+    }
+    return json.dumps(words, ensure_ascii=False)
+
+
 def unit(measure: str) -> str:
     """The unit of a measure, "" where it has none or none is known."""
     fitting = [beginning for beginning in UNITS if measure.startswith(beginning)]
-    return UNITS[max(fitting, key=len)] if fitting else ""
+    return _(UNITS[max(fitting, key=len)]) if fitting else ""
 
 
 def label(key: Any) -> str:
@@ -173,7 +196,7 @@ def label(key: Any) -> str:
     words = str(key).replace("_", " ")
     if words[-2:-1] == " ":
         words = f"{words[:-2]}, {words[-1]}"
-    return words[:1].upper() + words[1:]
+    return _(words[:1].upper() + words[1:])
 
 
 def ordered(keys: Mapping[str, Any]) -> list[str]:
@@ -228,9 +251,9 @@ def _called(local: datetime) -> str:
 def when(moment: datetime | None, now: datetime, zone: tzinfo, *, short: bool = False) -> Markup:
     """A `<time>` that says how long ago, and when exactly; `short` keeps the exact time for the tooltip."""
     if moment is None:
-        return Markup('<span class="none">never</span>')
+        return Markup('<span class="none">{}</span>').format(_("never"))
     seconds = (now - moment).total_seconds()
-    words = f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
+    words = _("{} ago").format(duration(seconds)) if seconds >= 0 else _("in {}").format(duration(-seconds))
     exact = stamp(moment, zone)
     if short:
         return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(iso(moment), exact, words)
@@ -243,10 +266,12 @@ def clock(due: datetime, now: datetime) -> Markup:
     """A running clock: what is left until `due`, or how long ago it was."""
     left = (due - now).total_seconds()
     kind = "late" if left < 0 else "soon" if left < 3600 else "calm"
-    words = f"{duration(-left)} overdue" if left < 0 else f"{duration(left)} left"
+    words = _("{} overdue").format(duration(-left)) if left < 0 else _("{} left").format(duration(left))
     return Markup('<span class="clock {}" role="timer" data-due="{}">{}</span>').format(kind, iso(due), words)
 
 
 def duration(seconds: float) -> str:
     """Two units at most: "3 d 4 h", "12 min", "40 s"."""
-    return spell(abs(seconds), fine=False)
+    number, unit, *rest = spell(abs(seconds), fine=False).split()
+    words = f"{number} {_(SPAN_UNITS[unit])}"
+    return f"{words} {rest[0]} {_(SPAN_UNITS[rest[1]])}" if rest else words

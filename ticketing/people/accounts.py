@@ -66,7 +66,10 @@ class NewUser(msgspec.Struct, kw_only=True):
 
 
 class ChangedUser(msgspec.Struct, kw_only=True):
-    """What may be changed; what is left out stays. `row_version` is the version that was read."""
+    """What may be changed; what is left out stays. `row_version` is the version that was read.
+
+    `totp` false: no code is asked for any more, as for who lost phone and recovery codes.
+    """
 
     role: Role | UnsetType = UNSET
     password: Password | UnsetType = UNSET
@@ -76,6 +79,7 @@ class ChangedUser(msgspec.Struct, kw_only=True):
     skills: list[Short] | UnsetType = UNSET
     language: Language | UnsetType | None = UNSET
     time_zone: Short | UnsetType | None = UNSET
+    totp: bool | UnsetType = UNSET
     active: bool | UnsetType = UNSET
     row_version: Version | UnsetType = UNSET
 
@@ -156,6 +160,12 @@ class Accounts(Records[AccountDetail]):
             if number not in known:
                 checks.wrong(f"organisations[{n}]", f"there is no organisation {number}", "give the id of one")
         values["organisations"] = list(dict.fromkeys(organisations))
+        if "totp" in values:
+            off = not values.pop("totp")
+            if off:
+                values |= {"totp": None, "totp_step": None, "recovery": []}
+            elif before is None or not before.totp:
+                checks.wrong("totp", "only its owner can turn it on", "leave it out; they find it under /account")
         checks.raise_any()
         if before is not None and before.role == "admin" and before.active and (role != "admin" or not active):
             await self._another_admin(connection, before)

@@ -232,8 +232,8 @@ class Users:
         except UniqueViolation as error:
             raise UserExistsError(f"user {name!r} exists: `dozor user password` sets a new password") from error
 
-    async def set_password(self, name: str, password: str) -> None:
-        """Set a new password; the user's sessions and tokens end.
+    async def set_password(self, name: str, password: str, *, forget_code: bool = False) -> None:
+        """Set a new password; the user's sessions and tokens end. `forget_code`: no code is asked for any more.
 
         Raises
         ------
@@ -251,6 +251,10 @@ class Users:
                 raise NoUserError(f"no user {name!r}")
             # A statement of its own: it sees the session of a sign-in that the first one waited for.
             await end_all(connection, found[0])
+            if forget_code:
+                await connection.execute(
+                    "UPDATE app_user SET totp = NULL, totp_step = NULL, recovery = '{}' WHERE id = %s", (found[0],)
+                )
 
     async def remove(self, name: str) -> None:
         """Remove an account with its sessions and tokens; the journal keeps the name.

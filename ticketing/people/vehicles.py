@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from typing import Any, Literal, LiteralString, TypeAlias
+from typing import Annotated, Any, Literal, LiteralString, TypeAlias
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 from psycopg import sql
 
 from ticketing.core.db import Connection, Pool, escaped
@@ -24,6 +24,8 @@ from ticketing.people.scope import Kind, condition
 from ticketing.people.users import User
 
 Stage: TypeAlias = Literal["in_use", "workshop", "season", "sold"]
+Called: TypeAlias = Annotated[str, Meta(max_length=200)]  # empty where the plate is all there is, and the reverse
+Plate: TypeAlias = Annotated[str, Meta(max_length=32)]
 # Of a client's own vehicle the desk alone says whose it is, what is in it, and since when it is under warranty.
 NOT_A_CLIENTS = ("organisation", "terminal", "accepted_at")
 
@@ -50,8 +52,8 @@ class NewVehicle(msgspec.Struct, kw_only=True):
     """What is needed of a new one: a name or a plate besides the organisation."""
 
     organisation: Id
-    name: Name | Literal[""] = ""
-    plate: Short | Literal[""] = ""
+    name: Called = ""
+    plate: Plate = ""
     terminal: Short | None = None
     site: Name | None = None
     stage: Stage | UnsetType = UNSET
@@ -65,8 +67,8 @@ class ChangedVehicle(msgspec.Struct, kw_only=True):
     """What may be changed; what is left out stays. `row_version` is the version that was read."""
 
     organisation: Id | UnsetType = UNSET
-    name: Name | Literal[""] | UnsetType = UNSET
-    plate: Short | Literal[""] | UnsetType = UNSET
+    name: Called | UnsetType = UNSET
+    plate: Plate | UnsetType = UNSET
     terminal: Short | UnsetType | None = UNSET
     site: Name | UnsetType | None = UNSET
     stage: Stage | UnsetType = UNSET

@@ -79,7 +79,6 @@ ELSEWHERE = {f"mqtt.{name}" for name in MQTT} | {
     "webhook.events", "notify.url_file", "notify.events", "desk.letters",
     "mailbox.host", "mailbox.port", "mailbox.tls", "mailbox.user", "mailbox.password_file", "mailbox.folder",
     "mailbox.poll", "lmtp.address",
-    "listen.protocol", "listen.address", "listen.transport", "listen.tls", "listen.proxy_protocol_from",
     "listen.protocol", "listen.protocols", "listen.address", "listen.transport", "listen.tls",
     "listen.proxy_protocol_from",
     "egress.name", "egress.url", "egress.terminals", "egress.start", "egress.password_file", "egress.tls",

@@ -27,7 +27,7 @@ from gateway.service.demo import StoreView, demo_settings
 from tests.ticketing.desk_parts import MONDAY, add_terminal, pool_of, raise_one, recover_one
 
 DOZOR = str(Path(sys.executable).with_name("dozor"))
-FIRST = {"data_dir", "listen", "desk_url", "metrics_url", "username", "password"}
+FIRST = {"data_dir", "listen", "desk_url", "metrics_url", "username", "password", "accounts"}
 LAST = {
     "terminals", "frames", "records_stored", "malformed", "tickets", "faults", "false_tickets", "ack_p50_ms",
     "ack_p99_ms", "desk_url",

@@ -256,7 +256,7 @@ def test_terminals_are_found_and_shown_by_what_people_know_of_them(postgres_dsn)
     )
     assert '<a class="same" href="/terminals?operator=Nord+%26+Co">Nord &amp; Co</a>' in page
     assert "should be 04.01" in page
-    assert "Season until" in page
+    assert "Season, until" in page
     assert "Stage" not in other
 
 

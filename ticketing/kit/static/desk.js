@@ -3,12 +3,17 @@
 
 document.documentElement.classList.add("js");
 
+// What the server's pages say, in their language; `{}` is a span of time.
+const words = JSON.parse(document.documentElement.dataset.words);
+const say = (form, span) => words[form].replace("{}", span);
+
 function duration(seconds) {
+  const { d: D, h: H, min: MIN, s: S } = words.units;
   const whole = Math.floor(Math.abs(seconds));
   const d = Math.floor(whole / 86400), h = Math.floor(whole % 86400 / 3600), m = Math.floor(whole % 3600 / 60), s = whole % 60;
-  if (d) return h && d < 30 ? `${d} d ${h} h` : `${d} d`;
-  if (h) return m ? `${h} h ${m} min` : `${h} h`;
-  return m ? `${m} min` : `${s} s`;
+  if (d) return h && d < 30 ? `${d} ${D} ${h} ${H}` : `${d} ${D}`;
+  if (h) return m ? `${h} ${H} ${m} ${MIN}` : `${h} ${H}`;
+  return m ? `${m} ${MIN}` : `${s} ${S}`;
 }
 
 function running(seconds) {
@@ -26,7 +31,7 @@ function tick() {
   const now = Date.now();
   for (const element of document.querySelectorAll("[data-due]")) {
     const left = (Date.parse(element.dataset.due) - now) / 1000;
-    put(element, left < 0 ? `${running(left)} overdue` : `${running(left)} left`);
+    put(element, say(left < 0 ? "overdue" : "left", running(left)));
     element.classList.toggle("late", left < 0);
     element.classList.toggle("soon", left >= 0 && left < 3600);
     element.classList.toggle("calm", left >= 3600);
@@ -34,7 +39,7 @@ function tick() {
   for (const element of document.querySelectorAll("[data-ago]")) {
     const holder = element.closest("time");
     const age = (now - Date.parse(holder.dateTime)) / 1000;
-    put(element, age < 0 ? `in ${duration(age)}` : `${duration(age)} ago`);
+    put(element, say(age < 0 ? "in" : "ago", duration(age)));
   }
 }
 
