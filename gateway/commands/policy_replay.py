@@ -35,10 +35,9 @@ def replayed(args: argparse.Namespace) -> int:
         print(f"dozor policy replay: {policy.reference} has no plan {args.plan!r}: {known}", file=sys.stderr)
         return 2
     try:
-        begin, end = day_or_instant(getattr(args, "from")), day_or_instant(args.to)
+        begin, end = (_time(name, getattr(args, name)) for name in ("from", "to"))
     except ValueError as error:
-        said = "Write a day, 2026-10-01, or an instant with its offset, 2026-10-01T09:00+03:00"
-        print(f"dozor policy replay: --from and --to: {error}. {said}", file=sys.stderr)
+        print(f"dozor policy replay: {error}", file=sys.stderr)
         return 2
     if end <= begin:
         print("dozor policy replay: --to is not after --from. Name a later end", file=sys.stderr)
@@ -57,6 +56,14 @@ def replayed(args: argparse.Namespace) -> int:
         return 0
 
     return with_pool(load_settings(args), work)
+
+
+def _time(name: str, text: str) -> datetime:
+    try:
+        return day_or_instant(text)
+    except ValueError as error:
+        said = "such as 2026-12-31 nor an instant with its offset"
+        raise ValueError(f"--{name} {text!r} is neither a day {said}") from error
 
 
 def _tell(found: Replay) -> None:

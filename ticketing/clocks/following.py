@@ -94,12 +94,14 @@ def eta_of(policy: Policy, moments: Sequence[Moment]) -> tuple[Rule, list[Event]
     """The promised repair times as one clock, each promise a cycle that fires at its instant; None: none was made."""
     events: list[Event] = []
     last: Rule | None = None
+    promised: datetime | None = None
     for moment in moments:
         eta = moment.data.get("eta")
         if eta is not None:
             due = eta if isinstance(eta, datetime) else datetime.fromisoformat(str(eta))
             left = instant(due) - instant(moment.at)
-            if left > 0:
+            if left > 0 and due != promised:  # what is said again is no new promise
+                promised = due
                 last = Rule(
                     policy.name, policy.version, ETA, Budget(Kind.REAL, left), Fires.AT, policy.working_time, ()
                 )

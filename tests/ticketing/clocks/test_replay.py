@@ -113,7 +113,7 @@ def test_the_command_says_both_in_words_and_as_json(shared_dsn, past, capsys, mo
     [
         (("--policy", "gold", "--from", "2026-01-01", "--to", "2026-02-01"), "unknown policy 'gold'"),
         (("--policy", "none.toml", "--from", "2026-01-01", "--to", "2026-02-01"), "cannot read none.toml"),
-        (("--policy", "dealer-desk", "--from", "soon", "--to", "2026-02-01"), "Write a day"),
+        (("--policy", "dealer-desk", "--from", "soon", "--to", "2026-02-01"), "neither a day"),
         (("--policy", "dealer-desk", "--from", "2026-02-01", "--to", "2026-02-01"), "not after --from"),
         (("--policy", "dealer-desk", "--plan", "gold", "--from", "2026-01-01", "--to", "2026-02-01"), "no plan"),
     ],

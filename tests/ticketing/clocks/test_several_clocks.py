@@ -203,6 +203,8 @@ def test_what_is_promised_at_an_instant_fires_at_it():
     assert passed.due is None  # nobody but the clocks of plan and priority make it due
     again = clocks("integrator-standard", told, step(50, eta=at(200)), now=150)
     assert [stand.verdict for stand in again.get("eta").stands] == [Verdict.MET, Verdict.RUNNING]
+    said = clocks("integrator-standard", told, step(50, eta=at(100)), step(100, eta=at(100)), now=100)
+    assert [stand.verdict for stand in said.get("eta").stands] == [Verdict.BREACHED]
     fixed = clocks("integrator-standard", told, step(60, "awaiting_consent", "fault-fixed"), now=500)
     assert fixed.get("eta").verdict == "met"
 
