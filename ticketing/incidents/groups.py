@@ -26,6 +26,7 @@ from ticketing.incidents.looking import lock_ticket, pass_gate, utc
 from ticketing.incidents.storms import back_to_work
 from ticketing.model.kinds import COMMON, MASS, PLATFORM
 from ticketing.model.states import Action, State, next_state
+from ticketing.tickets import outages
 from ticketing.tickets.opening import Draft, next_row, open_ticket
 from ticketing.tickets.watching import step
 
@@ -164,6 +165,14 @@ class GroupIncidents:
                     )
             await _attach(connection, incident, members, shared, now)
             await keep_members(connection, incident)
+            if shared.kind == PLATFORM:  # we ourselves: clients hear of it after an hour
+                await outages.begin(
+                    connection,
+                    self._incidents.office,
+                    _outage(shared),
+                    utc(shared.since),
+                    terminals=_hit(shared, members),
+                )
         log.warning("many silent together", number=number, kind=shared.kind, group=shared.words, members=len(members))
         return incident, number, opened
 
@@ -173,6 +182,14 @@ class GroupIncidents:
             await pass_gate(connection)
             await _attach(connection, incident, members, shared, now)
             await keep_members(connection, incident)
+            if shared.kind == PLATFORM:
+                await outages.begin(
+                    connection,
+                    self._incidents.office,
+                    _outage(shared),
+                    utc(shared.since),
+                    terminals=_hit(shared, members),
+                )
 
     async def over(self, incident: int, shared: Shared, back: int, out: int, now: float) -> None:
         """The group is heard again; so many of its members are, or are not yet."""
@@ -199,6 +216,8 @@ class GroupIncidents:
             after = next_state(before, Action.RECOVERED, consented=False)
             await step(connection, self._incidents.office, ticket, Action.RECOVERED, after, at, {"reason": text})
             await keep_members(connection, incident)
+            if shared.kind == PLATFORM:
+                await outages.end(connection, self._incidents.office, _outage(shared), at)
         log.info("many silent together: over", number=number, group=shared.words, back=back, out=out)
 
     async def recovered(self, members: Mapping[int, float], now: float) -> list[int]:
@@ -238,6 +257,16 @@ class GroupIncidents:
             kind=shared.kind, title=title, reason=shared.reason, evidence=evidence, priority=PRIORITY, zone=zone
         )
         return incident[0], (await open_ticket(connection, self._incidents.office, draft, at, ticket)).number
+
+
+def _outage(shared: Shared) -> str:
+    """One outage for one cause."""
+    return f"{PLATFORM}/{shared.by}/{shared.value}"
+
+
+def _hit(shared: Shared, members: Mapping[int, float]) -> list[int] | None:
+    """Whom it hit; None where nobody at all is heard."""
+    return None if shared.by in ("fleet", "gateway") else list(members)
 
 
 async def _attach(

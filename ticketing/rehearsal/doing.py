@@ -329,7 +329,7 @@ async def _service(world: World, line: Line) -> list[Event]:
             await outages.end(connection, world.office, "service", world.now)
         else:
             due = None if eta is None else msgspec.convert(eta, datetime)
-            await outages.begin(connection, "service", world.now, eta=due, terminals=terminals)
+            await outages.begin(connection, world.office, "service", world.now, eta=due, terminals=terminals)
     return [{"at": iso(world.now), "event": "outage", "ticket": None, "up": up}]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString
 
+from ticketing.channels.events import OUTAGE_CLOSED, OUTAGE_OPENED, enqueue_outage
 from ticketing.core.db import Connection, utc, utc_or_none
 from ticketing.letters.owe import owe
 from ticketing.letters.recipients import outage_recipients
@@ -23,6 +24,7 @@ TICK = timedelta(microseconds=1)
 
 async def begin(
     connection: Connection,
+    office: Office,
     key: str,
     at: datetime,
     *,
@@ -45,19 +47,21 @@ async def begin(
     )
     outage, started, told = await rows.fetchone() or (0, at, False)
     await move(connection, MODULE, outage, at if told else utc(started) + AFTER + TICK)
+    body = {"id": outage, "started_at": utc(started), "ended_at": None, "eta": eta}
+    await enqueue_outage(connection, OUTAGE_OPENED, outage, body, office.targets, at)
     return int(outage)
 
 
 async def end(connection: Connection, office: Office, key: str, at: datetime) -> int | None:
     """Service is back; who was told that it was away is told. Returns the outage's row, None if there was none."""
     rows = await connection.execute(
-        "UPDATE outage SET ended_at = %s WHERE key = %s AND ended_at IS NULL RETURNING id, started_at, told_at",
+        "UPDATE outage SET ended_at = %s WHERE key = %s AND ended_at IS NULL RETURNING id, started_at, eta, told_at",
         (at, key),
     )
     row = await rows.fetchone()
     if row is None:
         return None
-    outage, started, told = row
+    outage, started, eta, told = row
     # Over the hour by now, though nobody looked in between: it is explained all the same.
     if told is None and at > utc(started) + AFTER:
         await _first(connection, office, outage, at)
@@ -66,6 +70,8 @@ async def end(connection: Connection, office: Office, key: str, at: datetime) ->
         data = {"started_at": utc(started), "ended_at": at}
         await _write(connection, office, outage, "outage_end", f"outage/{outage}/end", data, at)
     await move(connection, MODULE, outage, None)
+    body = {"id": outage, "started_at": utc(started), "ended_at": at, "eta": utc_or_none(eta)}
+    await enqueue_outage(connection, OUTAGE_CLOSED, outage, body, office.targets, at)
     return int(outage)
 
 
