@@ -235,10 +235,10 @@ class _Demo:
                     left = 1.0 if ends is None else min(1.0, max(0.0, ends - time.monotonic()))
                     await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                     await self._new_tickets(view)
-                    await people.vehicles()
                     if time.monotonic() - shown >= _PROGRESS:
                         shown = time.monotonic()
                         self._progress(shown - started)
+                        await people.vehicles()
                 if service.failed.done():
                     service.failed.result()
                 if ended.done() and not self.stop.is_set():

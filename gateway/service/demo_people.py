@@ -91,13 +91,17 @@ class DemoPeople:
                    WHERE v.id IS NULL ORDER BY e.id LIMIT 500"""
             )
             found = await rows.fetchall()
+            now = utc_now()
+            values = []
             for terminal, _ in found:
                 a, b, c = (LETTERS[terminal // 12**n % 12] for n in range(3))
                 plate = f"{a}{terminal % 1000:03}{b}{c} {77 + terminal // 1000 % 20}"
-                await connection.execute(
+                values.append((self._organisation, f"Truck {terminal}", plate, plate_key(plate), terminal, now))
+            async with connection.cursor() as cursor:  # all of them in one round: the demo's loop waits for it
+                await cursor.executemany(
                     """INSERT INTO vehicle (organisation, name, plate, plate_key, terminal, created_at)
                        VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (terminal) DO NOTHING""",
-                    (self._organisation, f"Truck {terminal}", plate, plate_key(plate), terminal, utc_now()),
+                    values,
                 )
         return len(found)
 

@@ -7,6 +7,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ class Demo:
 
     def wait_for(self, words: str, timeout: float = 30.0) -> None:
         until = time.monotonic() + timeout
-        while words not in self.errors.read_text():
+        while not re.search(words, self.errors.read_text()):
             assert time.monotonic() < until, self.errors.read_text()
             time.sleep(0.1)
 
@@ -120,7 +121,7 @@ def test_every_fault_is_ticketed_exactly_once(tmp_path: Path, mosquitto: Path) -
             [DOZOR, "dsn"], env={**os.environ, "DOZOR_DATA_DIR": first["data_dir"]}, check=True, capture_output=True
         )
         with psycopg.connect(dsn.stdout.decode().strip()) as link:
-            running.wait_for("10 s")
+            running.wait_for(r" 1\d s  ")  # a busy machine is late with its lines
             row = link.execute("SELECT count(*), count(DISTINCT terminal) FROM telemetry").fetchone()
             assert row is not None
             assert row[0] > 500

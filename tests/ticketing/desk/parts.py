@@ -17,14 +17,18 @@ from protocols.registry import command_problem, no_commands
 from tests.ticketing.desk_parts import add_terminal, raise_one, recover_one
 from ticketing.commands import Commands
 from ticketing.core.idempotency import Idempotency
+from ticketing.core.moments import utc_now
 from ticketing.core.sealed import Seal
 from ticketing.desk.app import create_app
 from ticketing.directory.parts import directory_parts
 from ticketing.kit.ports import Rhythm
 from ticketing.kit.settings import DeskSettings
 from ticketing.kit.throttle import Throttle
+from ticketing.letters.pages import LetterButtons
 from ticketing.people.passwords import Passwords
 from ticketing.people.users import ROLES, Users
+from ticketing.tickets.api import Intake
+from ticketing.tickets.buttons import Buttons
 from ticketing.tickets.store import TicketStore
 
 PASSWORD = "a long enough one"
@@ -92,6 +96,8 @@ async def site(
             throttle=throttle or Throttle(),
             parts=[
                 Idempotency(pool),
+                Intake(pool, tickets.office, utc_now),
+                LetterButtons(pool, Buttons(tickets.office), "", utc_now),
                 *directory_parts(pool, users.passwords, policy="integrator-standard", seal=Seal(b"k" * 32)),
             ],
         )

@@ -119,7 +119,7 @@ def test_a_stranger_sees_nothing(postgres_dsn):
                 paths = [route.path for route in routes()]
                 paths += ["/api", "/api/", "/api/nothing", "/nothing", "/docs", "/staticx", "/login/x", "/metrics"]
                 for path in paths:
-                    if path in ("/login", "/openapi.json", "/static"):
+                    if path in ("/login", "/openapi.json", "/static") or path.startswith("/l/"):  # who has the letter
                         continue
                     path = path.replace("{number}", numbers["new"]).replace("{terminal:path}", "77001")
                     for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
