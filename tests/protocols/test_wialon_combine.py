@@ -167,6 +167,11 @@ def test_how_many_messages_a_packet_holds() -> None:
     for messages in (1, 2, 50):
         (frame,) = feed(session(), data(*[listed((1, 1, n)) for n in range(messages)]), close=False)
         assert frame.records == messages  # type: ignore[union-attr]
+    packets = data(listed((1, 1, 0)), listed((1, 1, 0))), data(listed((1, 3, 0), (2, 10, "ab")))
+    assert len({len(packet) for packet in packets}) == 1
+    for packet, messages in zip(packets * 2, (2, 1) * 2, strict=True):
+        (frame,) = feed(session(), packet, close=False)
+        assert frame.records == messages, "packets of one size are not alike for that"  # type: ignore[union-attr]
     (frame,) = feed(session(), data(listed((1, 1, 0)), listed((1, 2, 0)), listed()), close=False)
     assert frame.records == 3  # type: ignore[union-attr]
 
@@ -297,6 +302,9 @@ def test_a_text_is_a_part_of_its_layout() -> None:
     other = data(listed((1, 10, "a"), (2, 10, "xyz")))
     told = [row["measures"] for packet in (one, other, one) for row in read(packet)]
     assert told == [{"param.1": "abc", "param.2": "x"}, {"param.1": "a", "param.2": "xyz"}, told[0]]
+    found = decode([Frame(one.replace(b"abc\0", b"a\0c\0"))])
+    assert [bad.reason for bad in found.quarantined] == ["length"]
+    assert rows(found.batch)[0]["measures"] == {"param.1": "a", "param.99": 2}
 
 
 # -- the registry's ends ------------------------------------------------------------------------------------------
