@@ -6,6 +6,7 @@ what their fields mean.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from protocols.osmand.anatomy import anatomy
@@ -16,7 +17,9 @@ from protocols.osmand.session import new_session
 from protocols.registry import WireProtocol
 from protocols.selfnamed import decode_each
 
-_STARTS = (b"GET /", b"POST /", b"PUT /")
+_STARTS = (b"POST /", b"PUT /")
+_GET = re.compile(rb"GET /[^ ?\r\n]{0,200}\?")
+_GETTING = re.compile(rb"G?|GE|GET ?|GET /[^ ?\r\n]{0,200}")
 
 
 def _member(data: bytes, variant: int) -> Any:
@@ -25,11 +28,11 @@ def _member(data: bytes, variant: int) -> Any:
 
 
 def _begins(data: bytes, transport: str) -> bool | None:
-    """GET, POST or PUT and a path."""
+    """GET, a path and a query, or POST or PUT and a path."""
     del transport
-    if any(data.startswith(start) for start in _STARTS):
+    if _GET.match(data) or any(data.startswith(start) for start in _STARTS):
         return True
-    return None if any(start.startswith(data) for start in _STARTS) else False
+    return None if _GETTING.fullmatch(data) or any(start.startswith(data) for start in _STARTS) else False
 
 
 PROTOCOL = WireProtocol(

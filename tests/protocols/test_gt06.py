@@ -275,6 +275,9 @@ def test_the_same_place_told_again_is_the_same_record() -> None:
             "gsm.area": 8092, "gsm.cell": 42194, "gsm.operator": 25001}),
         (0x26, b"\x01" + b"\x00\x06\x04\x01\x01", {
             "event": 1, "ignition": 0, "terminal.info": 0, "battery.grade": 6, "gsm.signal": 100}),
+        (0xA4, bytes.fromhex("1180fa000100001f9c000000000a4d2b07") + b"\x02\x03\x04\x02\x02\x07", {
+            "event": 2, "ignition": 1, "terminal.info": 2, "battery.grade": 3, "gsm.signal": 100, "fence": 7,
+            "gsm.area": 8092, "gsm.cell": 172_829_447, "gsm.operator": 25001}),
         (0x2A, bytes(23), {"tail": bytes(23).hex()}),
     ],
 )  # fmt: skip

@@ -120,6 +120,8 @@ def test_h02_value_by_value() -> None:
     }  # fmt: skip
     (south,) = read("h02", h.SHORT[:21] + b"\x62" + h.SHORT[22:])
     assert (south["lat"], south["lon"]) == (-binary["lat"], -binary["lon"])
+    (west,) = read("h02", h.SHORT[:21] + b"\x66" + h.SHORT[22:])
+    assert (west["lat"], west["lon"]) == (binary["lat"], -binary["lon"])
     (more,) = read("h02", h.V1[:-1] + b",1,25.5,abc#")
     assert more["measures"]["rest"] == "1,25.5,abc"
     (long,) = read("h02", h.V1.partition(b",250")[0] + b",148404,-7,45.50,168,1F9C,A4D2#")

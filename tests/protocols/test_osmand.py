@@ -304,5 +304,5 @@ def test_beginnings() -> None:
     assert PROTOCOL.begins is not None
     assert all(PROTOCOL.begins(packet.wire, "tcp") for packet in v.VECTORS)
     assert [PROTOCOL.begins(data, "tcp") for data in (b"", b"G", b"POST ", b"P")] == [None] * 4
-    assert [PROTOCOL.begins(data, "tcp") for data in (b"X", b"GET x", b"\0", b"HEAD /")] == [False] * 4
+    assert [PROTOCOL.begins(data, "tcp") for data in (b"X", b"GET x", b"\0", b"HEAD /", b"GET / ")] == [False] * 5
     assert (PROTOCOL.command_problem, new_session().encode_command("x")) == (None, b"")
