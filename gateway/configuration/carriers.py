@@ -146,7 +146,9 @@ class Egress(msgspec.Struct, frozen=True, kw_only=True):
         Key(
             values.consumer,
             REQUIRED,
-            "`mqtt://user:password@host:1883` or `mqtts://host:8883`: an MQTT 5 broker that is published to",
+            "`mqtt://user:password@host:1883` or `mqtts://host:8883`: an MQTT 5 broker that is published to; "
+            "`wialon-ips://host:20332`: another platform, which takes each terminal on a connection of its own "
+            "(with `:password@` in front of the host where terminals need one)",
         ),
     ]
     terminals: Annotated[

@@ -455,7 +455,8 @@ def _judge_egress(reading: _Reading) -> None:
         if url is not None and not url.secure and tls:
             at = places.get(f"{where}.tls", places[where])
             reading.wrong(at, "egress.tls", "is set, and the url is not mqtts", "write mqtts://…, or remove it")
-        if url is not None and found.get(f"{where}.password_file") is not None and (url.password or not url.user):
+        nameless = url is not None and not url.user and url.scheme.startswith("mqtt")
+        if url is not None and found.get(f"{where}.password_file") is not None and (url.password or nameless):
             what = "is set, and the url holds a password" if url.password else "is set, and the url names no user"
             at = places[f"{where}.password_file"]
             reading.wrong(at, "egress.password_file", what, "write mqtt://user@host, and the password into the file")

@@ -75,7 +75,8 @@ class WrongValueError(ValueError):
 
 
 MAX_HOOK = 2000
-_RELAYS = ("wialon-retranslator", "egts", "wialon-ips")  # announced; each comes with its protocol
+_RELAYS = ("wialon-retranslator", "egts")  # announced
+_PLATFORM = "wialon-ips"
 # one component of a duration in seconds
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw])\s*)+")
@@ -484,8 +485,28 @@ def consumer(raw: object, origin: Origin) -> Broker:
     """Where records are passed on to."""
     scheme = raw.partition("://")[0] if isinstance(raw, str) else ""
     if scheme in _RELAYS:
-        raise WrongValueError(f"there is no egress over {scheme} in this version", "take mqtt:// or mqtts://")
+        raise WrongValueError(
+            f"there is no egress over {scheme} in this version", f"take mqtt://, mqtts:// or {_PLATFORM}://"
+        )
+    if scheme == _PLATFORM:
+        return _platform(text(raw, origin))
     return mqtt_url(raw, origin)
+
+
+def _platform(url: str) -> Broker:
+    """Another platform: host and port, and a password that all terminals log in with."""
+    scheme, _, rest = url.partition("://")
+    found = parse_url(f"mqtt://{rest}")
+    if found is None or found.user:
+        raise WrongValueError(
+            f"is no address of {scheme}",
+            f'write "{scheme}://host:port", with a password "{scheme}://:password@host:port"',
+        )
+    try:
+        port = urlsplit(url).port or PROTOCOLS[scheme].port
+    except ValueError:
+        raise WrongValueError(f"is no address of {scheme}", f'write "{scheme}://host:port"') from None
+    return Broker(scheme, found.host, port, "", found.password)
 
 
 def name(raw: object, _: Origin) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import aiomqtt
 from paho.mqtt.client import MQTT_ERR_SUCCESS
 
+from gateway.egress.payloads import Payload
 from gateway.mqtt import Broker
 
 WINDOW = 500  # records on their way
@@ -24,6 +25,7 @@ STALL = 30.0  # s without any acknowledgement while some are awaited
 CONNECT = 10.0  # s
 KEEPALIVE = 30  # s
 
+_TOPIC = str.maketrans({"%": "%25", "/": "%2F", "+": "%2B", "#": "%23"})  # else other levels, or no topic at all
 _HEAD = 16  # bytes of a packet beside topic and payload, at most
 
 # Reason codes of a PUBACK (MQTT 5, 3.4.2.1).
@@ -81,6 +83,10 @@ class Publisher(aiomqtt.Client):
         self._window = WINDOW
         self._largest = 0  # bytes of a packet; 0: no limit
         self.taken = False  # whether anything was, on this connection
+
+    async def pass_on(self, payload: Payload, told: Callable[[int], None]) -> None:
+        """Publish a record under its terminal's topic; see `send`."""
+        await self.send(f"records/{payload.terminal.translate(_TOPIC)}", payload.encoded(), told)
 
     async def send(self, topic: str, payload: bytes, told: Callable[[int], None]) -> None:
         """Publish when there is room; `told` is called with the broker's reason code.

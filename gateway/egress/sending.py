@@ -15,7 +15,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiomqtt
 import msgspec
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from gateway.configuration.carriers import Egress
 from gateway.egress.following import BREAKS, PAGE, Follower, LostError, Page, connect
+from gateway.egress.platforms import WIALON_IPS, Platform
 from gateway.egress.publishing import FAILED, NOBODY, OF_ITSELF, QUOTA, ConsumerError, Publisher
 from gateway.mqtt import context_of
 from gateway.tls import CertificateError
@@ -40,7 +41,8 @@ GONE = -1  # in place of a reason code: the record is not in the store any more
 PATIENCE = 5  # refusals in a row, of a consumer that takes nothing else, before a record is set aside
 TEND = 10.0  # s between looks at what was set aside, and at what everybody has done with
 
-_TOPIC = str.maketrans({"%": "%25", "/": "%2F", "+": "%2B", "#": "%23"})  # else other levels, or no topic at all
+
+Consumer: TypeAlias = Publisher | Platform
 
 
 class Stats(msgspec.Struct):
@@ -110,17 +112,19 @@ class Sender:
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, AGAIN[1])
 
-    async def _publisher(self, client: str) -> Publisher:
+    async def _publisher(self, client: str) -> Consumer:
         settings = self._settings
         password = (
             ""
             if settings.password_file is None
             else (await read_secret(settings.password_file)).decode("utf-8", "replace")
         )
+        if settings.url.scheme == WIALON_IPS:
+            return Platform(settings.url, password)
         tls = await asyncio.to_thread(context_of, settings.url, settings.tls)
         return Publisher(settings.url, f"dozor-{client.replace('-', '')[:16]}", tls, password)
 
-    async def _turn(self, follower: Follower, publisher: Publisher) -> None:
+    async def _turn(self, follower: Follower, publisher: Consumer) -> None:
         """A page, or a pause where there is none."""
         now = asyncio.get_running_loop().time()
         if now >= self._tend_at:
@@ -135,7 +139,7 @@ class Sender:
         await asyncio.sleep(IDLE)
         publisher.check()
 
-    async def _send(self, follower: Follower, publisher: Publisher, page: Page) -> None:
+    async def _send(self, follower: Follower, publisher: Consumer, page: Page) -> None:
         codes: list[int | None] = [None] * len(page.keys)
         try:
             await self._publish(follower, publisher, page.keys, codes, one_by_one=self._careful > 0)
@@ -154,7 +158,7 @@ class Sender:
 
     @staticmethod
     async def _publish(
-        follower: Follower, publisher: Publisher, keys: NDArray[Any], codes: list[int | None], *, one_by_one: bool
+        follower: Follower, publisher: Consumer, keys: NDArray[Any], codes: list[int | None], *, one_by_one: bool
     ) -> None:
         """Until all are acknowledged; `codes` are filled as they are told.
 
@@ -173,8 +177,7 @@ class Sender:
                 continue
             if payload.large:
                 await follower.payloads.whole(payload, keys[place])
-            topic = f"records/{payload.terminal.translate(_TOPIC)}"
-            await publisher.send(topic, payload.encoded(), partial(codes.__setitem__, place))
+            await publisher.pass_on(payload, partial(codes.__setitem__, place))
             payloads[place] = None  # its texts need not wait for the page's end
             if one_by_one or not publisher.taken:
                 await publisher.acknowledged()
@@ -226,7 +229,7 @@ class Sender:
             return self._refused > PATIENCE
         return False
 
-    async def _broken(self, follower: Follower, publisher: Publisher, page: Page, first: int) -> None:
+    async def _broken(self, follower: Follower, publisher: Consumer, page: Page, first: int) -> None:
         """The connection was lost before this record was acknowledged: find out whether it is the reason."""
         if not publisher.on_its_way() or not publisher.lost():
             return
@@ -238,7 +241,7 @@ class Sender:
             await follower.move(page, first, first + 1, refused=[(key, BREAKS)])
             self._count(sent=0, refused=[(key, BREAKS)], lost=0)
 
-    async def _offer_again(self, follower: Follower, publisher: Publisher) -> bool:
+    async def _offer_again(self, follower: Follower, publisher: Consumer) -> bool:
         """What was set aside and is due; whether there was any."""
         keys = await follower.offered_again()
         if not len(keys):

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.configuration.reading import KEYS, Address, ConfigError, Listen, Settings, Webhook, load
 from gateway.configuration.values import MAX_HOOK
+from gateway.mqtt import Broker
 from tests.gateway.configuration.serial_keys import SERIAL_KEYS
 from tests.gateway.configuration.watch_keys import WATCH_KEYS
 from ticketing import policies
@@ -523,3 +524,13 @@ def test_check_config(tmp_path: Path, text: str, code: int) -> None:
         assert done.stderr.startswith(f"{file}:2: login.retries: unknown key: ")
     else:
         assert done.stdout == f"{file}: usable\n"
+
+
+def test_another_platform_as_a_consumer(tmp_path: Path) -> None:
+    text = '[[egress]]\nname = "a"\nurl = "wialon-ips://:secret@other.example"\n'
+    (found,) = read(tmp_path, text).egress
+    assert found.url == Broker("wialon-ips", "other.example", 20332, "", "secret")
+    for url in ("wialon-ips://", "wialon-ips://user:x@h:1", "wialon-ips://h:0", "wialon-ips://h/path"):
+        (problem,) = refused(tmp_path, f'[[egress]]\nname = "a"\nurl = "{url}"\n')
+        assert "is no address of wialon-ips" in problem
+        assert "secret" not in problem
