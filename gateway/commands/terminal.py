@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from gateway.errors import GatewayError
 from gateway.receive.terminals import CHANNEL
 from protocols.records import identity_of
 from protocols.registry import every
+from ticketing.letters.post import Post
+from ticketing.model.states import Action
+from ticketing.tickets.acts import act
+from ticketing.tickets.bodies import Body
+from ticketing.tickets.facts import DESK
+from ticketing.tickets.office import Office
 
 _HINTS = 20  # shown
 _TEXTS = [name for name in FIELDS if name not in ("stage", "stage_until")]
@@ -114,7 +121,30 @@ def run(args: argparse.Namespace) -> int:
     row = _checked({"terminal": args.identity, **{field: getattr(args, field, None) for field in FIELDS}, **retired})
     if args.action == "add":
         return with_pool(settings, lambda pool: _add(pool, row))
+    if args.action == "retire":
+        office = Office(policy=settings.desk.policy, post=Post() if settings.mail.host else None)
+        return with_pool(settings, lambda pool: _retire(pool, row, office))
     return with_pool(settings, lambda pool: _set(pool, row))
+
+
+async def _retire(pool: AsyncConnectionPool, row: dict[str, str | None], office: Office) -> int:
+    """Out of service: its open tickets end without consent, counted apart."""
+    code = await _set(pool, row)
+    if code:
+        return code
+    async with pool.connection() as connection:
+        rows = await connection.execute(
+            "SELECT t.id, t.number FROM ticket t JOIN terminal e ON e.id = t.terminal"
+            " WHERE e.identity = %s AND t.state <> 'closed' ORDER BY t.id",
+            (row["terminal"],),
+        )
+        found = await rows.fetchall()
+    for ticket, number in found:
+        async with pool.connection() as connection, connection.transaction():
+            body = Body(reason="scrapped")
+            await act(connection, office, Action.WITHDRAW, ticket, DESK, body, datetime.now(UTC))
+        print(f"ticket {number} withdrawn")
+    return 0
 
 
 def _checked(row: dict[str, str | None]) -> dict[str, str | None]:
