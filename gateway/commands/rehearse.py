@@ -59,13 +59,20 @@ def run(args: argparse.Namespace) -> int:
             if args.script is not None
             else invent(policy, days=args.days, seed=args.seed, vehicles=args.vehicles, engineers=args.engineers)
         )
-    except (ClockError, ScriptError, OSError, ValueError) as error:
+    except OSError as error:
+        print(
+            f"dozor rehearse: {error.filename or args.script}: {error.strerror}: name a file that can be read",
+            file=sys.stderr,
+        )
+        return 2
+    except (ClockError, ScriptError, ValueError) as error:
         print(f"dozor rehearse: {error}" if not isinstance(error, ScriptError) else str(error), file=sys.stderr)
         return 2
     plans = {table.name for table in policy.file.plan} | {str(table.level) for table in policy.file.plan}
     if args.plan is not None and args.plan not in plans:
-        known = ", ".join(table.name for table in policy.file.plan) or "it has none"
-        print(f"dozor rehearse: {policy.reference} has no plan {args.plan!r}: {known}", file=sys.stderr)
+        known = ", ".join(table.name for table in policy.file.plan)
+        remedy = f"name one of {known}" if known else "it has none: leave --plan out"
+        print(f"dozor rehearse: {policy.reference} has no plan {args.plan!r}: {remedy}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="dozor-rehearsal-") as folder:
         server = EmbeddedServer(Path(folder))

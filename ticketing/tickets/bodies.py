@@ -24,7 +24,7 @@ class FileIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of an action: all keys that any of them takes. What is not its own is refused by name."""
+    """The body of an action: all keys that any of them takes. Unknown ones are refused by name."""
 
     text: Text | None = None
     attachments: Annotated[list[FileIn], msgspec.Meta(max_length=20)] = []
@@ -96,6 +96,8 @@ def said(action: Action, body: Body, text: str, *, client: bool) -> None:
     ------
     WrongInputError
     """
+    if body.cause is not None and action not in (Action.CLOSE, Action.FIX):
+        raise WrongInputError(Problem("cause", f"{action} takes none", "leave it out: it is of close and fix alone"))
     if action == Action.ASK and not (text or body.items):
         raise WrongInputError(Problem("items", "ask needs a text, or items", "list what is to be answered"))
     if action == Action.CONSENT and not (client or body.by or body.means or text):

@@ -212,4 +212,4 @@ def test_a_recovery_under_a_wrong_clock_makes_no_relapse_wait(postgres_dsn, ahea
             return await world.tickets()
 
     ((state, _, actions),) = asyncio.run(run())
-    assert (state, actions) == ("new", ["opened", "recovered", "relapsed"])
+    assert (state, actions) == ("new", ["opened", "recovering", "recovered", "relapsed"])

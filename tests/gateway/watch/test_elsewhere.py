@@ -17,6 +17,7 @@ from gateway.watch.listening import Listening
 from tests.ticketing.desk_parts import MONDAY, add_terminal, execute, fetch, finding, pool_of
 from ticketing.incidents import Case
 from ticketing.incidents.decisions import Step
+from ticketing.tickets.office import Office
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_the_store_is_asked_before_a_silence_is_raised(
                 terminal, moment, moment,
             )  # fmt: skip
             incidents = CheckedIncidents(
-                pool, policy="integrator-standard", targets=(), fleet=lambda: fleet, shared=lambda: shared
+                pool, office=Office(policy="integrator-standard"), fleet=lambda: fleet, shared=lambda: shared
             )
 
             async def prepare(_: Any) -> Case:

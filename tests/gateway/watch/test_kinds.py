@@ -147,7 +147,7 @@ def test_a_silence_ends_though_the_clock_is_wrong(postgres_dsn, tmp_path, ahead)
         assert silence[0] == "new"
         await tell(world, terminal, 10, ahead=ahead)
         (silence,) = [row for row in await world.tickets() if row[1] == "silence"]
-        assert silence[0] == "new"  # three times the recovery, not once
+        assert silence[0] == "recovering"  # three times the recovery, not once
         await tell(world, terminal, 12, ahead=ahead)
         (silence,) = [row for row in await world.tickets() if row[1] == "silence"]
         assert silence[0] == "awaiting_consent"
@@ -182,7 +182,7 @@ def test_a_constant_that_breaks_off_proves_nothing(postgres_dsn, tmp_path):
         for hours in (3, 4, 5, 6, 7):
             await tell(world, terminal, 8, ahead=hours * 3600.0)
         (silence,) = [row for row in await world.tickets() if row[1] == "silence"]
-        assert silence[0] == "new"
+        assert silence[0] == "recovering"
 
     rule = SilenceRule(after=3.0, floor=6.0, ceiling=20.0, learn=3)
     play(postgres_dsn, scenario, also=detectors(tmp_path), rule=rule)

@@ -7,7 +7,7 @@ import pytest
 from gateway.watch import lessons
 from tests.gateway.watch.world import World
 from tests.ticketing.desk_parts import add_terminal, done, fetch, pool_of
-from ticketing.core.errors import InvalidTextError
+from ticketing.core.errors import WrongInputError
 
 
 @pytest.mark.parametrize(("cause", "normal"), [("normal", True), ("fault", False), (None, None)])
@@ -26,12 +26,12 @@ def test_a_cause_is_told_to_the_watch_once(postgres_dsn, monkeypatch, cause, nor
             world.reporting = {}
             await world.pass_time(200)
             number = (await world.store.list(kind="silence")).items[0].number
-            with pytest.raises(InvalidTextError, match="of closing alone"):
+            with pytest.raises(WrongInputError, match="of close and fix alone"):
                 await done(world.store, "note", number, "anna", "garage", "normal")
             world.reporting = {terminal: 10}
             await world.pass_time(400)
             await done(world.store, "consent", number, "anna", "the client agrees")
-            with pytest.raises(InvalidTextError, match="fault or normal"):
+            with pytest.raises(WrongInputError, match="fault or normal"):
                 await done(world.store, "close", number, "anna", None, "sabotage")
             ticket = await done(world.store, "close", number, "anna", "underground garage", cause)
             learned = [await lessons.learn(world.pool, fleet) for _ in range(2)]

@@ -81,6 +81,6 @@ def test_a_terminal_that_was_back_and_is_gone_again_is_told_in_its_ticket(postgr
             return once, again, texts
 
     once, again, texts = asyncio.run(run())
-    assert [actions for _, _, actions in once] == [["opened", "changed"]]
+    assert [actions for _, _, actions in once] == [["opened", "recovering", "relapsed", "changed"]]
     assert once == again  # told once
     assert texts[0][0].startswith("silent for ")

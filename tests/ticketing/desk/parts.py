@@ -25,6 +25,7 @@ from ticketing.kit.ports import Rhythm
 from ticketing.kit.settings import DeskSettings
 from ticketing.kit.throttle import Throttle
 from ticketing.letters.pages import LetterButtons
+from ticketing.mail.api import MailDesk
 from ticketing.people.passwords import Passwords
 from ticketing.people.users import ROLES, Users
 from ticketing.tickets.api import Intake
@@ -98,6 +99,7 @@ async def site(
                 Idempotency(pool),
                 Intake(pool, tickets.office, utc_now),
                 LetterButtons(pool, Buttons(tickets.office), "", utc_now),
+                MailDesk(pool, None, utc_now),
                 *directory_parts(pool, users.passwords, policy="integrator-standard", seal=Seal(b"k" * 32)),
             ],
         )
