@@ -125,7 +125,7 @@ def test_bytes_as_people_paste_them(text: str, name: str, sent: bytes) -> None:
 
 
 def test_bytes_that_do_not_tell_their_protocol() -> None:
-    for text, note in (("00 0f 33", "may be teltonika"), ("474554", "no protocol that is told")):
+    for text, note in (("00 0f 33", "may be teltonika"), ("5a5a5a", "no protocol that is told")):
         found = anatomy(text, None, udp=False)
         assert (found.protocol, whole(found)) == (None, text.replace(" ", ""))
         assert note in found.note
