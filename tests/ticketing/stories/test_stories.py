@@ -1,14 +1,13 @@
 """Each requirement of the sections that are built, played on the desk itself."""
 
-import asyncio
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.ticketing.stories.requirements import REQUIREMENTS
-from tests.ticketing.stories.story import play, problems
+from tests.ticketing.stories.requirements import NOT_YET, REQUIREMENTS
+from tests.ticketing.stories.story import Stage, problems
 
 HERE = Path(__file__).parent
 STORIES = [
@@ -18,10 +17,17 @@ STORIES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def stage(shared_dsn):
+    made = Stage(shared_dsn)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("story", [s for s in STORIES if not s.proof], ids=lambda story: f"{story.id} {story.title}")
-def test_the_story_is_told(postgres_dsn, story):
+def test_the_story_is_told(stage, story):
     with capture_logs() as logs:
-        events = asyncio.run(play(postgres_dsn, story))
+        events = stage.play(story)
     told = "\n".join(map(str, events))
     assert problems(story, events) == [], told
     if story.check is not None:
@@ -30,9 +36,9 @@ def test_the_story_is_told(postgres_dsn, story):
 
 
 def test_every_requirement_of_a_built_section_has_a_story():
-    told = {story.id for story in STORIES}
+    told = {one for story in STORIES for one in story.id.split()}
     assert told <= set(REQUIREMENTS)
-    assert [one for one in REQUIREMENTS if one not in told] == []
+    assert [one for one in REQUIREMENTS if one not in told] == list(NOT_YET)
 
 
 def test_a_proof_is_a_test_that_there_is():
