@@ -27,6 +27,7 @@ from ticketing.policies import Policy, of_stored
 from ticketing.working_time.budgets import Kind
 from ticketing.working_time.calendars import Calendar
 from ticketing.working_time.errors import ClockError
+from ticketing.working_time.time_zones import instant
 
 log = structlog.get_logger()
 
@@ -185,7 +186,7 @@ async def refresh(
     if clocks is None:
         return None
     begun = [stand.result.start_at for clock in clocks.clocks for stand in clock.stands]
-    fresh = opened and all(begin >= at for begin in begun)
+    fresh = opened and all(begin >= instant(at) for begin in begun)
     check = clocks.next_check(at) if fresh else at if begun else None
     await connection.execute(
         "UPDATE ticket SET due_at = %s, due_clock = %s, clock_check_at = %s, clock_runs = %s, verdict = %s"

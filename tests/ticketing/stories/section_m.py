@@ -127,4 +127,3 @@ STORIES = [
 
 def _tickets(events, count):
     assert events[-1]["summary"]["tickets"] == count
-

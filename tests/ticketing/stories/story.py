@@ -97,7 +97,10 @@ def _same(told: str, at: datetime) -> bool:
 
 @dataclass(frozen=True)
 class Story:
-    """A requirement shown, or several: `id` is a list with spaces. `check` looks at all events when those of `expect` and `never` are not enough."""
+    """A requirement shown, or several: `id` is a list with spaces.
+
+    `check` looks at all events when those of `expect` and `never` are not enough.
+    """
 
     id: str
     title: str

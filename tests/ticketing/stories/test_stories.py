@@ -1,6 +1,5 @@
 """Each requirement of the sections that are built, played on the desk itself."""
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,13 +7,10 @@ from structlog.testing import capture_logs
 
 from tests.ticketing.stories.requirements import NOT_YET, REQUIREMENTS
 from tests.ticketing.stories.story import Stage, problems
+from tests.ticketing.stories.told import STORIES
+from tools import compliance_doc
 
 HERE = Path(__file__).parent
-STORIES = [
-    story
-    for file in sorted(HERE.glob("section_*.py"))
-    for story in import_module(f"tests.ticketing.stories.{file.stem}").STORIES
-]
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +43,7 @@ def test_a_proof_is_a_test_that_there_is():
         if story.proof:
             path, _, name = story.proof.partition("::")
             assert f"def {name}(" in (root / path).read_text(), story.id
+
+
+def test_the_committed_page_is_what_the_stories_say():
+    assert compliance_doc.PAGE.read_text(encoding="utf-8") == compliance_doc.page()
