@@ -27,6 +27,7 @@ from ticketing.policies import Policy, of_stored
 from ticketing.working_time.budgets import Kind
 from ticketing.working_time.calendars import Calendar
 from ticketing.working_time.errors import ClockError
+from ticketing.working_time.time_zones import instant
 
 log = structlog.get_logger()
 
@@ -178,12 +179,15 @@ async def refresh(
 ) -> TicketClocks | None:
     """Bring due time, verdict and next look up to date after a journal entry, inside its transaction.
 
-    The engine looks at once: what was reached or broken until now is its to tell. Of one just `opened` nothing was.
+    The engine looks at once: what was reached or broken until now is its to tell. Of one just `opened` nothing was,
+    unless its clocks began earlier: a paper letter counts from the day it came.
     """
     clocks = await load_clocks(connection, ticket, at)
     if clocks is None:
         return None
-    check = clocks.next_check(at) if opened else at if any(clock.stands for clock in clocks.clocks) else None
+    begun = [stand.result.start_at for clock in clocks.clocks for stand in clock.stands]
+    fresh = opened and all(begin >= instant(at) for begin in begun)
+    check = clocks.next_check(at) if fresh else at if begun else None
     await connection.execute(
         "UPDATE ticket SET due_at = %s, due_clock = %s, clock_check_at = %s, clock_runs = %s, verdict = %s"
         " WHERE id = %s",

@@ -204,9 +204,11 @@ async def open_ticket(
     if draft.kind == "firmware":
         await add_task(connection, row, "update", f"{number}/update", at, data={"why": "firmware"})
     if not draft.quiet and (client.organisation is not None or client.reporter is not None or draft.sender):
-        await office.post.owe(
+        untold = await office.post.owe(
             connection, "ack", key=f"{number}/ack", ticket=row, data={"missing": list(draft.missing)}, at=at, auto=True
         )
+        if untold and draft.topic != "call-back":  # who cannot be written to is phoned (S1-21); a call-back is a call
+            await add_task(connection, row, "call", f"{number}/ack/call", at, data={"why": "untold", "letter": "ack"})
     ticket = await load_ticket(connection, number, at)
     if ticket is None:
         raise NotFoundError(f"ticket {number} vanished while it was written")

@@ -1,6 +1,9 @@
 """A. Intake channels."""
 
-from tests.ticketing.stories.story import ANN, CLIENT, Story, event, line
+from tests.ticketing.stories.story import ANN, CLIENT, TERMINAL, Story, breach, client, event, line, mail, phone
+
+FORM = {"description": "white", "steps": "open the map", "frequency": "always", "criticality": 3, "class_": "software",
+        "server": "main", "version": "7"}  # fmt: skip
 
 STORIES = [
     Story(
@@ -24,6 +27,47 @@ STORIES = [
         letters={"ack": 3},
     ),
     Story(
+        "S0-16",
+        "At least three channels: one that is away is told, and the others go on",
+        "integrator-standard",
+        [
+            *CLIENT,
+            line("03-02T10:00", "channel", name="mail", up=False),
+            line("03-02T10:01", "channel", name="phone", up=False),
+            line("03-02T10:02", "ticket", ref="w", channel="portal", as_="ann", subject="Map", description="white"),
+            line("03-02T10:05", "channel", name="mail", up=True),
+        ],
+        [
+            event("channels", healthy=3),
+            event("channels", healthy=2),
+            event("opened", ticket="w", channel="portal"),
+            event("channels", healthy=3),
+        ],
+        letters={"ack": 1},
+    ),
+    Story(
+        "S1-1",
+        "A client sees its own tickets and the thread's public part, nobody else's",
+        proof="tests/ticketing/people/test_scope.py::test_nobody_sees_more_than_the_roles_say",
+    ),
+    Story(
+        "S1-6",
+        "The web desk's form is refused while a mandatory field is empty, each named",
+        "support-procedure",
+        [
+            *CLIENT,
+            line("03-02T10:00", "ticket", ref="no", channel="portal", as_="ann", subject="Map",
+                 **{**FORM, "steps": " ", "version": None}),
+            line("03-02T10:01", "ticket", ref="yes", channel="portal", as_="ann", subject="Map", **FORM),
+        ],
+        [
+            event("refused", do="ticket", status=422, reason=lambda why: "steps" in why and "version" in why),
+            event("opened", ticket="yes", missing=[]),
+        ],
+        never=[event("opened", ticket="no")],
+        letters={"ack": 1},
+    ),
+    Story(
         "S1-7",
         "A letter to the support mailbox opens a ticket; the same letter again opens none",
         "support-procedure",
@@ -40,6 +84,186 @@ STORIES = [
             event("dropped", reason="duplicate"),
         ],
         check=lambda events: _tickets(events, 1),
+    ),
+    Story(
+        "S1-8",
+        "By phone the code word tells who calls; a wrong one opens a ticket that is not verified",
+        "support-procedure",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "right", code_word=" Birch "),
+            phone("03-02T10:01", "wrong", code_word="oak"),
+            phone("03-02T10:02", "none", code_word=None),
+        ],
+        [
+            event("opened", ticket="right", verified=True),
+            event("opened", ticket="wrong", verified=False),
+            event("opened", ticket="none", verified=False),
+        ],
+        letters={"ack": 3},
+    ),
+    Story(
+        "S1-8",
+        "A wrong code word discloses nothing of what is open",
+        "support-procedure",
+        [
+            *CLIENT,
+            line("03-02T10:00", "finding", ref="silent", terminal=TERMINAL, kind="silence"),
+            phone("03-02T10:01", "wrong", code_word="oak", vehicle="v1"),
+            phone("03-02T10:02", "right", vehicle="v1"),
+        ],
+        [
+            event("opened", ticket="silent"),
+            event("opened", ticket="wrong", verified=False),
+            event("message", ticket="silent", direction="in"),
+        ],
+        letters={"ack": 2},
+        check=lambda events: _tickets(events, 2),
+    ),
+    Story(
+        "S1-9",
+        "A paper letter counts from the day it came, not from when it was typed in",
+        "support-procedure",
+        [
+            *client(plan="standard"),
+            line("03-03T10:00", "ticket", ref="t", channel="paper", reporter="ann", subject="No data",
+                 received_at="2026-03-02T07:00:00+03:00"),
+        ],
+        [
+            event("opened", ticket="t", channel="paper"),
+            event("breach", ticket="t", clock="reaction-standard", at="2026-03-03T07:00:00Z",
+                  due="2026-03-02T17:00:00+05:00"),
+        ],
+        letters={"ack": 1},
+    ),
+    Story(
+        "S1-22 S3-2",
+        "On 1 January a number at once, and the first deadline on the first working day",
+        "integrator-standard",
+        [
+            *client("01-01T08:00"),
+            mail("01-01T12:00", "t"),
+        ],
+        [
+            event("opened", ticket="t", number=bool, at="2026-01-01T09:00:00Z"),
+            event("letter", ticket="t", kind="ack", at="2026-01-01T09:00:00Z"),
+            breach("t", "reaction-remote", "01-12T13:00"),
+        ],
+        letters={"ack": 1},
+        until="01-13T09:00",
+    ),
+    Story(
+        "S2-12",
+        "Technical matters, written or phoned, are support's",
+        "dealer-desk",
+        [
+            *CLIENT,
+            mail("03-02T10:00", "m"),
+            phone("03-02T10:01", "p", topic="technical", class_="hardware"),
+            line("03-02T10:02", "queue", topic="support"),
+        ],
+        [event("queue", order=["m", "p"])],
+        letters={"ack": 2},
+    ),
+    Story(
+        "S2-13",
+        "Finance and warranty go to other departments under the same number, and are not in support's queue",
+        "dealer-desk",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "money", topic="finance"),
+            phone("03-02T10:01", "moved"),
+            line("03-02T10:02", "qualify", ticket="moved", as_="igor", class_="hardware", topic="warranty"),
+            line("03-02T10:03", "queue", topic="support"),
+            line("03-02T10:03", "queue", topic="finance"),
+            line("03-02T10:03", "queue", topic="warranty"),
+        ],
+        [event("queue", order=[]), event("queue", order=["money"]), event("queue", order=["moved"])],
+        letters={"ack": 2},
+        check=lambda events: _tickets(events, 2),
+    ),
+    Story(
+        "S3-1 S3-3 S3-8",
+        "Whatever a client reports becomes a fault ticket by one action, with a number and a confirmation",
+        "carrier-helpdesk",
+        [*CLIENT, phone("03-02T10:00", "t", vehicle="v1", description="dark since Monday")],
+        [
+            event("opened", ticket="t", verified=True, number=bool, missing=[]),
+            event("message", ticket="t", direction="in", public=True, from_="Ann"),
+            event("letter", ticket="t", kind="ack", to=[ANN], subject=lambda subject: subject.startswith("[#")),
+        ],
+        until="03-02T10:30",
+    ),
+    Story(
+        "S3-6",
+        "One point of contact: mail to any of the desk's addresses is one queue, to both one ticket",
+        "carrier-helpdesk",
+        [
+            *CLIENT,
+            mail("03-02T10:00", "a", to="support@desk.example", headers={"Message-ID": "<both@acme.example>"}),
+            mail("03-02T10:00", "b", to="help@desk.example", headers={"Message-ID": "<both@acme.example>"}),
+            mail("03-02T10:01", "c", to="help@desk.example", subject="Another"),
+            line("03-02T10:01:30", "queue", topic="support"),
+        ],
+        [event("opened", ticket="a"), event("dropped", reason="duplicate"), event("opened", ticket="c"),
+         event("queue", order=["a", "c"])],
+        letters={"ack": 2},
+        until="03-02T10:30",
+    ),
+    Story(
+        "S3-27",
+        "Call me back: a task with a clock of its own, stopped by the call",
+        "carrier-helpdesk",
+        [
+            *CLIENT,
+            line("03-02T10:00", "ticket", ref="late", channel="web", subject="Call me", phone="+70000000077",
+                 topic="call-back"),
+            line("03-02T10:00", "ticket", ref="good", channel="web", subject="Call me", phone="+70000000078",
+                 topic="call-back"),
+            line("03-02T10:20", "task-done", ticket="good", as_="igor", task=2, outcome="talked, will send a photo"),
+            line("03-02T10:21", "ticket", ref="sent", channel="web", subject="A request", phone="+70000000079"),
+        ],
+        [
+            event("task", ticket="late", kind="call"),
+            event("task", ticket="good", kind="call"),
+            event("stopped", ticket="good", clock="call-back", verdict="met"),
+            event("opened", ticket="sent", channel="web", verified=False),
+            breach("late", "call-back", "03-02T10:30"),
+        ],
+        never=[event("breach", ticket="good", clock="call-back"), event("breach", ticket="sent", clock="call-back")],
+        until="03-02T10:40",
+    ),
+    Story(
+        "S4-2",
+        "Every letter names who answers for the client, and the contract's hotline",
+        proof="tests/ticketing/letters/test_compose.py::test_what_the_letters_say",
+    ),
+    Story(
+        "S4-13",
+        "There is no limit to the number of calls",
+        "after-sales",
+        [*CLIENT, *(phone("03-02T10:00", f"t{n}") for n in range(12))],
+        [event("opened", ticket=f"t{n}") for n in range(12)],
+        never=[event("refused")],
+        letters={"ack": 10},
+        until="03-02T10:00",
+    ),
+    Story(
+        "S1-35",
+        "No work without a request: it is refused, and what the watch opens stands on the contract",
+        "support-procedure",
+        [
+            *CLIENT,
+            line("03-02T10:00", "note", ticket=4711, as_="igor", text="changed the antenna"),
+            line("03-02T10:01", "finding", ref="t", terminal=TERMINAL, kind="silence"),
+            line("03-02T10:02", "note", ticket="t", as_="igor", text="changed the antenna"),
+        ],
+        [
+            event("refused", do="note", status=404),
+            event("opened", ticket="t", channel="monitoring"),
+            event("message", ticket="t", direction="note"),
+        ],
+        letters={"ack": 1},
     ),
 ]  # fmt: skip
 

@@ -1,0 +1,168 @@
+"""G. Tiers, escalation, dispatch."""
+
+from tests.ticketing.stories.story import CLIENT, TERMINAL, Story, breach, client, event, line, phone
+
+CREW = line("01-12T08:00", "user", ref="carl", role="crew")
+
+STORIES = [
+    Story(
+        "S0-17",
+        "Two tiers: the handover keeps what the reaction's clock counted",
+        "integrator-standard",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "t"),
+            line("03-02T12:00", "escalate", ticket="t", as_="igor", reason="measured, needs an engineer"),
+            line("03-02T12:01", "escalate", ticket="t", as_="olga", reason="and on"),
+        ],
+        [event("refused", do="escalate", status=409), breach("t", "reaction-remote", "03-02T14:00")],
+        letters={"ack": 1},
+    ),
+    Story(
+        "S3-12",
+        "The ticket is open to the services that help: a crew writes into it, and decides nothing",
+        "carrier-helpdesk",
+        [
+            *CLIENT,
+            CREW,
+            phone("03-02T10:00", "t"),
+            line("03-02T10:01", "note", ticket="t", as_="carl", text="we were there on Monday"),
+            line("03-02T10:02", "reply", ticket="t", as_="carl", text="soon"),
+        ],
+        [event("message", ticket="t", direction="note", public=False), event("refused", do="reply", status=403)],
+        letters={"ack": 1},
+        until="03-02T10:10",
+    ),
+    Story(
+        "S3-12",
+        "A crew sees its visits, and no client's finance",
+        proof="tests/ticketing/people/test_scope.py::test_fields_are_left_out_by_role",
+    ),
+    Story(
+        "S3-22",
+        "A crew is called by the ladder of visits, then the manager",
+        "carrier-helpdesk",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "t"),
+            line("03-02T10:05", "qualify", ticket="t", as_="igor", class_="hardware", priority=1, reason="all dark"),
+            line("03-02T10:10", "visit", ref="v", ticket="t", as_="igor", reason="hardware"),
+        ],
+        [
+            event("escalated", ticket="t", tell="tier", at="2026-03-02T07:25:00Z"),
+            event("escalated", ticket="t", tell="manager", at="2026-03-02T08:10:00Z"),
+        ],
+        letters={"ack": 1, "progress": 1},
+        until="03-02T11:11",
+    ),
+    Story(
+        "S4-15",
+        "A call that nobody answers climbs: its owner, the second tier, the head; who takes it stops that",
+        "after-sales",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "t", criticality=3),
+            phone("03-02T10:00", "taken", criticality=3),
+            line("03-02T10:10", "take", ticket="taken", as_="igor"),
+        ],
+        [
+            event("escalated", ticket="t", tell="owner", at="2026-03-02T07:05:00Z"),
+            event("escalated", ticket="t", tell="tier", at="2026-03-02T07:15:00Z"),
+            event("escalated", ticket="t", tell="head", at="2026-03-02T07:30:00Z"),
+        ],
+        never=[event("escalated", ticket="taken", tell="tier"), event("escalated", ticket="taken", tell="head")],
+        letters={"ack": 2, "work_started": 1},
+        until="03-02T11:00",
+    ),
+    Story(
+        "S4-19",
+        "People for the site are called by a ladder of their own",
+        "after-sales",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "t", criticality=1),
+            line("03-02T10:02", "qualify", ticket="t", as_="igor", class_="hardware"),
+            line("03-02T10:03", "visit", ref="v", ticket="t", as_="igor", reason="remote_failed"),
+        ],
+        [
+            event("escalated", ticket="t", tell="tier", at="2026-03-02T07:18:00Z"),
+            event("escalated", ticket="t", tell="manager", at="2026-03-02T07:33:00Z"),
+            event("escalated", ticket="t", tell="head", at="2026-03-02T08:03:00Z"),
+        ],
+        letters={"ack": 1, "progress": 1},
+        until="03-02T11:04",
+    ),
+    Story(
+        "S4-31",
+        "A client has its manager, and a ladder ends with the head",
+        "after-sales",
+        [*client(project_manager="max"), phone("03-02T10:00", "t", criticality=1)],
+        [event("escalated", ticket="t", tell="head")],
+        letters={"ack": 1},
+        until="03-02T10:31",
+    ),
+    Story(
+        "S4-41",
+        "The expert centre talks to the manufacturer: the case is the ticket's state, and its wait is told",
+        "after-sales",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "t", criticality=3),
+            line("03-02T10:05", "take", ticket="t", as_="igor"),
+            line("03-02T10:10", "vendor", ticket="t", as_="igor"),
+            line("03-02T10:11", "vendor", ticket="t", as_="igor", system="maker", case="M-77"),
+            line("03-04T10:11", "vendor-done", ticket="t", as_="igor", text="firmware 04.01"),
+        ],
+        [
+            event("refused", do="vendor", status=422),
+            event("state", ticket="t", to="waiting_vendor", at="2026-03-02T07:11:00Z"),
+            event("state", ticket="t", to="in_work", at="2026-03-04T07:11:00Z"),
+        ],
+        letters={"ack": 1, "work_started": 1, "progress": 1},
+    ),
+    Story(
+        "S4-42",
+        "A handover to the second tier needs a summary",
+        "after-sales",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "t", criticality=3),
+            line("03-02T10:01", "take", ticket="t", as_="igor"),
+            line("03-02T10:02", "escalate", ticket="t", as_="igor"),
+            line("03-02T10:03", "escalate", ticket="t", as_="igor", reason="tried all of the list"),
+            line("03-02T10:04", "escalate", ticket="t", as_="igor", tier=7, reason="higher"),
+        ],
+        [
+            event("refused", do="escalate", status=422),
+            event("refused", do="escalate", status=409, at="2026-03-02T07:04:00Z"),
+        ],
+        never=[event("refused", at="2026-03-02T07:03:00Z")],
+        letters={"ack": 1, "work_started": 1},
+    ),
+    Story(
+        "S4-43",
+        "The team on site reports and does not close; what it did is proven by the vehicle",
+        "after-sales",
+        [
+            *CLIENT,
+            CREW,
+            line("03-02T10:00", "finding", ref="t", terminal=TERMINAL, kind="power", zone="wiring-power"),
+            line("03-02T10:05", "take", ticket="t", as_="igor"),
+            line("03-02T10:06", "visit", ref="v", ticket="t", as_="igor", reason="hardware"),
+            line("03-02T10:10", "confirm", visit="v", as_="carl"),
+            line("03-02T12:00", "fix", ticket="t", as_="carl", text="new fuse"),
+            line("03-02T12:01", "done", visit="v", as_="carl", outcome="new fuse"),
+            line("03-02T12:02", "close", ticket="t", as_="carl"),
+            line("03-02T12:03", "recovered", terminal=TERMINAL, kind="power"),
+        ],
+        [
+            event("state", ticket="t", to="visit"),
+            event("refused", do="fix", status=403),
+            event("state", ticket="t", from_="visit", to="recovering", by="carl"),
+            event("refused", do="close", status=403),
+            event("state", ticket="t", to="awaiting_consent"),
+        ],
+        letters={"ack": 1, "work_started": 1, "progress": 1, "recovered": 1},
+        until="03-02T13:00",
+    ),
+]  # fmt: skip

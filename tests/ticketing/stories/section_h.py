@@ -1,0 +1,74 @@
+"""H. Fault localisation and protocol."""
+
+from tests.ticketing.stories.story import ANN, CLIENT, TERMINAL, Story, breach, event, line, phone
+
+STORIES = [
+    Story(
+        "S3-14",
+        "Localisation starts with the entry: known at once or within the minute, else that is told",
+        "carrier-helpdesk",
+        [
+            *CLIENT,
+            line("03-02T10:00", "finding", ref="known", terminal=TERMINAL, kind="gnss", zone="gnss-antenna"),
+            phone("03-02T10:00", "found", subject="Fuel"),
+            phone("03-02T10:00", "dark"),
+            line("03-02T10:00:40", "qualify", ticket="found", as_="igor", class_="hardware", component="sensor"),
+        ],
+        [
+            event("stopped", ticket="known", clock="localisation", verdict="met", at="2026-03-02T07:00:00Z"),
+            event("stopped", ticket="found", clock="localisation", verdict="met", at="2026-03-02T07:00:40Z"),
+            breach("dark", "localisation", "03-02T10:01"),
+        ],
+        never=[event("breach", ticket="known"), event("breach", ticket="found")],
+        letters={"ack": 3},
+        until="03-02T10:05",
+    ),
+    Story(
+        "S3-15",
+        "What tells a zone is told, and right",
+        proof="tests/gateway/simulator/test_month_signs.py::test_where_something_told_the_zone_is_named_right",
+    ),
+    Story(
+        "S3-16",
+        "The protocol of a ticket is only ever added to, and each entry holds the one before",
+        proof="tests/ticketing/tickets/test_store.py::test_the_journal_is_append_only_and_chained",
+    ),
+    Story(
+        "S1-4",
+        "The error is registered, its cause found and a way around offered to the client",
+        "support-procedure",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "t"),
+            line("03-02T10:05", "qualify", ticket="t", as_="igor", class_="software", component="platform"),
+            line("03-02T10:10", "reply", ticket="t", as_="igor", text="Until it is mended use the old report."),
+            line("03-05T10:10", "fix", ticket="t", as_="igor", text="release 7", cause="a wrong index",
+                 workaround="the old report"),
+        ],
+        [event("letter", ticket="t", kind="reply", to=[ANN]), event("letter", ticket="t", kind="recovered", to=[ANN])],
+        letters={"ack": 1, "reply": 1, "recovered": 1},
+        until="03-05T12:00",
+    ),
+    Story(
+        "S2-8",
+        "The vendor is not asked before the case is checked: current data, fix, ports, firmware, or waived with a "
+        "reason",
+        "dealer-desk",
+        [
+            *CLIENT,
+            line("03-02T10:00", "finding", ref="t", terminal=TERMINAL, kind="silence"),
+            line("03-02T10:05", "take", ticket="t", as_="igor"),
+            line("03-02T10:06", "vendor", ticket="t", as_="igor", system="maker"),
+            line("03-02T10:07", "waive", ticket="t", as_="igor", check="fix"),
+            *(line("03-02T10:08", "waive", ticket="t", as_="igor", check=name, reason="measured on the bench")
+              for name in ("last-packet", "fix", "ports", "firmware")),
+            line("03-02T10:09", "vendor", ticket="t", as_="igor", system="maker"),
+        ],
+        [
+            event("refused", do="vendor", status=409, reason=lambda why: "last-packet" in why and "firmware" in why),
+            event("refused", do="waive", status=422),
+            event("state", ticket="t", to="waiting_vendor", at="2026-03-02T07:09:00Z"),
+        ],
+        letters={"ack": 1, "work_started": 1, "progress": 1},
+    ),
+]  # fmt: skip
