@@ -24,7 +24,7 @@ from ticketing.tickets.announcing import announce
 from ticketing.tickets.bodies import Body, said
 from ticketing.tickets.case import HANDLERS, Case
 from ticketing.tickets.dues import poke
-from ticketing.tickets.facts import Actor, Facts, lock, set_columns
+from ticketing.tickets.facts import Actor, Facts, lock, lock_both, set_columns
 from ticketing.tickets.letters import owe
 from ticketing.tickets.office import Office
 from ticketing.tickets.queue import restand
@@ -55,6 +55,8 @@ async def act(
     NotFoundError, NotAllowedError, ConflictError, WrongInputError, InvalidTextError
         Nothing is written then, if the caller's transaction ends with it.
     """
+    if (other := body.into or body.to) is not None:
+        await lock_both(connection, number, other)
     facts = await lock(connection, number)
     move = MOVES[action]
     if actor.role not in move.roles:

@@ -109,6 +109,19 @@ async def lock(connection: Connection, number: str | int, *, follow: bool = True
     raise NotFoundError(f"no ticket {number}")
 
 
+async def lock_both(connection: Connection, one: str | int, other: str) -> None:
+    """Lock two tickets, and those that they were merged into, in one order whoever asks: nobody waits in a circle."""
+    column = sql.Identifier("number" if isinstance(one, str) else "id")
+    await connection.execute(
+        sql.SQL(
+            "WITH RECURSIVE chain(id, into_) AS (SELECT id, merged_into FROM ticket WHERE {} = %s OR number = %s"
+            " UNION SELECT t.id, t.merged_into FROM ticket t JOIN chain ON t.id = chain.into_)"
+            " SELECT FROM ticket WHERE id IN (SELECT id FROM chain) ORDER BY id FOR UPDATE"
+        ).format(column),
+        (storable(one) if isinstance(one, str) else one, storable(other)),
+    )
+
+
 def _facts(row: tuple[Any, ...]) -> Facts:
     values = list(row)
     values[3] = State(values[3])

@@ -80,8 +80,8 @@ async def _follow(
     if action == Action.RELAPSED:
         await drop_tasks(connection, facts.row, at, "call")
     if action == Action.DEEMED:
-        await drop_tasks(connection, facts.row, at, "call", "new-eta", "recheck", "loan-unit", "swap")
         await owe(connection, office, facts, "closed", {"cycle": facts.cycle, "deemed": True}, at)
+        await drop_tasks(connection, facts.row, at, "call", "new-eta", "recheck", "loan-unit", "swap")
 
 
 async def warn(connection: Connection, ticket: int, at: datetime, action: Action, data: Mapping[str, Any]) -> None:
