@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.configuration.carriers import Egress
-from gateway.egress import awaited, relays
+from gateway.egress import awaited, platforms, relays
 from gateway.egress import sending as module
+from gateway.egress.payloads import Payload
+from gateway.egress.publishing import QUOTA, WINDOW, ConsumerError
 from gateway.mqtt import Broker
 from gateway.store.cursors import NOW, consumers
 from protocols.egts import passing as egts
@@ -27,6 +29,7 @@ from tests.protocols.form import frames_of, heard, near
 from tests.protocols.rows import rows_of
 
 BOTH = ("wialon-retranslator", "egts")
+number_of = egts.object_id
 
 
 @pytest.fixture(autouse=True)
@@ -252,6 +255,9 @@ def test_times_that_the_protocol_does_not_know_are_refused() -> None:
 
 def test_identities_that_cannot_be_named_are_told() -> None:
     assert [retranslator.object_id(one) for one in ("T1", "a b", "да", "x" * 65)] == ["T1", None, None, None]
+    assert [number_of(one) for one in ("4294967295", "1", "4294967296", "0", "01", "T1", "²", "356938035643809")] == [
+        4_294_967_295, 1, *[None] * 6,
+    ]  # fmt: skip
 
 
 def test_nonsense_is_the_platform_being_away() -> None:
@@ -261,3 +267,67 @@ def test_nonsense_is_the_platform_being_away() -> None:
     for data in (b"HTTP/1.1 400 Bad", b"\x01\0\0\x0b\0\0\0\0\0\0\0"):
         with pytest.raises(relays._NonsenseError):
             list(relays.SPOKEN["egts"](Broker("egts", "h", 1)).hear(data))
+
+
+async def passed_on(other: Other, terminals: list[str]) -> list[int | None]:
+    """What is told of a record of each terminal."""
+    await other.begin()
+    codes: list[int | None] = [None] * len(terminals)
+    try:
+        async with relays.Relay(Broker(other.scheme, "127.0.0.1", other.port)) as relay:
+            for place, terminal in enumerate(terminals):
+                record = told(lat=1.0, lon=2.0, valid=True)
+                await relay.pass_on(
+                    Payload(terminal, record, large=False), lambda code, n=place: told_of(codes, n, code)
+                )
+                assert relay.on_its_way() <= WINDOW
+            await relay.acknowledged()
+    finally:
+        other.close()
+    return codes
+
+
+def told_of(codes: list[int | None], place: int, code: int) -> None:
+    assert codes[place] is None, "each is told once"
+    codes[place] = code
+
+
+@pytest.mark.parametrize("scheme", BOTH)
+def test_each_record_names_its_terminal_and_is_told_once(scheme: str) -> None:
+    other = Other(scheme)
+    terminals = [f"T{1 + n % 7}" for n in range(1200)]  # more than are on their way at once
+    assert asyncio.run(passed_on(other, terminals)) == [0] * 1200
+    assert [row["terminal"] for row in other.rows] == terminals
+    assert other.malformed == []
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (egts_wire.OBJECT_UNKNOWN, platforms.NOT_ALLOWED),
+        (egts_wire.INC_DATA, platforms.REFUSED),
+        (egts_wire.NO_RESOURCES, QUOTA),
+    ],
+)
+def test_codes_of_egts(result: int, code: int) -> None:
+    other = Other("egts")
+
+    def answer(_name: str, count: int, ack: bytes) -> bytes:
+        number = ack[11] | ack[12] << 8  # of the packet, and of its record
+        wrong = egts_wire.response(9, 9, number, egts_wire.OK, [(number, egts_wire.TELEDATA, result)])
+        return wrong if count == 2 else ack
+
+    other.misbehave = answer
+    assert asyncio.run(passed_on(other, ["T1", "T2", "T3"])) == [0, code, 0]
+
+
+@pytest.mark.parametrize("scheme", BOTH)
+@pytest.mark.parametrize("answer", [b"", b"\x12", b"#AD#1\r\n" * 3])
+def test_silence_and_nonsense_are_the_consumer_being_away(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, answer: bytes
+) -> None:
+    monkeypatch.setattr(awaited, "STALL", 0.2)
+    other = Other(scheme)
+    other.misbehave = lambda _name, _count, _ack: answer
+    with pytest.raises(ConsumerError):
+        asyncio.run(passed_on(other, ["T1"]))
