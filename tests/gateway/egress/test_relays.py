@@ -61,18 +61,21 @@ class Other(GatewayDouble):
         super().store(name, "T" + (frame.terminal or terminal).removeprefix("T"), frame)
 
 
-# The store is shared, and keeps a record once: each protocol has terminals of its own.
-OWN = {"wialon-retranslator": 100, "egts": 200}
+# The store is shared, and keeps a record once: each protocol has fingerprints of its own.
+OWN = {"wialon-retranslator": 1_000_000, "egts": 2_000_000}
 
 
 def records_of(scheme: str) -> list[Any]:
-    one, two = OWN[scheme] + 1, OWN[scheme] + 2
+    own = OWN[scheme]
     return [
-        record(one, 0, lat=53.902, lon=-27.561, altitude=220.0, speed=61.0, course=274.0, satellites=11, flags=VALID,
+        record(1, 0, fingerprint=own, lat=53.902, lon=-27.561, altitude=220.0, speed=61.0, course=274.0, satellites=11,
+               flags=VALID,
                names=("hdop", "inputs", "fuel.level.1", "power.external", "odometer"),
                values=(0.9, 5.0, 2131.0, 13.8, 12_800.0)),
-        record(two, 500_000, flags=ARCHIVE, names=("adc.1", "param.x"), values=(1.5, -3.0), extra={"vin": "XTA210"}),
-        *[record(one, 1_000_000 * n, fingerprint=n, lat=1.0, lon=-2.0, speed=0.0, flags=VALID) for n in range(1, 40)],
+        record(2, 500_000, fingerprint=own, flags=ARCHIVE,
+               names=("adc.1", "param.x"), values=(1.5, -3.0), extra={"vin": "XTA210"}),
+        *[record(1, 1_000_000 * n, fingerprint=own + n, lat=1.0, lon=-2.0, speed=0.0, flags=VALID)
+          for n in range(1, 40)],
     ]  # fmt: skip
 
 
@@ -97,14 +100,14 @@ def test_records_arrive_value_by_value_and_in_order(shared_dsn: str, scheme: str
     async def test(store: Store) -> None:
         other = Other(scheme)
         await other.begin()
-        records, own = records_of(scheme), OWN[scheme]
+        records = records_of(scheme)
         async with sending(shared_dsn, egress(scheme, other.port)) as sender:
             await until(lambda: sender.stats.holding)
             await store.write(*records)
             await until(lambda: sender.stats.sent == len(records))
         other.close()
         assert other.malformed == []
-        one = [row for row in other.rows if row["terminal"] == f"T{own + 1}"]
+        one = [row for row in other.rows if row["terminal"] == "T1"]
         times = [row["time"] for row in one]
         assert len(times) == 40
         assert times == sorted(times)
@@ -114,7 +117,7 @@ def test_records_arrive_value_by_value_and_in_order(shared_dsn: str, scheme: str
         assert (first["altitude"], first["speed"], first["course"], first["satellites"]) == (220, 61, 274, 11)
         assert first["valid"]
         assert first["measures"] == ARRIVE[scheme][0]
-        (second,) = [row for row in other.rows if row["terminal"] == f"T{own + 2}"]
+        (second,) = [row for row in other.rows if row["terminal"] == "T2"]
         assert second["time"] == records[1]["time"] - 500_000
         assert (second["lat"], second["valid"]) == (None, False)
         assert second["measures"] == ARRIVE[scheme][1]
@@ -127,7 +130,7 @@ def test_while_it_is_away_the_cursor_stays_and_nothing_is_lost(shared_dsn: str, 
     async def test(store: Store) -> None:
         other = Other(scheme)
         records = [
-            record(OWN[scheme] + 3 + n % 3, 1_000_000 * n, fingerprint=7_000 + n, lat=1.0, lon=2.0) for n in range(90)
+            record(3 + n % 3, 1_000_000 * n, fingerprint=OWN[scheme] + 7_000 + n, lat=1.0, lon=2.0) for n in range(90)
         ]
         async with sending(shared_dsn, egress(scheme, other.port)) as sender:
             await until(lambda: sender.stats.holding)
@@ -145,7 +148,7 @@ def test_while_it_is_away_the_cursor_stays_and_nothing_is_lost(shared_dsn: str, 
         found: dict[str, list[int]] = {}
         for row in other.distinct_rows():
             found.setdefault(row["terminal"], []).append(row["time"])
-        assert {name: len(times) for name, times in found.items()} == {f"T{OWN[scheme] + n}": 30 for n in (3, 4, 5)}
+        assert {name: len(times) for name, times in found.items()} == {f"T{n}": 30 for n in (3, 4, 5)}
         assert all(times == sorted(times) for times in found.values())
 
     run(shared_dsn, test)
@@ -161,7 +164,7 @@ def test_only_what_is_acknowledged_moves_the_cursor(
         other = Other(scheme)
         other.misbehave = lambda _name, count, ack: b"" if 3 < count < 9 else ack
         await other.begin()
-        records = [record(OWN[scheme] + 9, 1_000_000 * n, fingerprint=9_000 + n, lat=1.0, lon=2.0) for n in range(8)]
+        records = [record(9, 1_000_000 * n, fingerprint=OWN[scheme] + 9_000 + n, lat=1.0, lon=2.0) for n in range(8)]
         async with sending(shared_dsn, egress(scheme, other.port)) as sender:
             await until(lambda: sender.stats.holding)
             await store.write(*records)
@@ -179,7 +182,7 @@ def test_a_refusal_code_puts_its_record_off_alone(shared_dsn: str) -> None:
 
     class Refusing(Other):
         def store(self, name: str, terminal: str, frame: Frame) -> None:
-            if frame.terminal == "307" and not refused:
+            if frame.terminal == "7" and not refused:
                 refused.append(frame.data)
                 number = frame.data[7] | frame.data[8] << 8
                 body = [(number, egts_wire.TELEDATA, egts_wire.OBJECT_UNKNOWN)]
@@ -193,7 +196,7 @@ def test_a_refusal_code_puts_its_record_off_alone(shared_dsn: str) -> None:
         await other.begin()
         async with sending(shared_dsn, egress("egts", other.port)) as sender:
             await until(lambda: sender.stats.holding)
-            await store.write(*[record(306 + n % 2, 1_000_000 * n, fingerprint=500 + n) for n in range(6)])
+            await store.write(*[record(6 + n % 2, 1_000_000 * n, fingerprint=3_000_500 + n) for n in range(6)])
             await until(lambda: sender.stats.sent == 5 and sender.stats.aside == 1)
         other.close()
         assert len(refused) == 1
