@@ -43,7 +43,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def egress(scheme: str, port: int) -> Egress:
     url = Broker(scheme, "127.0.0.1", port)
-    return Egress(name=scheme, url=url, terminals=[], start=NOW, password_file=None, tls=None)
+    return Egress(name="a", url=url, terminals=[], start=NOW, password_file=None, tls=None)
 
 
 class Other(GatewayDouble):
@@ -138,7 +138,7 @@ def test_while_it_is_away_the_cursor_stays_and_nothing_is_lost(shared_dsn: str, 
             await asyncio.sleep(0.2)
             assert sender.stats.sent == 0
             async with link_to(shared_dsn) as link:
-                assert [one.waiting for one in await consumers(link) if one.name == scheme] == [90]
+                assert [one.waiting for one in await consumers(link) if one.name == "a"] == [90]
             await other.begin()
             await until(lambda: len(other.rows) > 5)
             for connection in list(other.connections):  # it hangs up in the middle
