@@ -2,6 +2,7 @@
 
     ProtocolError
     └── UnknownProtocolError   no protocol of that name
+    UnspeakableError (ValueError)   a record that is to be passed on, and that a protocol cannot tell
 
 Damage on the wire is never an exception: it is a `Malformed` event or a `Quarantined` frame.
 """
@@ -13,3 +14,7 @@ class ProtocolError(Exception):
 
 class UnknownProtocolError(ProtocolError):
     """No protocol of that name."""
+
+
+class UnspeakableError(ValueError):
+    """The protocol cannot tell this record at all."""

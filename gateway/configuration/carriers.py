@@ -148,7 +148,9 @@ class Egress(msgspec.Struct, frozen=True, kw_only=True):
             REQUIRED,
             "`mqtt://user:password@host:1883` or `mqtts://host:8883`: an MQTT 5 broker that is published to; "
             "`wialon-ips://host:20332`: another platform, which takes each terminal on a connection of its own "
-            "(with `:password@` in front of the host where terminals need one)",
+            "(with `:password@` in front of the host where terminals need one); "
+            "`wialon-retranslator://host:20163`, `egts://host:20629`: one that takes all terminals on one connection "
+            "(`egts://7@host`: dispatcher 7)",
         ),
     ]
     terminals: Annotated[

@@ -75,7 +75,7 @@ class WrongValueError(ValueError):
 
 
 MAX_HOOK = 2000
-_RELAYS = ("wialon-retranslator", "egts")  # announced
+_RELAYS = ("wialon-retranslator", "egts")  # take all terminals on one connection
 _PLATFORM = "wialon-ips"
 # one component of a duration in seconds
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -484,29 +484,32 @@ def hook(raw: object, origin: Origin) -> str:
 def consumer(raw: object, origin: Origin) -> Broker:
     """Where records are passed on to."""
     scheme = raw.partition("://")[0] if isinstance(raw, str) else ""
-    if scheme in _RELAYS:
-        raise WrongValueError(
-            f"there is no egress over {scheme} in this version", f"take mqtt://, mqtts:// or {_PLATFORM}://"
-        )
-    if scheme == _PLATFORM:
+    if scheme == _PLATFORM or scheme in _RELAYS:
         return _platform(text(raw, origin))
     return mqtt_url(raw, origin)
 
 
 def _platform(url: str) -> Broker:
-    """Another platform: host and port, and a password that all terminals log in with."""
+    """Another platform: host and port; a password that all terminals log in with; our number as a dispatcher's."""
     scheme, _, rest = url.partition("://")
     found = parse_url(f"mqtt://{rest}")
-    if found is None or found.user:
-        raise WrongValueError(
-            f"is no address of {scheme}",
-            f'write "{scheme}://host:port", with a password "{scheme}://:password@host:port"',
-        )
+    more = {
+        _PLATFORM: f', with a password "{scheme}://:password@host:port"',
+        "egts": ', with the number that this dispatcher has there "egts://7@host:port"',
+    }.get(scheme, "")
+    if found is None or (found.password and scheme != _PLATFORM) or not _known_as(scheme, found.user):
+        raise WrongValueError(f"is no address of {scheme}", f'write "{scheme}://host:port"{more}')
     try:
         port = urlsplit(url).port or PROTOCOLS[scheme].port
     except ValueError:
         raise WrongValueError(f"is no address of {scheme}", f'write "{scheme}://host:port"') from None
-    return Broker(scheme, found.host, port, "", found.password)
+    return Broker(scheme, found.host, port, found.user, found.password)
+
+
+def _known_as(scheme: str, user: str) -> bool:
+    """Whether a platform of this scheme can be told `user`: EGTS numbers dispatchers, others do not."""
+    number = user.isascii() and user.isdigit() and len(user) <= 10 and int(user) < 1 << 32
+    return not user or (scheme == "egts" and number)
 
 
 def name(raw: object, _: Origin) -> str:

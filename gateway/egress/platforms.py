@@ -15,11 +15,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Self
 
+from gateway.egress.awaited import Awaited
 from gateway.egress.payloads import Payload
-from gateway.egress.publishing import CONNECT, STALL, WINDOW, ConsumerError
+from gateway.egress.publishing import CONNECT, WINDOW, ConsumerError
 from gateway.mqtt import Broker
+from protocols.errors import UnspeakableError
 from protocols.wialon_ips import packets
-from protocols.wialon_ips.passing import UnspeakableError, line
+from protocols.wialon_ips.passing import line
 
 WIALON_IPS = "wialon-ips"  # the URL's scheme
 REFUSED = 0x99  # of itself: a record that the platform, or its protocol, does not take
@@ -29,19 +31,15 @@ LONGEST = 4096  # bytes of an answer
 _VERSION = "2.0"
 
 
-class Platform:
+class Platform(Awaited):
     """What the sender knows of a consumer, of one that takes each terminal on a connection of its own: Wialon IPS."""
 
     def __init__(self, target: Broker, password: str) -> None:
         """`password`: what each terminal logs in with, in place of the URL's own; empty: none."""
-        self._target = target
+        super().__init__(target)
         self._password = target.password or password
         self._lines: OrderedDict[str, _Line] = OrderedDict()  # by terminal, the one used last at the end
         self._refused: set[str] = set()  # terminals that may not log in, on these connections
-        self._progress = asyncio.Event()
-        self._lost = ""
-        self._waiting = 0
-        self.taken = False  # whether anything was
 
     async def __aenter__(self) -> Self:
         """Nothing is connected before there is something to say; whether anybody is there is asked."""
@@ -104,45 +102,6 @@ class Platform:
             return None
         self._lines[terminal] = found
         return found
-
-    async def acknowledged(self) -> None:
-        """Until everything is answered; raises as `pass_on`."""
-        while self._waiting:
-            await self._some_progress()
-
-    def answered(self, *, taken: bool) -> None:
-        """One record was."""
-        self._waiting -= 1
-        self.taken = self.taken or taken
-        self._progress.set()
-
-    def lose(self, why: str) -> None:
-        """A connection is lost, and with it answers."""
-        self._lost = self._lost or why
-        self._progress.set()
-
-    def lost(self) -> bool:
-        """Whether one is."""
-        return bool(self._lost)
-
-    def check(self) -> None:
-        """Raise if one is."""
-        if self._lost:
-            raise ConsumerError(f"{self._target}: {self._lost}")
-
-    def on_its_way(self) -> int:
-        """How many records were sent and not answered."""
-        return self._waiting
-
-    async def _some_progress(self) -> None:
-        self.check()
-        self._progress.clear()
-        try:
-            async with asyncio.timeout(STALL):
-                await self._progress.wait()
-        except TimeoutError:
-            raise ConsumerError(f"{self._target}: nothing answered for {STALL:.0f} s") from None
-        self.check()
 
 
 class _Line:

@@ -27,6 +27,7 @@ from gateway.configuration.carriers import Egress
 from gateway.egress.following import BREAKS, PAGE, Follower, LostError, Page, connect
 from gateway.egress.platforms import WIALON_IPS, Platform
 from gateway.egress.publishing import FAILED, NOBODY, OF_ITSELF, QUOTA, ConsumerError, Publisher
+from gateway.egress.relays import SPOKEN, Relay
 from gateway.mqtt import context_of
 from gateway.tls import CertificateError
 from ticketing.channels.secrets import read_secret
@@ -42,7 +43,7 @@ PATIENCE = 5  # refusals in a row, of a consumer that takes nothing else, before
 TEND = 10.0  # s between looks at what was set aside, and at what everybody has done with
 
 
-Consumer: TypeAlias = Publisher | Platform
+Consumer: TypeAlias = Publisher | Platform | Relay
 
 
 class Stats(msgspec.Struct):
@@ -121,6 +122,8 @@ class Sender:
         )
         if settings.url.scheme == WIALON_IPS:
             return Platform(settings.url, password)
+        if settings.url.scheme in SPOKEN:
+            return Relay(settings.url)
         tls = await asyncio.to_thread(context_of, settings.url, settings.tls)
         return Publisher(settings.url, f"dozor-{client.replace('-', '')[:16]}", tls, password)
 

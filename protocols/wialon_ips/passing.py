@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from protocols.errors import UnspeakableError
 from protocols.wialon_ips import declaration, packets
 from protocols.wialon_ips.wire import MAX_ADC, MAX_NAME, MAX_PARAMS, MAX_TEXT
 
@@ -22,10 +23,6 @@ _TEXT = re.compile(r"[^\r\n,;#|]+")
 _PARAM = "param."
 _BITS = 1 << 32  # of inputs and outputs
 _LONG = 1 << 63
-
-
-class UnspeakableError(ValueError):
-    """The protocol cannot tell this record at all."""
 
 
 def line(record: Mapping[str, Any]) -> bytes:

@@ -534,3 +534,13 @@ def test_another_platform_as_a_consumer(tmp_path: Path) -> None:
         (problem,) = refused(tmp_path, f'[[egress]]\nname = "a"\nurl = "{url}"\n')
         assert "is no address of wialon-ips" in problem
         assert "secret" not in problem
+
+
+def test_platforms_that_take_all_terminals_on_one_connection(tmp_path: Path) -> None:
+    for url, told in (
+        ("wialon-retranslator://h", Broker("wialon-retranslator", "h", 20163, "", "")),
+        ("egts://h:7", Broker("egts", "h", 7, "", "")),
+        ("egts://4294967295@h", Broker("egts", "h", 20629, "4294967295", "")),
+    ):
+        (found,) = read(tmp_path, f'[[egress]]\nname = "a"\nurl = "{url}"\n').egress
+        assert found.url == told

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from gateway.configuration.carriers import Egress
-from gateway.egress import platforms
+from gateway.egress import awaited, platforms
 from gateway.egress import sending as module
 from gateway.mqtt import Broker
 from gateway.store.cursors import NOW, consumers
+from protocols.errors import UnspeakableError
 from protocols.records import ARCHIVE, VALID
 from protocols.registry import protocol
 from protocols.wialon_ips.packets import login
-from protocols.wialon_ips.passing import UnspeakableError, line
+from protocols.wialon_ips.passing import line
 from tests.gateway.egress.test_sending import run, sending, until
 from tests.gateway.egress.world import link_to
 from tests.gateway.simulator.gateway_double import GatewayDouble, _Connection
@@ -118,7 +119,7 @@ def test_while_it_is_away_the_cursor_stays_and_nothing_is_lost(shared_dsn: str) 
 
 
 def test_only_what_is_acknowledged_moves_the_cursor(shared_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platforms, "STALL", 0.3)
+    monkeypatch.setattr(awaited, "STALL", 0.3)
 
     async def test(store: Store) -> None:
         other = Other()
