@@ -194,8 +194,8 @@ class TicketStore:
         """One page of the queue; every filter is optional, `protocol`, `model` and `firmware` are its terminal's.
 
         `sort` is one of `TICKET_SORTS`, with a minus before it downwards. `search` is found in number, terminal,
-        terminal's name and title. `state` may be `waiting` (for whomever), `owner` `NOBODY`. An unreadable cursor raises
-        `InvalidTextError`. `seen` is the visitor's sight of tickets (`people.scope`).
+        terminal's name and title. `state` may be `waiting` (for whomever), `owner` `NOBODY`. An unreadable cursor
+        raises `InvalidTextError`. `seen` is the visitor's sight of tickets (`people.scope`).
         """
         where: list[sql.Composable] = [] if seen is ALL else [seen]
         values: list[Any] = []

@@ -127,7 +127,7 @@ def test_a_client_sees_a_portal(postgres_dsn):
             number = (await small_fleet(desk.pool))["recovered"]
             async with desk.pool.connection() as connection:
                 await connection.execute(
-                    "WITH o AS (INSERT INTO organisation (name) VALUES ('Acme') RETURNING id),"
+                    "WITH o AS (INSERT INTO organisation (name, created_at) VALUES ('Acme', now()) RETURNING id),"
                     " u AS (UPDATE app_user SET organisations = ARRAY[(SELECT id FROM o)] WHERE name = 'client')"
                     " UPDATE ticket SET organisation = (SELECT id FROM o) WHERE number = %s",
                     (number,),
