@@ -115,5 +115,8 @@ def test_every_number_is_the_codes(text: str, words: str, value: Any) -> None:
 
 
 def test_the_forms_hold_texts_as_long_as_the_desk_takes() -> None:
-    page = (ROOT / "ticketing" / "desk" / "templates" / "ticket.html").read_text(encoding="utf-8")
-    assert re.findall(r'<textarea [^>]*maxlength="(\d+)"', page) == [str(TEXT_LIMIT)]
+    pages = [ROOT / "ticketing" / "desk" / "templates" / f"{name}.html" for name in ("ticket", "deeds", "portal")]
+    for page in pages:
+        areas = re.findall(r"<textarea [^>]*>", page.read_text(encoding="utf-8"))
+        assert areas, page
+        assert all(f'maxlength="{TEXT_LIMIT}"' in area for area in areas), page

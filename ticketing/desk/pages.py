@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 from psycopg import OperationalError
@@ -15,21 +16,26 @@ from ticketing.commands import Wanted
 from ticketing.core.errors import ConflictError, InvalidTextError, NotAllowedError, WrongInputError
 from ticketing.core.numbers import parse
 from ticketing.desk import queries
+from ticketing.desk.around import around, coming
+from ticketing.desk.deeds import CALLED, possible, zoned
 from ticketing.desk.login import NOT_DONE
 from ticketing.desk.queries import desk
 from ticketing.kit import asked, drawing
-from ticketing.kit.access import comes_from_here, require, visitor
-from ticketing.kit.forms import form, vouched
+from ticketing.kit.access import Visitor, comes_from_here, require, visitor
+from ticketing.kit.forms import form, joined_form, vouched
 from ticketing.kit.kept import Told
 from ticketing.kit.pages import render
+from ticketing.kit.parts import part
 from ticketing.kit.ports import GROUPED
+from ticketing.kit.rendering import Rendering
 from ticketing.kit.words import N_, _
 from ticketing.model.kinds import COMMON
 from ticketing.model.states import PEOPLE, WATCH, Action
 from ticketing.model.tickets import TEXT_LIMIT, Ticket
+from ticketing.tickets.api import Intake
 from ticketing.tickets.bodies import read_fields
 from ticketing.tickets.fleet_health import BY
-from ticketing.tickets.store import Incident
+from ticketing.tickets.store import NOBODY, Incident
 
 CHARTS = ("speed", "power.external", "fuel.volume.1", "fuel.level.1", "gsm.signal", "power.battery", "satellites")
 SHOWN_CHARTS = 4
@@ -37,7 +43,7 @@ HIDDEN = ("csrf", "next")
 LITRES = {"fuel.level.1": "fuel.volume.1"}  # what is not shown besides, where litres are
 FUEL = ("fuel.level.", "ble.lls.level.", "param.lls", "param.rs485_")  # how measures of fuel-level sensors begin
 SPANS = {"1 h": 1, "6 h": 6, "24 h": 24, "7 d": 168, "30 d": 720}  # hours
-TICKET_FILTERS = ("state", "kind", "terminal", "verdict", "search", "protocol", "model", "firmware", "sort")
+TICKET_FILTERS = ("owner", "state", "kind", "terminal", "verdict", "search", "protocol", "model", "firmware", "sort")
 INCIDENT_FILTERS = ("state", "kind", "terminal", "members")
 TERMINAL_FILTERS = ("search", "verdict", "kind", "connected", "overdue", *GROUPED, "sort")
 TICKET_SORT_WORDS = {
@@ -72,9 +78,13 @@ async def tickets(request: Request) -> Response:
     """The queue with its running clocks."""
     page = await queries.tickets(request)
     chosen = _chosen(request, TICKET_FILTERS)
+    lanes = _lanes(visitor(request))
+    narrowed = {name: value for name, value in chosen.items() if value and name != "sort"}
     return render(
         request,
         "tickets.html",
+        lanes=lanes,
+        lane=narrowed,
         tickets=page,
         chosen=chosen,
         sorts=TICKET_SORT_WORDS,
@@ -90,7 +100,7 @@ async def ticket(request: Request) -> Response:
     group = None
     if found.terminal is None and visitor(request).may("incidents"):
         group = next(iter((await desk(request).tickets.incidents(ticket=found.number, limit=1)).items), None)
-    return _ticket(request, found, told or Told("", ""), group)
+    return await _ticket(request, found, told or Told("", ""), group)
 
 
 async def back(request: Request) -> Response:
@@ -101,14 +111,17 @@ async def back(request: Request) -> Response:
 async def act(request: Request, action: Action) -> Response:
     """The forms of the ticket page."""
     require(request, str(action))
-    fields = await form(request)
+    fields = await joined_form(request, "messages")
     text = fields.get("text")
     try:
         if not vouched(request, fields):
             if not comes_from_here(request):
                 raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
             raise ConflictError(_(NOT_DONE))  # typed under another session of the same browser
-        said = {name: value for name, value in fields.items() if name not in HIDDEN}
+        said = zoned(
+            {name: value for name, value in fields.items() if name not in HIDDEN},
+            part(request, Rendering).zone_of(visitor(request)),
+        )
         if action != Action.CLOSE:
             said.pop("cause", None)  # the page's form is one for all of them
         found = await queries.act(request, action, read_fields(said))
@@ -119,18 +132,25 @@ async def act(request: Request, action: Action) -> Response:
     return RedirectResponse(f"/tickets/{found.number}", 303)
 
 
-def _ticket(request: Request, found: Ticket, told: Told, group: Incident | None) -> Response:
+async def _ticket(request: Request, found: Ticket, told: Told, group: Incident | None) -> Response:
+    who = visitor(request)
+    actions = [a for a in PEOPLE if a in found.actions and queries.may(who, a, found)]
+    shown: dict[str, Any] = {"ticket": found, "actions": actions, "watch": WATCH, "called": CALLED, "error": told.error}
+    if who.user.role == "client":
+        return render(request, "portal.html", text=told.text, **shown)
+    now = desk(request).now()
+    here = await around(part(request, Intake).pool, found, queries.sight(who), now)
     return render(
         request,
         "ticket.html",
-        ticket=found,
-        actions=[a for a in PEOPLE if a in found.actions and queries.may(visitor(request), a, found)],
         managers=found.kind in COMMON,
         group=group,
         owner=found.owner,
-        watch=WATCH,
-        error=told.error,
         text=told.text,
+        deeds=possible(actions),
+        around=here,
+        next=coming(found, here, now),
+        **shown,
     )
 
 
@@ -305,6 +325,19 @@ async def search(request: Request) -> Response:
     if len(found.terminals) == 1 and found.terminals[0].terminal == words and not meant:
         return RedirectResponse(f"/terminals/{quote(words, safe='')}", 303)
     return render(request, "search.html", found=found, words=words)
+
+
+def _lanes(who: Visitor) -> list[tuple[str, dict[str, str]]]:
+    """The queue's lanes: what each is called, and its filters."""
+    if who.user.role == "client":
+        return [(N_("All"), {})]
+    return [
+        (N_("Mine"), {"owner": who.user.name}),
+        (N_("Nobody's"), {"owner": NOBODY}),
+        (N_("Breaching"), {"verdict": "breached"}),
+        (N_("Waiting"), {"state": "waiting"}),
+        (N_("All"), {}),
+    ]
 
 
 def _hours(request: Request) -> int:

@@ -74,6 +74,8 @@ def read_fields(fields: dict[str, str]) -> Body:
     for name in ("items", "messages"):
         if name in said:
             said[name] = [line.strip() for line in str(said[name]).splitlines() if line.strip()]
+    if slot := {end: said.pop(f"slot_{end}") for end in ("from", "to") if f"slot_{end}" in said}:
+        said["slot"] = slot
     return checked(said, Body, strict=False)
 
 

@@ -20,7 +20,7 @@ from ticketing.core.moments import utc_now
 from ticketing.core.numbers import parse
 from ticketing.core.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
 from ticketing.model.sentences import told
-from ticketing.model.states import Action, State
+from ticketing.model.states import WAITING, Action, State
 from ticketing.model.tickets import Ticket, TicketSummary
 from ticketing.people.normal import phone, plate_key
 from ticketing.people.scope import ALL
@@ -75,6 +75,7 @@ _SORTS = {
     "terminal": (_Column("coalesce(e.identity, '')", "%s", _Word, lambda t: t.terminal or ""),),
 }
 TICKET_SORTS = tuple(_SORTS)
+NOBODY = "-"  # as an owner: tickets that are open and have none
 
 
 class Group(msgspec.Struct, kw_only=True):
@@ -193,15 +194,15 @@ class TicketStore:
         """One page of the queue; every filter is optional, `protocol`, `model` and `firmware` are its terminal's.
 
         `sort` is one of `TICKET_SORTS`, with a minus before it downwards. `search` is found in number, terminal,
-        terminal's name and title. An unreadable cursor raises
-        `InvalidTextError`. `seen` is the visitor's sight of tickets (`people.scope`).
+        terminal's name and title. `state` may be `waiting` (for whomever), `owner` `NOBODY`. An unreadable cursor
+        raises `InvalidTextError`. `seen` is the visitor's sight of tickets (`people.scope`).
         """
         where: list[sql.Composable] = [] if seen is ALL else [seen]
         values: list[Any] = []
         for column, value in (
-            (sql.SQL("t.owner"), owner),
+            (sql.SQL("t.owner"), None if owner == NOBODY else owner),
             (sql.SQL("t.topic"), topic),
-            (sql.SQL("t.state"), state),
+            (sql.SQL("t.state"), None if state == "waiting" else state),
             (sql.SQL("t.kind"), kind),
             (sql.SQL("t.verdict"), verdict),
             (_of_its(BY["protocol"]), protocol),
@@ -211,6 +212,11 @@ class TicketStore:
             if value is not None:
                 where.append(sql.SQL("{} = %s").format(column))
                 values.append(storable(value))
+        if owner == NOBODY:
+            where.append(sql.SQL("t.owner IS NULL AND t.state <> 'closed'"))
+        if state == "waiting":
+            where.append(sql.SQL("t.state = ANY(%s)"))
+            values.append(sorted(WAITING))
         if organisation is not None:
             where.append(sql.SQL("t.organisation = %s"))
             values.append(organisation)

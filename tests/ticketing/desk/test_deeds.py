@@ -1,0 +1,151 @@
+"""The forms of a ticket's page: every action has one, its fields are those of the body, what is typed gets there."""
+
+import asyncio
+import re
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+
+from tests.ticketing.desk.parts import hidden, site, small_fleet
+from ticketing.desk.deeds import DEEDS, PLACED, possible, zoned
+from ticketing.model.states import PEOPLE, REASONS, Action
+from ticketing.tickets.bodies import Body, read_fields
+
+NAMES = {field.encode_name for field in msgspec.structs.fields(Body)} | {"slot_from", "slot_to"}
+
+
+def test_every_action_has_one_form():
+    formed = [deed.action for deed in DEEDS] + list(PLACED)
+    assert sorted(formed) == sorted({*PEOPLE, Action.VENDOR_DONE})
+
+
+@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.action)
+def test_the_fields_are_those_of_the_body(deed):
+    for field in deed.fields:
+        assert field.name in NAMES
+        for value in field.options:
+            read_fields({field.name: value})
+        assert (field.kind == "select") == bool(field.options)
+        if deed.action == Action.WITHDRAW and field.options:
+            assert set(field.options) == set(REASONS) - {"explained"}  # which is the watch's
+
+
+def test_forms_are_offered_for_what_is_possible():
+    assert [deed.action for deed in possible([Action.LINK, Action.ASK, Action.TAKE])] == [Action.ASK, Action.LINK]
+
+
+def test_instants_are_the_readers_own():
+    said = zoned({"eta": "2026-07-01T09:30", "until": "soon", "text": "2026-07-01T09:30"}, ZoneInfo("Europe/Berlin"))
+    assert said == {"eta": "2026-07-01T09:30:00+02:00", "until": "soon", "text": "2026-07-01T09:30"}
+    assert zoned({"eta": "2026-07-01T09:30+05:00"}, ZoneInfo("UTC"))["eta"] == "2026-07-01T09:30:00+05:00"
+    slot = read_fields(zoned({"slot_from": "2026-07-01T09:30", "slot_to": ""}, ZoneInfo("UTC"))).slot
+    assert {end: at.isoformat() for end, at in slot.items()} == {"from": "2026-07-01T09:30:00+00:00"}
+
+
+def test_what_is_typed_gets_there(postgres_dsn):
+    async def main():
+        async with site(postgres_dsn, roles=("engineer", "auditor")) as desk, desk.signed_in("engineer") as browser:
+            number = (await small_fleet(desk.pool))["new"]
+            path = f"/tickets/{number}"
+            page = (await browser.get(path)).text
+            csrf = {"csrf": hidden(page)["csrf"]}
+            assert 'id="deeds"' in page
+            assert "Nothing was said yet." in page
+
+            async def send(action, **fields):
+                answer = await browser.post(f"{path}/{action}", data=csrf | fields)
+                assert (answer.status_code, answer.headers["location"]) == (303, path), answer.headers["location"]
+                return await desk.tickets.get(number)
+
+            qualified = await send("qualify", **{"class": "software", "component": "", "reason": "", "topic": ""})
+            assert (qualified.class_, qualified.qualified) == ("software", True)
+            await send("reply", text="<b>we look</b>")
+            asked = await send("ask", items="What plate?\n\n Where?\n")
+            assert asked.missing == ["What plate?", "Where?"]
+            assert (await send("answer", text="A1, home")).missing == []
+            promised = await send("eta", eta="2099-01-02T03:04", basis="plan", text="")
+            assert promised.eta.at.isoformat() == "2099-01-02T03:04:00+00:00"
+            await send("note", text="between us")
+            page = (await browser.get(path)).text
+            assert "&lt;b&gt;we look&lt;/b&gt;" in page
+            stream = page.split('id="stream"')[1]
+            assert re.findall(r'<li class="(\w+)" id="m-', stream) == ["out", "out", "in", "note"]
+            assert "2099-01-02 03:04:00 UTC" in page
+            words = re.findall(r'name="messages" value="(\d+)"', page)
+            assert len(words) == 4
+            split = await browser.post(f"{path}/split", data=csrf | {"messages": words[:2], "subject": "the other"})
+            assert split.headers["location"] == path
+            (link,) = (await desk.tickets.get(number)).links
+            assert [m.text for m in (await desk.tickets.get(link.number)).messages][:2] == [
+                "<b>we look</b>",
+                "1. What plate?\n2. Where?",
+            ]
+            assert f'href="/tickets/{link.number}"' in (await browser.get(path)).text
+            async with desk.signed_in("auditor") as auditor:
+                read = (await auditor.get(path)).text
+                assert "<textarea" not in read
+                assert 'type="checkbox"' not in read
+                assert "between us" in read
+
+    asyncio.run(main())
+
+
+def test_the_queue_has_lanes(postgres_dsn):
+    async def main():
+        async with site(postgres_dsn, roles=("engineer",)) as desk, desk.signed_in("engineer") as browser:
+            numbers = await small_fleet(desk.pool)
+            everybody = set((await listed(browser, "/tickets"))[0])
+
+            found, page = await listed(browser, "/tickets?owner=engineer")
+            assert found == []
+            csrf = {"csrf": hidden(page)["csrf"]}
+            await browser.post(f"/tickets/{numbers['new']}/take", data=csrf)
+            found, page = await listed(browser, "/tickets?owner=engineer")
+            assert found == [numbers["new"]]
+            assert re.findall(r'href="([^"]+)" aria-current="page">([^<]+)', page.split("lanes")[1]) == [
+                ("/tickets?owner=engineer", "Mine")
+            ]
+            found, _ = await listed(browser, "/tickets?owner=-")
+            assert found
+            assert set(found) < everybody - {numbers["new"]} | {""}
+            await browser.post(f"/tickets/{numbers['new']}/ask", data=csrf | {"items": "when?"})
+            assert (await listed(browser, "/tickets?state=waiting"))[0] == [numbers["new"]]
+            assert (await listed(browser, "/tickets?verdict=breached"))[0] == []
+
+    async def listed(browser, path):
+        answer = await browser.get(path)
+        assert answer.status_code == 200
+        return re.findall(r'<tr id="t-([^"]+)"', answer.text), answer.text
+
+    asyncio.run(main())
+
+
+def test_a_client_sees_a_portal(postgres_dsn):
+    async def main():
+        async with site(postgres_dsn, roles=("engineer", "client")) as desk, desk.signed_in("client") as browser:
+            number = (await small_fleet(desk.pool))["recovered"]
+            async with desk.pool.connection() as connection:
+                await connection.execute(
+                    "WITH o AS (INSERT INTO organisation (name, created_at) VALUES ('Acme', now()) RETURNING id),"
+                    " u AS (UPDATE app_user SET organisations = ARRAY[(SELECT id FROM o)] WHERE name = 'client')"
+                    " UPDATE ticket SET organisation = (SELECT id FROM o) WHERE number = %s",
+                    (number,),
+                )
+            async with desk.signed_in("engineer") as engineer:
+                staff = (await engineer.get(f"/tickets/{number}")).text
+                assert "Acme" in staff
+                csrf = {"csrf": hidden(staff)["csrf"]}
+                await engineer.post(f"/tickets/{number}/note", data=csrf | {"text": "between us"})
+            page = (await browser.get(f"/tickets/{number}")).text
+            assert "between us" not in page
+            assert "Who works on it" in page
+            assert 'id="deeds"' not in page
+            csrf = {"csrf": hidden(page)["csrf"]}
+            await browser.post(f"/tickets/{number}/note", data=csrf | {"text": "thank you"})
+            assert "thank you" in (await browser.get(f"/tickets/{number}")).text
+            assert "Yes, it is fixed" in page
+            await browser.post(f"/tickets/{number}/consent", data=csrf | {"means": "button"})
+            assert (await desk.tickets.get(number)).state == "closed"
+
+    asyncio.run(main())
