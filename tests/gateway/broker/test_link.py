@@ -102,7 +102,7 @@ def test_nothing_is_acknowledged_before_its_commit_and_all_in_order(tmp_path: Pa
 def test_a_payload_has_all_that_a_conversation_has(tmp_path: Path) -> None:
     async def act(world: World) -> None:
         delivery = Broker(world).link.window.take(1, 0)
-        carried = Carried(world.shared, 0, IMEI, (), delivery, "broker:1883", lambda *_: None)
+        carried = Carried(world.shared, 0, IMEI, (), delivery, "broker:1883")
         assert [name for name in Conversation.__slots__ if not hasattr(carried, name)] == []
         assert carried.commandable() is None
 
