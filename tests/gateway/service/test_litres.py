@@ -65,10 +65,10 @@ def test_a_corrected_table_corrects_all_that_is_told_of_the_past(postgres_dsn):
         )
         page = (await client.get("/terminals/A")).text
         assert "600.0 → 400.0 l" in page
-        assert 'aria-label="fuel.volume.1: last 400, from 400 to 600 l"' in page
+        assert 'aria-label="fuel.volume.1: last 400, 400 to 600 l"' in page
         assert "fuel.level.1: last" not in page  # the same once more
         other = (await client.get("/terminals/A?measure=fuel.volume.2")).text
-        assert 'aria-label="fuel.volume.2: last 50, from 25 to 50 l"' in other
+        assert 'aria-label="fuel.volume.2: last 50, 25 to 50 l"' in other
 
     run(postgres_dsn, work)
 
