@@ -14,6 +14,8 @@ from protocols.registry import WireProtocol
 from protocols.selfnamed import MAX_MESSAGE, decode_each
 
 _COMMAND = re.compile(r"[A-Z][A-Z0-9]{0,9}(?:,[0-9A-Za-z._:-]*)*")
+# The terminal's five bytes, hours, minutes, seconds, day, month and year, two digits to a byte.
+_BINARY = re.compile(r"\d{10}([01]\d|2[0-3])[0-5]\d[0-5]\d(0[1-9]|[12]\d|3[01])(0[1-9]|1[0-2])\d\d")
 _BEGINNING = re.compile(rb"\*[A-Za-z]{2},[0-9A-Za-z]{1,20},")
 _KINDS = r"(?:V[0-9]|LINK|HTBT)"
 PACKET = re.compile(rf"\*[A-Za-z]{{2}},[0-9A-Za-z]{{1,20}},(?!V4,{_KINDS},)")
@@ -26,12 +28,15 @@ def _member(data: bytes, variant: int) -> Any:
 
 
 def _begins(data: bytes, transport: str) -> bool | None:
-    """*, two letters and the digits of a terminal between commas. Binary messages begin with $, as others do."""
+    """*, two letters and the digits of a terminal between commas.
+
+    Binary messages begin with $, as others do: never certain, and none where no time and day of digits follow.
+    """
     del transport
     if _BEGINNING.match(data):
         return True
     if data[:1] == b"$" and len(data) >= 12:
-        return False if not data[1:12].hex().isdecimal() else None
+        return None if _BINARY.fullmatch(data[1:12].hex()) else False
     partly = re.fullmatch(rb"\*?|\*[A-Za-z]{1,2}|\*[A-Za-z]{2},[0-9A-Za-z]{0,20}|\$.{0,10}", data, re.DOTALL)
     return None if partly else False
 

@@ -74,7 +74,7 @@ def _text(data: bytes) -> Reading:
         measures |= {"gsm.operator": mcc * (100 if mnc < 100 else 1000) + mnc, "gsm.area": area, "gsm.cell": cell}
         fields = fields[4:]
         if fields and _ICCID.fullmatch(fields[0]):
-            texts["sim.iccid.1"] = fields.pop(0).decode("ascii")
+            texts["sim.iccid"] = fields.pop(0).decode("ascii")
     if any(fields):
         texts["rest"] = b",".join(fields).decode("ascii", "backslashreplace")
     place = degrees(lat, ns, 90), degrees(lon, ew, 180)

@@ -12,6 +12,6 @@ MEASURES: dict[str, tuple[str, str]] = {
     ),
     "gsm.area": ("", "location area of the GSM cell"),
     "gsm.cell": ("", "id of the GSM cell"),
-    "sim.iccid.1": ("text", "number of the SIM card, where the message tells it"),
+    "sim.iccid": ("text", "number of the SIM card, where the message tells it"),
     "rest": ("text", "what stands behind the fields that are known, as sent"),
 }

@@ -144,7 +144,8 @@ def test_a_fleet_of_all_protocols_on_one_port(gateway: Configured, tmp_path: Pat
 
 @pytest.mark.parametrize("name", told_apart())
 def test_a_login_that_comes_byte_by_byte(gateway: Configured, name: str) -> None:
-    login, _ = wire_frames(name, 1, 1)
+    login, frames = wire_frames(name, 1, 1)
+    login = login or frames[0]  # some begin with their records
     metric = f'dozor_connections_accepted_total{{protocol="{name}"}}'
     before = int(gateway.service.metric(metric))
     with talk(gateway.ports["auto"]) as sock:

@@ -62,7 +62,7 @@ def test_auto_over_udp_and_of_text() -> None:
 @pytest.mark.parametrize(
     ("given", "reason", "note"),
     [
-        ("474554202f", "structure", b"no protocol that is told by its first bytes begins so: teltonika, omnicomm"),
+        ("5353482d322e", "structure", b"no protocol that is told by its first bytes begins so: teltonika, omnicomm"),
         ("000f33", "truncated", b"may be teltonika: more bytes would tell"),
         ("", None, b"may be"),
     ],

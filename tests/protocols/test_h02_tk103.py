@@ -108,7 +108,7 @@ def test_h02_value_by_value() -> None:
     }  # fmt: skip
     assert text == whole
     assert (card["lat"], card["flags"], card["course"]) == (None, IGNITION_KNOWN | IGNITION_ON, 0)
-    assert card["measures"]["sim.iccid.1"] == "89701017034562198421"
+    assert card["measures"]["sim.iccid"] == "89701017034562198421"
     assert binary == whole | {
         "frame": 2, "speed": pytest.approx(32 * 1.852),
         "measures": {"ignition": 0, "status.word": 0xFFFFFBFF, "battery.level": 100},
@@ -360,6 +360,8 @@ def test_beginnings(name: str) -> None:
     assert h02.PROTOCOL.begins is not None
     assert h02.PROTOCOL.begins(h.SHORT, "tcp") is None  # others begin with $ too
     assert h02.PROTOCOL.begins(b"$" + b"\xff" * 20, "tcp") is False
+    combine = bytes.fromhex("24240000000012014038363235333130")  # digits, but no day has that number
+    assert h02.PROTOCOL.begins(combine, "tcp") is False
 
 
 @each
