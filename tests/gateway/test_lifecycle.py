@@ -109,7 +109,7 @@ def test_commands_work_while_the_service_runs(service: ServiceProcess) -> None:
     ("environment", "told"),
     [
         ({"DOZOR_LOGIN__POLICY": "maybe"}, "DOZOR_LOGIN__POLICY"),
-        ({"DOZOR_LISTEN": "gt06=127.0.0.1:1"}, "gt06"),
+        ({"DOZOR_LISTEN": "gt99=127.0.0.1:1"}, "gt99"),
         ({"DOZOR_SPOOL__MAX_SIZE": "much"}, "DOZOR_SPOOL__MAX_SIZE"),
         ({"DOZOR_NO_SUCH_KEY": "1"}, "DOZOR_NO_SUCH_KEY"),
     ],
