@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from detectors.verdicts import spell
-from ticketing.core.db import Pool
+from ticketing.core.db import Connection, Pool
 from ticketing.core.errors import NotFoundError
 from ticketing.incidents.carrying import Incidents
 from ticketing.incidents.evidence import keep_members
@@ -165,16 +165,16 @@ class GroupIncidents:
                     )
             await _attach(connection, incident, members, shared, now)
             await keep_members(connection, incident)
-            if shared.kind == PLATFORM:  # we ourselves: clients hear of it after an hour
-                await outages.begin(
-                    connection,
-                    self._incidents.office,
-                    _outage(shared),
-                    utc(shared.since),
-                    terminals=_hit(shared, members),
-                )
+            await self._out(connection, shared, members)
         log.warning("many silent together", number=number, kind=shared.kind, group=shared.words, members=len(members))
         return incident, number, opened
+
+    async def _out(self, connection: Connection, shared: Shared, members: Mapping[int, float]) -> None:
+        """We ourselves are out: clients hear of it after an hour."""
+        if shared.kind == PLATFORM:
+            await outages.begin(
+                connection, self._incidents.office, _outage(shared), utc(shared.since), terminals=_hit(shared, members)
+            )
 
     async def join(self, incident: int, shared: Shared, members: Mapping[int, float], now: float) -> None:
         """More members, each with when it was last heard."""
@@ -182,14 +182,7 @@ class GroupIncidents:
             await pass_gate(connection)
             await _attach(connection, incident, members, shared, now)
             await keep_members(connection, incident)
-            if shared.kind == PLATFORM:
-                await outages.begin(
-                    connection,
-                    self._incidents.office,
-                    _outage(shared),
-                    utc(shared.since),
-                    terminals=_hit(shared, members),
-                )
+            await self._out(connection, shared, members)
 
     async def over(self, incident: int, shared: Shared, back: int, out: int, now: float) -> None:
         """The group is heard again; so many of its members are, or are not yet."""
