@@ -9,7 +9,7 @@ that fails the comparison belongs to another structure. Wrong guesses cost time,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ _MULTIPLIERS = _SEED.integers(1, 2**63, 8192, dtype=np.uint64) * np.uint64(2) + 
 _MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
 _LENGTH = int(_MULTIPLIERS[-1])
 _32, _33 = np.uint64(32), np.uint64(33)
+CANDIDATES = 16  # structures of one length that are tried before each record is read for itself
 MAX_RECORD = (len(_MULTIPLIERS) - 1) * 8  # just below 64 KiB, the largest frame; the last is the length's
 
 
@@ -123,3 +124,50 @@ class Template:
     def fits(self, rows: Rows) -> bool:
         """Whether every row matches."""
         return not np.count_nonzero((rows.words & self._mask) != self._words)
+
+
+class Structured(Protocol):
+    """What a decoder learned of records of one structure; `weight` is what keeping it costs."""
+
+    key: bytes
+    length: int
+    weight: int
+
+
+S = TypeVar("S", bound=Structured)
+
+
+class Remembering(Generic[S]):
+    """A decoder that remembers the structures it has seen, by their length and what they repeat, within bounds."""
+
+    def __init__(self, most: int, heaviest: int) -> None:
+        """At most `most` structures, of no more than `heaviest` in all unless there is but one."""
+        self._most, self._heaviest = most, heaviest
+        self._by_key: dict[tuple[int, bytes], S] = {}
+        self._by_length: dict[int, list[S]] = {}
+        self._weight = 0
+
+    def _remembered(self, length: int, key: bytes) -> S | None:
+        structure = self._by_key.get((length, key))
+        if structure is not None:
+            siblings = self._by_length[length]
+            if len(siblings) > CANDIDATES:  # in use: must not stay behind those somebody invented once
+                siblings.remove(structure)
+                siblings.insert(0, structure)
+        return structure
+
+    def _remember(self, structure: S) -> S:
+        while self._by_key and (len(self._by_key) >= self._most or self._weight + structure.weight > self._heaviest):
+            self._forget(next(iter(self._by_key.values())))
+        self._by_key[structure.length, structure.key] = structure
+        self._by_length.setdefault(structure.length, []).append(structure)
+        self._weight += structure.weight
+        return structure
+
+    def _forget(self, structure: S) -> None:
+        del self._by_key[structure.length, structure.key]
+        self._weight -= structure.weight
+        siblings = self._by_length[structure.length]
+        siblings.remove(structure)
+        if not siblings:
+            del self._by_length[structure.length]

@@ -22,11 +22,10 @@ from protocols.records import (
     Frame,
     Quarantined,
 )
-from protocols.structures import MAX_RECORD, Rows, Template
+from protocols.structures import CANDIDATES, MAX_RECORD, Remembering, Rows, Template
 
 MAX_STRUCTURES = 2048  # layouts that are remembered; a fleet has a few per configuration, a stranger may invent more
 MAX_WEIGHT = 131_072  # columns and words over all of them
-_CANDIDATES = 16  # layouts of one length that are tried before each record is read for itself
 
 
 class _Structure:
@@ -43,13 +42,11 @@ class _Structure:
         self.weight = sum(len(part.names) for part in parts) + self.length // 8
 
 
-class Decoder:
+class Decoder(Remembering[_Structure]):
     """Frames of `EgtsSession` to columns; remembers the layouts it has seen."""
 
     def __init__(self) -> None:
-        self._by_key: dict[tuple[int, bytes], _Structure] = {}
-        self._by_length: dict[int, list[_Structure]] = {}
-        self._weight = 0
+        super().__init__(MAX_STRUCTURES, MAX_WEIGHT)
 
     def decode(self, frames: Sequence[Frame]) -> Decoded:
         """Decode frames and runs; never raises on any bytes. A run counts in the indices as the frames it holds."""
@@ -117,7 +114,7 @@ class Decoder:
                 yield known[0], rows, its
                 continue
             left = np.ones(len(rows), np.bool_)
-            for structure in known[:_CANDIDATES]:
+            for structure in known[:CANDIDATES]:
                 fit = left & structure.template.matches(rows)
                 if fit.any():
                     left &= ~fit
@@ -140,28 +137,7 @@ class Decoder:
         layout = read_layout(data)
         key = b"".join([data[at : at + size] for at, size in layout.fixed])
         key += bytes([data[at] & mask for at, mask in layout.bits])
-        structure = self._by_key.get((len(data), key))
-        if structure is not None:
-            siblings = self._by_length[len(data)]
-            if len(siblings) > _CANDIDATES:  # in use: must not stay behind those somebody invented once
-                siblings.remove(structure)
-                siblings.insert(0, structure)
-            return structure
-        structure = _Structure(data, layout, key)
-        while self._by_key and (len(self._by_key) >= MAX_STRUCTURES or self._weight + structure.weight > MAX_WEIGHT):
-            self._forget(next(iter(self._by_key.values())))
-        self._by_key[len(data), key] = structure
-        self._by_length.setdefault(len(data), []).append(structure)
-        self._weight += structure.weight
-        return structure
-
-    def _forget(self, structure: _Structure) -> None:
-        del self._by_key[structure.length, structure.key]
-        self._weight -= structure.weight
-        siblings = self._by_length[structure.length]
-        siblings.remove(structure)
-        if not siblings:
-            del self._by_length[structure.length]
+        return self._remembered(len(data), key) or self._remember(_Structure(data, layout, key))
 
 
 def _refused(frame: int, data: bytes) -> Quarantined:

@@ -25,14 +25,13 @@ from protocols.records import (
     MeasureGroup,
     Quarantined,
 )
-from protocols.structures import MAX_RECORD, Rows, Template, record_dtype
+from protocols.structures import CANDIDATES, MAX_RECORD, Remembering, Rows, Template, record_dtype
 from protocols.wialon_retranslator import wire
 from protocols.wialon_retranslator.measures import measure
 
 MAX_STRUCTURES = 2048
 MAX_WEIGHT = 131_072  # columns and words over all of them
 MAX_BINARY = 4096  # bytes of a value that are kept in its record; a picture is kept beside it
-_CANDIDATES = 16
 _HEAD = 8  # time and flags
 _FORMS = {wire.INT: ">i4", wire.DOUBLE: "<f8", wire.LONG: ">i8"}
 _HIGHEST = 4095.0  # code of a fuel-level sensor
@@ -165,13 +164,11 @@ def _fixed(found: Sequence[wire.Block]) -> list[tuple[int, int]]:
     return [(one.at, one.value - one.at) for one in found]
 
 
-class Decoder:
+class Decoder(Remembering[_Structure]):
     """Frames of `RetranslatorSession` to columns; remembers the structures it has seen."""
 
     def __init__(self) -> None:
-        self._by_key: dict[tuple[int, bytes], _Structure] = {}
-        self._by_length: dict[int, list[_Structure]] = {}
-        self._weight = 0
+        super().__init__(MAX_STRUCTURES, MAX_WEIGHT)
 
     def decode(self, frames: Sequence[Frame]) -> Decoded:
         """Decode; never raises on any bytes."""
@@ -234,7 +231,7 @@ class Decoder:
             put(known[0], rows, everything)
             return
         left = np.ones(len(rows), np.bool_)
-        for structure in known[:_CANDIDATES]:
+        for structure in known[:CANDIDATES]:
             fit = left & structure.template.matches(rows)
             if fit.any():
                 left &= ~fit
@@ -259,28 +256,7 @@ class Decoder:
             if one.name == b"posinfo" and one.end - one.value != wire.POSINFO.size:
                 raise wire.DamagedError
         key = b"".join([data[at : at + size] for at, size in _fixed(found)])
-        structure = self._by_key.get((len(data), key))
-        if structure is not None:
-            siblings = self._by_length[len(data)]
-            if len(siblings) > _CANDIDATES:  # in use: must not stay behind those somebody invented once
-                siblings.remove(structure)
-                siblings.insert(0, structure)
-            return structure
-        structure = _Structure(data, found, key)
-        while self._by_key and (len(self._by_key) >= MAX_STRUCTURES or self._weight + structure.weight > MAX_WEIGHT):
-            self._forget(next(iter(self._by_key.values())))
-        self._by_key[len(data), key] = structure
-        self._by_length.setdefault(len(data), []).append(structure)
-        self._weight += structure.weight
-        return structure
-
-    def _forget(self, structure: _Structure) -> None:
-        del self._by_key[structure.length, structure.key]
-        self._weight -= structure.weight
-        siblings = self._by_length[structure.length]
-        siblings.remove(structure)
-        if not siblings:
-            del self._by_length[structure.length]
+        return self._remembered(len(data), key) or self._remember(_Structure(data, found, key))
 
 
 _shared = Decoder()
