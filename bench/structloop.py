@@ -12,6 +12,7 @@ from struct import Struct
 import fastcrc
 import numpy as np
 
+from bench.loops import Rows
 from protocols.records import (
     EVENT,
     IGNITION_KNOWN,
@@ -19,7 +20,6 @@ from protocols.records import (
     MOVING,
     VALID,
     Batch,
-    MeasureGroup,
     fingerprint,
 )
 from protocols.teltonika.declaration import CODEC_8
@@ -53,8 +53,7 @@ def decode(frames: Sequence[bytes]) -> Batch:
     ValueError
         On any damage: the wire never meets this loop.
     """
-    core: list[tuple[int, int, int, float, float, int, int, int, int, int, int]] = []
-    groups: dict[tuple[str, ...], tuple[list[int], list[list[float]]]] = {}
+    rows = Rows()
     for index, data in enumerate(frames):
         zeros, size, codec, count = _HEAD.unpack_from(data)
         end = 8 + size - 1
@@ -108,34 +107,14 @@ def decode(frames: Sequence[bytes]) -> Batch:
                 flags |= IGNITION_KNOWN | IGNITION_ON if ignition else IGNITION_KNOWN
             if movement > 0 if movement >= 0 else valid and speed > 0:
                 flags |= MOVING
-            layout = tuple(names)
-            group = groups.get(layout)
-            if group is None:
-                group = groups[layout] = ([], [])
-            group[0].append(len(core))
-            group[1].append(values)
-            core.append((
+            rows.measures(names, values)
+            rows.core.append((
                 index, position, time * 1000, latitude, longitude, altitude, speed, course, satellites, flags,
                 fingerprint(data[begin:at]),
             ))  # fmt: skip
         if at != end:
             raise ValueError("structure")
-    columns = list(zip(*core, strict=True))
-    return Batch(
-        frame=np.array(columns[0], np.int32),
-        position=np.array(columns[1], np.int32),
-        time=np.array(columns[2], np.int64),
-        lat=np.array(columns[3], np.float64),
-        lon=np.array(columns[4], np.float64),
-        altitude=np.array(columns[5], np.float32),
-        speed=np.array(columns[6], np.float32),
-        course=np.array(columns[7], np.float32),
-        satellites=np.array(columns[8], np.int16),
-        flags=np.array(columns[9], np.int16),
-        fingerprint=np.array(columns[10], np.int64),
-        groups=[MeasureGroup(names, np.array(rows), np.array(values)) for names, (rows, values) in groups.items()],
-        time_digits=3,
-    )
+    return rows.batch(time_digits=3)
 
 
 def same(ours: Batch, loop: Batch) -> bool:

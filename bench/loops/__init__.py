@@ -103,8 +103,8 @@ class Rows:
             told["@course"], int(told["@satellites"]), flags, fingerprint(record),
         ))  # fmt: skip
 
-    def batch(self) -> Batch:
-        """All of them."""
+    def batch(self, time_digits: int = 0) -> Batch:
+        """All of them; `time_digits`: of a second, as their times tell."""
         columns = list(zip(*self.core, strict=True))
         return Batch(
             frame=np.array(columns[0], np.int32),
@@ -121,4 +121,5 @@ class Rows:
             groups=[
                 MeasureGroup(names, np.array(rows), np.array(values)) for names, (rows, values) in self.groups.items()
             ],
+            time_digits=time_digits,
         )
