@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -29,6 +28,7 @@ from gateway.store.embedded import EmbeddedServer
 from gateway.store.migrate import migrate
 from protocols.registry import protocol, served
 from protocols.teltonika.declaration import CODEC_8, avl_frame, avl_record, login
+from tests import processes
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAINED_WITHIN = 60.0  # s
@@ -138,31 +138,17 @@ class ServiceProcess:
             **environment,
         }
         self.arguments: list[str] = []  # of `serve`
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: processes.Process | None = None
         self.log = data_dir.parent / "serve.log"
 
     def command(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a `dozor` command against the same settings."""
-        return subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        return processes.run(*arguments, environment=self.environment, text=text)
 
     def start(self, *, wait: bool = True) -> None:
         """Start it; `wait` until it is ready."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "serve", *self.arguments],
-                cwd=ROOT,
-                env=self.environment,
-                stderr=log,
-            )
+            self.process = processes.start("serve", *self.arguments, environment=self.environment, stderr=log)
         if wait:
             self.wait_ready()
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from gateway.commands.decode_errors import HexError
 from gateway.commands.decode_input import Input, read_input
 from gateway.configuration.reading import ConfigError, load
-from gateway.configuration.values import Origin, WrongValueError, profile
+from gateway.configuration.speaking import profile
+from gateway.configuration.values import Origin, WrongValueError
 from gateway.service.byte_names import ByteNames
 from gateway.service.decode_print import JsonPrinter, Printer, TextPrinter
 from protocols.anatomy import REMAINDER

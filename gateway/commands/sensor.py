@@ -14,7 +14,8 @@ from typing import Any
 
 from gateway.commands import sensor_calibrate
 from gateway.commands.common import load_settings
-from gateway.configuration.values import Origin, Registers, WrongValueError, profile
+from gateway.configuration.speaking import Registers, profile
+from gateway.configuration.values import Origin, WrongValueError
 from gateway.errors import GatewayError
 from gateway.receive.lines.bus import Bus
 from gateway.receive.lines.port import PARITIES, Port

@@ -10,7 +10,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from gateway.configuration.values import Origin, WrongValueError, profile
+from gateway.configuration.speaking import profile
+from gateway.configuration.values import Origin, WrongValueError
 from gateway.simulator.lines import Line, Sensors, Sent
 from protocols.registry import LINES, line
 

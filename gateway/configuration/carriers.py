@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.configuration import values
+from gateway.configuration import speaking, values
 from gateway.configuration.keys import REQUIRED, Key
 from gateway.mqtt import Broker, ClientTls
 from protocols.modbus_fuel.profile import Profile
@@ -21,7 +21,7 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[
         str,
         Key(
-            values.port,
+            speaking.port,
             REQUIRED,
             "a device such as `/dev/ttyUSB0`, or any URL of pyserial: `socket://host:port` of a serial server, "
             "`rfc2217://host:port`. Each port once; a device is held by one process alone",
@@ -55,7 +55,7 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True):
     profile: Annotated[
         str,
         Key(
-            values.profile,
+            speaking.profile,
             "",
             "`modbus-fuel` (needed): what the registers mean: a [shipped profile](serial.md#register-profiles) by "
             "name, or the path of a file, known by its slash or its ending `.toml`",

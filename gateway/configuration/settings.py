@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.configuration import thresholds, values
+from gateway.configuration import speaking, thresholds, values
 from gateway.configuration.carriers import Egress, Mqtt, Serial
 from gateway.configuration.keys import REQUIRED, Key
 from gateway.configuration.values import Address, Network, Tls
@@ -74,7 +74,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Annotated[
         str,
         Key(
-            values.spoken,
+            speaking.spoken,
             REQUIRED,
             f"as in `dozor decode`: {_PROTOCOLS}; or `auto`: the first bytes tell it, once for each connection, over "
             "UDP for each datagram",
@@ -83,7 +83,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     protocols: Annotated[
         list[str],
         Key(
-            values.listed(values.told_apart),
+            values.listed(speaking.told_apart),
             (),
             "of `auto`: which it may be; empty: all that [can be told apart](protocols.md)",
         ),

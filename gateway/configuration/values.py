@@ -19,12 +19,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.mqtt import Broker, ClientTls, is_host, parse_url
-from protocols import modbus_fuel
-from protocols.auto import AUTO
-from protocols.modbus_fuel.profile import Profile, ProfileError
 from protocols.records import identity_of
-from protocols.registry import LINES, PROTOCOLS
-from protocols.registry import protocol as find_protocol
+from protocols.registry import PROTOCOLS
 from ticketing import policies
 from ticketing.working_time.errors import ClockInputError, PolicyError
 from ticketing.working_time.time_zones import zone
@@ -48,13 +44,6 @@ class Tls(msgspec.Struct, frozen=True):
 
     cert: Path
     key: Path
-
-
-class Registers(msgspec.Struct, frozen=True):
-    """A register profile by its name or path, and what it says; None: none."""
-
-    profile: str
-    registers: Profile | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +80,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _LARGEST = 1 << 64  # no key takes as much; beyond 4 300 digits Python neither reads nor writes an integer
 
 
-def _show(raw: object) -> str:
+def show(raw: object) -> str:
     try:
         shown = f'"{raw}"' if isinstance(raw, str) else str(raw).lower() if isinstance(raw, bool) else repr(raw)
     except ValueError:  # an integer of thousands of digits, alone or in a list
@@ -132,7 +121,7 @@ def boolean(raw: object, origin: Origin) -> bool:
     if origin.text and isinstance(raw, str) and raw.lower() in ("true", "false"):
         return raw.lower() == "true"
     if not isinstance(raw, bool):
-        raise WrongValueError(f"{_show(raw)} is not true or false", "write true or false, without quotes")
+        raise WrongValueError(f"{show(raw)} is not true or false", "write true or false, without quotes")
     return raw
 
 
@@ -143,10 +132,10 @@ def integer(least: int, most: int = 2**31 - 1) -> Reader:
             number = int(raw)
         if isinstance(number, bool) or not isinstance(number, int):
             raise WrongValueError(
-                f"{_show(raw)} is not a whole number", f"write a number from {least} to {most}, without quotes"
+                f"{show(raw)} is not a whole number", f"write a number from {least} to {most}, without quotes"
             )
         if not least <= number <= most:
-            raise WrongValueError(f"{_show(number)} is out of range", f"take a number from {least} to {most}")
+            raise WrongValueError(f"{show(number)} is out of range", f"take a number from {least} to {most}")
         return number
 
     return read
@@ -156,9 +145,9 @@ def factor(raw: object, origin: Origin) -> float:
     """A number above zero."""
     number = _number(raw) if origin.text or not isinstance(raw, str) else None
     if number is None:
-        raise WrongValueError(f"{_show(raw)} is not a number", "write a number such as 3.0, without quotes")
+        raise WrongValueError(f"{show(raw)} is not a number", "write a number such as 3.0, without quotes")
     if number <= 0:
-        raise WrongValueError(f"{_show(raw)} is not above zero", "take a number above 0")
+        raise WrongValueError(f"{show(raw)} is not above zero", "take a number above 0")
     return number
 
 
@@ -166,7 +155,7 @@ def share(raw: object, origin: Origin) -> float:
     """A part of a whole: above 0, at most 1."""
     part = factor(raw, origin)
     if part > 1:
-        raise WrongValueError(f"{_show(raw)} is above one", "take a part of 1, such as 0.2")
+        raise WrongValueError(f"{show(raw)} is above one", "take a part of 1, such as 0.2")
     return part
 
 
@@ -186,12 +175,12 @@ def duration(*, optional: bool = False, zero: bool = False) -> Reader:
         seconds = seconds_of(raw)
         if seconds is None:
             raise WrongValueError(
-                f"{_show(raw)} is no duration", 'write seconds as a number, or text such as "90s", "15m", "24h"'
+                f"{show(raw)} is no duration", 'write seconds as a number, or text such as "90s", "15m", "24h"'
             )
         if seconds < 0 or (seconds == 0 and not zero):
-            raise WrongValueError(f"{_show(raw)} is not above zero", "take a longer duration")
+            raise WrongValueError(f"{show(raw)} is not above zero", "take a longer duration")
         if seconds > 100 * 365 * 86400:  # a century: beyond it a date computed from it no longer fits
-            raise WrongValueError(f"{_show(raw)} is longer than a century", "take a shorter duration")
+            raise WrongValueError(f"{show(raw)} is longer than a century", "take a shorter duration")
         return seconds
 
     return read
@@ -205,9 +194,9 @@ def size(raw: object, _: Origin) -> int | None:
     if found and found[2].lower() in _SIZES:
         raw = int(found[1]) * _SIZES[found[2].lower()]
     if isinstance(raw, bool) or not isinstance(raw, int):
-        raise WrongValueError(f"{_show(raw)} is no size", 'write bytes as a number, or text such as "64KiB", "64MiB"')
+        raise WrongValueError(f"{show(raw)} is no size", 'write bytes as a number, or text such as "64KiB", "64MiB"')
     if not 1 <= raw < 2**63:
-        raise WrongValueError(f"{_show(raw)} is out of range", "take at least 1 byte")
+        raise WrongValueError(f"{show(raw)} is out of range", "take at least 1 byte")
     return raw
 
 
@@ -222,7 +211,7 @@ def bound(raw: object, origin: Origin) -> int:
 def choice(*allowed: str) -> Reader:
     def read(raw: object, _: Origin) -> str:
         if raw not in allowed:
-            raise WrongValueError(f"{_show(raw)} is not known", "take one of " + ", ".join(f'"{a}"' for a in allowed))
+            raise WrongValueError(f"{show(raw)} is not known", "take one of " + ", ".join(f'"{a}"' for a in allowed))
         return str(raw)
 
     return read
@@ -231,24 +220,24 @@ def choice(*allowed: str) -> Reader:
 def address(raw: object, _: Origin) -> Address:
     found = _ADDRESS.fullmatch(raw.strip()) if isinstance(raw, str) else None
     if found is None:
-        raise WrongValueError(f"{_show(raw)} is no address", 'write HOST:PORT, such as "127.0.0.1:8080" or "[::]:5027"')
+        raise WrongValueError(f"{show(raw)} is no address", 'write HOST:PORT, such as "127.0.0.1:8080" or "[::]:5027"')
     port = int(found[3])
     if port > 65535:
         raise WrongValueError(f"port {port} does not exist", "take a port from 1 to 65535")
     host = found[1] or found[2]
     if not is_host(host):
-        raise WrongValueError(f"{_show(host)} is no host", "write a name or an address")
+        raise WrongValueError(f"{show(host)} is no host", "write a name or an address")
     return Address(host, port)
 
 
 def path(raw: object, origin: Origin) -> Path:
     """An absolute path; a relative one starts at the folder of the configuration file."""
     if not isinstance(raw, str) or not raw or "\x00" in raw:
-        raise WrongValueError(f"{_show(raw)} is no path", "write a path in quotes")
+        raise WrongValueError(f"{show(raw)} is no path", "write a path in quotes")
     try:
         found = Path(raw).expanduser()
     except RuntimeError:  # of a user that there is not
-        raise WrongValueError(f"{_show(raw)} begins at nobody's home", "write the path whole") from None
+        raise WrongValueError(f"{show(raw)} begins at nobody's home", "write the path whole") from None
     return Path(os.path.normpath(origin.base / found))
 
 
@@ -308,7 +297,7 @@ def mqtt_url(raw: object, _: Origin) -> Broker:
 def client_id(raw: object, origin: Origin) -> str:
     """A name at the broker, which stands in topics too: 1 to 64 characters."""
     if not isinstance(raw, str) or not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", raw):
-        raise WrongValueError(f"{_show(raw)} is no name", "take 1 to 64 letters, digits, dots, hyphens or underscores")
+        raise WrongValueError(f"{show(raw)} is no name", "take 1 to 64 letters, digits, dots, hyphens or underscores")
     return raw
 
 
@@ -317,9 +306,9 @@ def topic_filter(raw: object, _: Origin) -> str:
     levels = _unicode(raw).split("/") if isinstance(raw, str) else []
     wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels) or "#" in levels[:-1]
     if not isinstance(raw, str) or not raw or len(raw.encode()) > 1024 or wild or not raw.isprintable():
-        raise WrongValueError(f"{_show(raw)} is no topic filter", 'write one such as "telemetry/+/+"')
+        raise WrongValueError(f"{show(raw)} is no topic filter", 'write one such as "telemetry/+/+"')
     if raw.startswith("$"):
-        raise WrongValueError(f"{_show(raw)} begins with $", "leave it out: `share` makes shared subscriptions")
+        raise WrongValueError(f"{show(raw)} begins with $", "leave it out: `share` makes shared subscriptions")
     return raw
 
 
@@ -330,7 +319,7 @@ def listed(member: Reader) -> Reader:
         if origin.text and isinstance(raw, str):
             raw = [part.strip() for part in raw.split(",") if part.strip()]
         if not isinstance(raw, list):
-            raise WrongValueError(f"{_show(raw)} is no list", 'write a list, such as ["…", "…"]')
+            raise WrongValueError(f"{show(raw)} is no list", 'write a list, such as ["…", "…"]')
         return [member(value, origin) for value in raw]
 
     return read
@@ -344,10 +333,10 @@ def network(raw: object, _: Origin) -> Network:
     except ValueError as error:
         if isinstance(raw, str) and "host bits" in str(error):
             raise WrongValueError(
-                f"{_show(raw)} has host bits set", f'write "{ip_network(raw, strict=False)}"'
+                f"{show(raw)} has host bits set", f'write "{ip_network(raw, strict=False)}"'
             ) from None
         raise WrongValueError(
-            f"{_show(raw)} is no network", 'write "10.0.0.0/8", "2001:db8::/32" or one address'
+            f"{show(raw)} is no network", 'write "10.0.0.0/8", "2001:db8::/32" or one address'
         ) from None
 
 
@@ -357,7 +346,7 @@ _MAILBOX = re.compile(r"[^@<>\s\0]+@[^@<>\s\0]+|[^@<>\r\n\0]*<[^@<>\s\0]+@[^@<>\
 def mailbox(raw: object, _: Origin) -> str:
     if not isinstance(raw, str) or not _MAILBOX.fullmatch(_unicode(raw)):
         raise WrongValueError(
-            f"{_show(raw)} is no mail address", 'write "name@example.org" or "Name <name@example.org>"'
+            f"{show(raw)} is no mail address", 'write "name@example.org" or "Name <name@example.org>"'
         )
     return raw
 
@@ -370,9 +359,9 @@ def desk_address(raw: object, origin: Origin) -> str:
     found = mailbox(raw, origin)
     local, _, _domain = parseaddr(found)[1].rpartition("@")
     if not local or not local.isascii():
-        raise WrongValueError(f"{_show(raw)} is no address in ASCII", 'write "support@example.org"')
+        raise WrongValueError(f"{show(raw)} is no address in ASCII", 'write "support@example.org"')
     if len(local) > _LOCAL:
-        what = f"{_show(raw)} has more than {_LOCAL} characters before the @"
+        what = f"{show(raw)} has more than {_LOCAL} characters before the @"
         raise WrongValueError(what, "take a shorter one: bounce addresses are made of it")
     return found
 
@@ -455,7 +444,7 @@ def time_zone(raw: object, _: Origin) -> str:
         return zone(raw if isinstance(raw, str) else "").key
     except ClockInputError:
         raise WrongValueError(
-            f"there is no time zone {_show(raw)}", 'write an IANA name such as "Europe/Moscow" or "UTC"'
+            f"there is no time zone {show(raw)}", 'write an IANA name such as "Europe/Moscow" or "UTC"'
         ) from None
 
 
@@ -515,7 +504,7 @@ def _known_as(scheme: str, user: str) -> bool:
 def name(raw: object, _: Origin) -> str:
     """A short name, good for a label and a command line."""
     if not isinstance(raw, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", raw):
-        raise WrongValueError(f"{_show(raw)} is no name", 'write up to 64 letters, digits, "-" and "_"')
+        raise WrongValueError(f"{show(raw)} is no name", 'write up to 64 letters, digits, "-" and "_"')
     return raw
 
 
@@ -523,7 +512,7 @@ def identity(raw: object, _: Origin) -> str:
     """A terminal's."""
     found = identity_of(raw) if isinstance(raw, str) else None
     if not found:
-        raise WrongValueError(f"{_show(raw)} is no identity", "write 1 to 64 printable characters in quotes")
+        raise WrongValueError(f"{show(raw)} is no identity", "write 1 to 64 printable characters in quotes")
     return found
 
 
@@ -540,7 +529,7 @@ def policy(raw: object, origin: Origin) -> str:
     names = ", ".join(f'"{name}"' for name in policies.PRESETS)
     remedy = f"take one of {names}, or a policy file"
     if not isinstance(raw, str) or not raw or "\x00" in raw:
-        raise WrongValueError(f"there is no policy {_show(raw)}", remedy)
+        raise WrongValueError(f"there is no policy {show(raw)}", remedy)
     if raw in policies.PRESETS:
         return raw
     reference = str(file(raw, origin)) if policies.is_file(raw) else raw
@@ -550,89 +539,9 @@ def policy(raw: object, origin: Origin) -> str:
         raise WrongValueError(str(error), f"correct the file, `dozor policy check {raw}` tells all") from error
     except ClockInputError as error:
         named = raw.partition("@")[0] in policies.PRESETS
-        raise WrongValueError(error.problem if named else f"there is no policy {_show(raw)}", remedy) from error
+        raise WrongValueError(error.problem if named else f"there is no policy {show(raw)}", remedy) from error
     except OSError as error:
         raise WrongValueError(
             f"{raw} cannot be read: {error.strerror or error}", "correct the path, or the file's rights"
         ) from error
     return reference
-
-
-def port(raw: object, origin: Origin) -> str:
-    """A serial port: a device's path, or a URL that pyserial knows."""
-    found = text(raw, origin)
-    scheme, url, _rest = found.partition("://")
-    if not url:
-        if not os.path.isabs(found) and not re.fullmatch(r"COM\d{1,3}", found):
-            raise WrongValueError(f"{_show(raw)} is no port", 'write a device such as "/dev/ttyUSB0", or a URL')
-        return found
-    if scheme in ("socket", "rfc2217"):
-        try:
-            parts = urlsplit(found)
-            fine = bool(parts.hostname) and bool(parts.port)
-        except ValueError:
-            fine = False
-        if not fine:
-            raise WrongValueError(f"{_show(raw)} has no host or no port", f'write it as "{scheme}://host:port"')
-        return found
-    try:
-        import serial
-
-        serial.serial_for_url(found, do_not_open=True)
-    except (ValueError, ImportError, OSError, re.error):  # of `hwgrep://` it is a pattern
-        raise WrongValueError(
-            f"{_show(raw)} is no URL of a port", 'write "socket://host:port", "rfc2217://host:port", or a device'
-        ) from None
-    return found
-
-
-_PROFILE_BYTES = 1 << 16  # of a file; the largest that can be used has some thousand
-
-
-def profile(raw: object, origin: Origin) -> Registers:
-    """A shipped register profile by name, or a file; empty text is none."""
-    if raw == "":
-        return Registers("", None)
-    names = ", ".join(f'"{name}"' for name in modbus_fuel.SHIPPED)
-    if isinstance(raw, str) and raw in modbus_fuel.SHIPPED:
-        return Registers(raw, modbus_fuel.shipped(raw))
-    if not isinstance(raw, str) or not ("/" in raw or raw.endswith(".toml")):
-        raise WrongValueError(f"there is no register profile {_show(raw)}", f"take one of {names}, or a file")
-    found = file(raw, origin)
-    assert found is not None  # noqa: S101  # it is not empty
-    try:
-        with found.open("rb") as source:
-            data = source.read(_PROFILE_BYTES + 1)
-        if len(data) > _PROFILE_BYTES:
-            raise ProfileError(f"is larger than {_PROFILE_BYTES >> 10} KiB")
-        return Registers(str(found), modbus_fuel.parse(data.decode()))
-    except (ProfileError, UnicodeDecodeError) as error:
-        raise WrongValueError(f"{found} {error}", "correct the file; docs/serial.md has its keys") from error
-    except OSError as error:
-        raise WrongValueError(
-            f"{found} cannot be read: {error.strerror or error}", "correct the path, or the file's rights"
-        ) from error
-
-
-def spoken(raw: object, origin: Origin) -> str:
-    """A protocol, or that the first bytes tell it."""
-    return AUTO if raw == AUTO else protocol(raw, origin)
-
-
-def told_apart(raw: object, origin: Origin) -> str:
-    """A protocol that its first bytes tell."""
-    found = protocol(raw, origin)
-    if find_protocol(found).begins is None:
-        raise WrongValueError(
-            f"{found} is not told by its first bytes", "give it a listener of its own; docs/protocols.md lists those"
-        )
-    return found
-
-
-def protocol(raw: object, _: Origin) -> str:
-    if isinstance(raw, str) and raw in LINES:
-        raise WrongValueError(f"{raw} is spoken on serial lines, nobody listens for it", "write it under [[serial]]")
-    if not isinstance(raw, str) or raw not in PROTOCOLS:
-        names = ", ".join(f'"{name}"' for name in (*PROTOCOLS, AUTO))
-        raise WrongValueError(f"there is no protocol {_show(raw)}", f"take one of {names}")
-    return raw

@@ -266,9 +266,7 @@ class Patrol:
         watched = self._watched[kind]
         for row in decisions.turned_good.tolist():
             bad.pop(row, None)
-            # Off by a constant may still be a black box's upload: no ticket recovers by it, nor does a restart keep it.
-            if not watched.slow[row]:
-                good[row] = float(watched.good_wall[row])
+            good[row] = float(watched.good_wall[row])
         for row in decisions.turned_bad.tolist():
             good.pop(row, None)
             bad[row] = now

@@ -29,7 +29,7 @@ ITEMS: dict[tuple[int, int], tuple[_Part, ...]] = {
     (0x17, 2): (("video.storage", 0, ">u2", 1, 1),),
     (0x18, 2): (("video.behaviour", 0, ">u2", 1, 1),),
     (0x25, 4): (("vehicle.signals", 0, ">u4", 1, 1),),
-    (0x2A, 2): (("io.status", 0, ">u2", 1, 1),),
+    (0x2A, 2): (("sleep", 0, ">u2", 1, 1),),
     (0x2B, 4): (("analog.1", 2, ">u2", 1, 1), ("analog.2", 0, ">u2", 1, 1)),
     (0x30, 1): (("gsm.strength", 0, "u1", 1, 1),),
 }
@@ -65,7 +65,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "video.storage": ("bits", "storage units with a fault"),
     "video.behaviour": ("bits", "abnormal driving: bit 0 fatigue, 1 phone, 2 smoking"),
     "vehicle.signals": ("bits", "lights, brake, reverse, horn, air conditioning, retarder, ABS, clutch: bits 0 to 14"),
-    "io.status": ("bits", "bit 0 deep sleep, bit 1 sleep"),
+    "sleep": ("bits", "bit 0 deep sleep, bit 1 sleep"),
     "analog.N": ("raw", "analogue input N, in no unit that the standard names"),
     "gsm.strength": ("", "strength of the mobile network as sent"),
 }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,9 @@ import psycopg
 import pytest
 
 from protocols.teltonika import declaration as teltonika
+from tests import processes
 from tests.gateway.wire import Link, no_exception, telemetry, wait_for
-from tests.harness import ROOT, ServiceProcess, alive, data_directory, running_service
+from tests.harness import ServiceProcess, alive, data_directory, running_service
 
 ONE = bytes.fromhex("00000001")
 DAY = 86_400
@@ -116,11 +115,7 @@ def test_commands_work_while_the_service_runs(service: ServiceProcess) -> None:
 )
 def test_a_wrong_configuration_ends_at_once(service: ServiceProcess, environment: dict[str, str], told: str) -> None:
     for command in ("serve", "check-config"):
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", command],
-            cwd=ROOT, env={**service.environment, **environment}, capture_output=True, text=True, timeout=60,
-            check=False,
-        )  # fmt: skip
+        done = processes.run(command, environment={**service.environment, **environment})
         assert done.returncode == 2, (command, done.stderr)
         assert told in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
@@ -138,10 +133,7 @@ def test_a_port_in_use_is_named(service: ServiceProcess, tmp_path: Path) -> None
             "DOZOR_STORE__DSN": service.dsn,
             key: f"teltonika={taken}" if key == "DOZOR_LISTEN" else taken,
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", "serve"],
-            cwd=ROOT, env=other, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = processes.run("serve", environment=other)
         assert done.returncode == 2, (key, done.stderr[-500:])
         assert taken in done.stderr
         assert "Traceback" not in done.stderr

@@ -1,14 +1,13 @@
 """`dozor user`, run as people run it: on a store of its own, the service not running."""
 
 import asyncio
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests import processes
 from tests.ticketing.desk_parts import opened, pool_of
 from ticketing.people.passwords import Passwords
 from ticketing.people.users import BadNameError, BadRoleError, LastAdminError, NoUserError, UserExistsError, Users
@@ -16,15 +15,8 @@ from ticketing.people.users import BadNameError, BadRoleError, LastAdminError, N
 
 def dozor(dsn, *words, stdin=""):
     """Run the command with the store given by the environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", "user", *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tempfile.gettempdir(),
-        env={"DOZOR_STORE__DSN": dsn, "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"},
-    )
+    where = {"DOZOR_STORE__DSN": dsn, "PATH": "/usr/bin:/bin"}
+    return processes.run("user", *words, environment=where, cwd=Path(tempfile.gettempdir()), text=stdin)
 
 
 def test_accounts_by_command(postgres_dsn):

@@ -94,7 +94,7 @@ def test_a_location_value_by_value(step: int) -> None:
             "flags": VALID | IGNITION_KNOWN | IGNITION_ON | MOVING,
             "measures": {
                 "ignition": 1, "alarms": 0, "status": 0x40003, "odometer": 14_835_600, "fuel.gauge": 38.2,
-                "tacho.speed": 60.5, "vehicle.signals": 0x11, "io.status": 0, "analog.1": 3000, "analog.2": 2000,
+                "tacho.speed": 60.5, "vehicle.signals": 0x11, "sleep": 0, "analog.1": 3000, "analog.2": 2000,
                 "gsm.strength": 23,
             },
         }
