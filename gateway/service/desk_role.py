@@ -28,6 +28,7 @@ from ticketing.mail.api import MailDesk
 from ticketing.people.users import Users
 from ticketing.tickets.api import Intake
 from ticketing.tickets.buttons import Buttons
+from ticketing.tickets.store import TicketStore
 from ticketing.working_time.time_zones import zone
 
 
@@ -52,7 +53,7 @@ class DeskRole:
         policy = policies.resolve(settings.desk.policy)
         policy_zone = policy.working_time.zone.info
         self.app: Starlette = create_app(
-            tickets=watch.tickets,
+            tickets=TicketStore(pool, office=watch.office),
             commands=commands_of(pool, policy),
             reader=reader,
             users=self.users,

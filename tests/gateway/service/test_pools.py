@@ -76,7 +76,7 @@ def test_a_locked_ticket_table_keeps_nobody_else_waiting() -> None:
             page = ask(service, "/tickets", token)
             assert page[0] == 503
             assert "<html" in page[1]
-            wait_for(lambda: "clocks not looked at" in service.log.read_text(), 15)
+            wait_for(lambda: "the engine waits for the store" in service.log.read_text(), 15)
             wait_for(lambda: "tickets not counted" in service.log.read_text(), 15)
             waits.append(acknowledged(service, "356938035643099"))
             assert max(waits) < 1.0, waits
