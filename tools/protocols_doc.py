@@ -49,7 +49,11 @@ HAND = "\n## What other readers make of the same bytes\n"
 def beginnings() -> str:
     """The page of what is told apart, and what stands behind that."""
     begins = {name: protocol(name).begins for name in PROTOCOLS}
-    told = [f"| `{name}` | {(known.__doc__ or '').strip()} |" for name, known in begins.items() if known is not None]
+    told = [
+        f"| `{name}` | {' '.join((known.__doc__ or '').split())} |"
+        for name, known in begins.items()
+        if known is not None
+    ]
     others = ", ".join(f"`{name}`" for name, known in begins.items() if known is None)
     _, hand, rest = BEGINNINGS.read_text(encoding="utf-8").partition(HAND)
     return _BEGINNINGS.format(told="\n".join(told), others=others or "none") + hand + rest

@@ -168,6 +168,7 @@ def _typed(name: str, told: Any) -> tuple[str, Any]:
 
 
 _TRUTH = {"true": 1, "false": 0}
+_OPEN = re.compile(r"param\.|io\.\d")  # an element without a name has a number; `io.status` has both
 
 
 @lru_cache(4096)
@@ -180,7 +181,7 @@ def _kind(name: str) -> Literal["key", "text", "truth", "any", "number"]:
         return "key"
     if name == "vin" or (found is not None and found.unit == "text"):
         return "text"
-    if name.startswith(("param.", "io.")):
+    if _OPEN.match(name):
         return "any"
     return "truth" if found is not None and found.unit == "0/1" else "number"
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, settings
-
 from gateway.service.decode_print import record_objects
 from protocols.anatomy import Unit
 from protocols.lines import Exchange, Reading
 from protocols.records import Event, Frame
 from protocols.registry import protocol
+from tests.protocols.examples import examples
 
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
+PATIENT = examples(100)
 
 
 def heard(exchange: Exchange, *pieces: bytes) -> Reading:

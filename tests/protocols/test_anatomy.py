@@ -6,7 +6,7 @@ import random
 from importlib import import_module
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.samples import RECORDS, wire_frames
@@ -16,6 +16,7 @@ from protocols.omnicomm.declaration import container, identification
 from protocols.records import Frame, Login, Malformed
 from protocols.registry import PROTOCOLS, protocol
 from protocols.teltonika.declaration import CODEC_8, CODEC_8E, CODEC_16, avl_payload, avl_record, tcp_frame
+from tests.protocols.examples import examples, some
 from tests.protocols.teltonika_vectors import UDP_8E
 from tests.protocols.wialon_ips_vectors import W11
 
@@ -92,7 +93,7 @@ def test_damage_ends_in_a_remainder_or_a_wrong_checksum(name: str) -> None:
     login, frames = wire_frames(name, 6)
     missed = 0
     for frame in frames:
-        for _ in range(60):
+        for _ in range(some(60)):
             spoilt = bytearray(frame)
             match dice.randrange(3):
                 case 0:
@@ -111,14 +112,14 @@ def test_damage_ends_in_a_remainder_or_a_wrong_checksum(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 @pytest.mark.parametrize("udp", [False, True])
-@settings(max_examples=150, deadline=None)
-@given(data=st.data())
-def test_any_bytes_are_named(name: str, udp: bool, data: st.DataObject) -> None:
-    wire = b"".join(wire for _, _, wire in data.draw(st.lists(st.sampled_from([v for v in VECTORS if v[0] == name]))))
-    noise = bytearray(wire) + data.draw(st.binary(max_size=40))
-    for _ in range(data.draw(st.integers(0, 4))):
-        if noise:
-            noise[data.draw(st.integers(0, len(noise) - 1))] = data.draw(st.integers(0, 255))
+@examples(150)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_bytes_are_named(name: str, udp: bool, seed: int) -> None:
+    dice = random.Random(seed)
+    mine = [wire for its, _, wire in VECTORS if its == name]
+    noise = bytearray(b"".join(dice.choices(mine, k=dice.randint(0, 4))) + dice.randbytes(dice.randint(0, 40)))
+    for _ in range(dice.randint(0, 4) if noise else 0):
+        noise[dice.randrange(len(noise))] = dice.choice((0, 255, dice.randrange(256)))
     units(name, bytes(noise), udp=udp)
 
 
@@ -236,7 +237,7 @@ def _first(name: str) -> bytes:
     return login or frames[0]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_what_was_told_of_a_beginning_stays_told(data: st.DataObject) -> None:
     """A verdict is for the whole connection: no byte that follows may turn it, whatever the first ones were."""

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.simulator.fleet import Vehicle, make_fleet
@@ -34,6 +34,7 @@ from protocols.records import (
 )
 from tests.protocols import arnavi_vectors as vectors
 from tests.protocols.arnavi_vectors import HEADER, HEADER_2, HEADER_2_ANSWER, HEADER_ANSWER, IMEI, NOW, PACKAGE
+from tests.protocols.examples import examples
 from tests.protocols.helpers import CUTS, feed, of_kind
 from tests.protocols.learned_checks import all_ways, differs, refused
 
@@ -208,7 +209,7 @@ def _volt(value: int) -> float | None:
     return value / 1000 if value not in (0, 0xFFFF) else None
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(tags(), min_size=1, max_size=3))
 def test_the_decoder_reads_what_the_declaration_says(made: list[bytes]) -> None:
     data = wire.package(3, [wire.record(1_000 + n, one) for n, one in enumerate(made)])
@@ -233,7 +234,7 @@ def test_the_decoder_reads_what_the_declaration_says(made: list[bytes]) -> None:
             assert one["course"] == (more.course * 2 if more.course <= 180 else None)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(tags(), min_size=1, max_size=3), st.data())
 def test_any_package_decodes_or_is_refused(made: list[bytes], data: st.DataObject) -> None:
     good = wire.package(3, [wire.record(5, one) for one in made])
@@ -383,7 +384,7 @@ def test_buffers_are_bounded() -> None:
     assert len(big) * 16 > MAX_FRAME
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(st.sampled_from([v.wire for v in vectors.VECTORS]) | st.binary(max_size=30), max_size=5),
     st.sampled_from(CUTS),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.simulator.fleet import Vehicle, make_fleet
@@ -42,6 +42,7 @@ from protocols.records import (
     Message,
     Reply,
 )
+from tests.protocols.examples import examples
 from tests.protocols.flex_vectors import (
     ADDITIONAL,
     ADDITIONAL_ACK,
@@ -331,7 +332,7 @@ def fuel(found: dict[str, Any], n: int, level: int) -> None:
     found[f"fuel.{'level' if level < 65_500 else 'status'}.{n}"] = level
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(choices())
 def test_the_decoder_reads_what_the_declaration_says(choice: tuple[wire.Selection, list[bytes]]) -> None:
     selection, made = choice
@@ -360,7 +361,7 @@ def test_the_decoder_reads_what_the_declaration_says(choice: tuple[wire.Selectio
             assert (one["speed"] is not None) is (0 <= its.field_13 <= 1e12)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(choices(), st.binary(max_size=6), st.integers(0, 40))
 def test_any_frame_decodes_or_is_refused(choice: tuple[wire.Selection, list[bytes]], other: bytes, at: int) -> None:
     selection, made = choice
@@ -582,7 +583,7 @@ def test_a_login_nobody_answers_is_bounded() -> None:
     assert [type(event) for event in session.refuse()] == [Close]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.sampled_from([v.wire for v in VECTORS]) | st.binary(max_size=30), max_size=5), st.sampled_from(CUTS))
 def test_any_bytes_end_in_events(pieces: list[bytes], step: int) -> None:
     events = feed(FlexSession(), b"".join(pieces), step)

@@ -27,7 +27,7 @@ def test_nothing_escapes_and_nothing_is_invented(name: str) -> None:
     assert found.wrong == []
     assert found.data >= AMOUNT
     assert found.frames > 50
-    assert found.malformed > 50
+    assert found.malformed > found.connections // 4  # seven of eight are damaged, and some damage is none
 
 
 def test_a_session_that_does_not_look_at_checksums_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

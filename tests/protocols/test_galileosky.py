@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from construct import ConstructError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.galileosky import PROTOCOL
@@ -32,6 +32,7 @@ from protocols.records import (
     Message,
     Reply,
 )
+from tests.protocols.examples import examples
 from tests.protocols.galileosky_vectors import (
     ANSWER,
     ANSWER_TEXT,
@@ -334,7 +335,7 @@ def _extended(found: dict[str, Any], value: Any) -> None:
         found["io.254"] = rest.hex()
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(records())
 def test_the_decoder_reads_what_the_declaration_says(body: bytes) -> None:
     data = wire.packet(body)
@@ -362,7 +363,7 @@ def test_the_decoder_reads_what_the_declaration_says(body: bytes) -> None:
         assert bool(one["flags"] & VALID) is valid
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(records(), st.data())
 def test_damaged_packets_are_the_same_on_all_ways_and_never_raise(body: bytes, data: st.DataObject) -> None:
     spoilt = bytearray(body)
@@ -543,7 +544,7 @@ def test_which_text_is_a_command(text: str, fine: bool) -> None:
     assert (PROTOCOL.command_problem(text) == "") is fine
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.sampled_from([v.wire for v in VECTORS]) | st.binary(max_size=30), max_size=5), st.sampled_from(CUTS))
 def test_any_bytes_end_in_events(pieces: list[bytes], step: int) -> None:
     events = feed(GalileoskySession(), b"".join(pieces), step)

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import headed
@@ -33,6 +33,7 @@ from protocols.records import (
 from protocols.terminals import FuelReading, Reading
 from tests.protocols import gt06_vectors as v
 from tests.protocols import helpers
+from tests.protocols.examples import examples, some
 from tests.protocols.helpers import CUTS, of_kind, rows
 
 NOON = 1_773_489_600  # 2026-03-14T12:00:00Z
@@ -337,7 +338,7 @@ CONTENTS = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(CONTENTS, min_size=1, max_size=8))
 def test_fast_declared_and_plain_agree(data: list[tuple[int, bytes, int]]) -> None:
     frames = [
@@ -365,7 +366,7 @@ def test_fast_declared_and_plain_agree(data: list[tuple[int, bytes, int]]) -> No
 def test_mutated_frames_never_raise() -> None:
     dice = random.Random(6)
     base = [packet.wire for packet in v.VECTORS]
-    for _ in range(3000):
+    for _ in range(some(3000)):
         data = bytearray(dice.choice(base))
         for _ in range(dice.randrange(1, 4)):
             data[dice.randrange(len(data))] = dice.randrange(256)

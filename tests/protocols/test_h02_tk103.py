@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import h02, tk103
@@ -29,6 +29,7 @@ from protocols.tk103 import declaration as tk103_wire
 from tests.protocols import h02_vectors as h
 from tests.protocols import helpers
 from tests.protocols import tk103_vectors as t
+from tests.protocols.examples import examples, some
 from tests.protocols.helpers import CUTS, of_kind, rows
 
 PROTOCOLS: dict[str, tuple[Any, bytes, str]] = {
@@ -270,7 +271,7 @@ def test_datagrams(name: str) -> None:
     assert session.encode_command("AR00") == b""
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.binary(max_size=40), max_size=8), st.integers(1, 9))
 def test_a_splitter_loses_no_byte_of_a_message(pieces: list[bytes], step: int) -> None:
     stream = b"".join(b"(" + piece.replace(b"(", b"").replace(b")", b"") + b")" for piece in pieces)
@@ -289,7 +290,7 @@ def test_mutated_messages_never_raise(name: str) -> None:
     protocol, message, _ = PROTOCOLS[name]
     dice = random.Random(12)
     base = [message, h.SHORT] if name == "h02" else [message, t.ALARM]
-    for _ in range(3000):
+    for _ in range(some(3000)):
         data = bytearray(dice.choice(base))
         for _ in range(dice.randrange(1, 4)):
             data[dice.randrange(len(data))] = dice.choice((dice.randrange(256), 0x30 + dice.randrange(10)))
@@ -331,7 +332,7 @@ def test_tk103_commands() -> None:
     assert [bool(problem(text)) for text in ("AR01", "AR010005", "BR01", "A", "AR01)", "")] == [False] * 2 + [True] * 4
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.floats(-89.9, 89.9), st.floats(-179.9, 179.9), st.integers(0, 250), st.integers(0, 359), st.booleans(),
     st.integers(0, 4095),

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.json_records import PROTOCOL, Template, TemplateError, pack, read
 from protocols.json_records.reading import MAX_PAYLOAD
 from protocols.records import IGNITION_ON, VALID, Batch, Frame
+from tests.protocols.examples import examples
 
 OWN = (
     b'{"ts":1773480413000,"lat":55.7520123,"lon":37.6175432,"speed":61,"sats":11,'
@@ -169,7 +170,7 @@ def test_many_names_go_to_the_exact_ones() -> None:
     assert len(batch.groups[0].names) == 512
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -189,7 +190,7 @@ def test_nothing_raises(value: Any) -> None:
             assert PROTOCOL.decode([Frame(data)]).quarantined == []
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.binary(max_size=200))
 def test_bytes_that_are_none_of_ours(data: bytes) -> None:
     decoded = PROTOCOL.decode([Frame(data), Frame(pack([{"us": 1, "m": {}}]))])

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocols.json_records import PROTOCOL, Template, TemplateError, pack, read
 from protocols.measures import MEASURES
 from protocols.records import VALID, Frame
+from tests.protocols.examples import examples
 from tests.protocols.test_json_records import columns
 
 TS = 1773480413
-PATIENT = settings(max_examples=150, deadline=None)
+PATIENT = examples(150)
 TEXTS = {name for name, entry in MEASURES.items() if entry.unit == "text"} | {"vin", "driver.key"}
 OPEN = ("param.<name>", "io.<id>", "io.<id>.N")  # numbers or texts, as the terminal has them
 

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import headed
@@ -36,6 +36,7 @@ from protocols.structures import Rows
 from protocols.terminals import FuelReading, Reading
 from tests.protocols import helpers
 from tests.protocols import jt808_vectors as v
+from tests.protocols.examples import examples, some
 from tests.protocols.helpers import CUTS, of_kind, rows
 
 SECRET = b"of this instance"
@@ -501,7 +502,7 @@ ITEMS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.lists(st.tuples(ITEMS, st.integers(0, 2**32 - 1), st.booleans()), min_size=1, max_size=6))
 def test_fast_declared_and_plain_agree(data: list[tuple[Any, int, bool]]) -> None:
     frames = []
@@ -552,7 +553,7 @@ def test_a_resend_in_a_batch_is_the_same_record() -> None:
     assert alone.fingerprint.tolist() == Rows.of([one]).fingerprints().tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.binary(max_size=80), max_size=5), st.integers(0, 3))
 def test_any_frames_are_decoded_or_refused(datas: list[bytes], variant: int) -> None:
     decoded = PROTOCOL.decode([Frame(data, 1, 0, variant) for data in datas])
@@ -562,7 +563,7 @@ def test_any_frames_are_decoded_or_refused(datas: list[bytes], variant: int) -> 
 def test_mutated_frames_never_raise() -> None:
     dice = random.Random(8)
     base = [unescape(w[1:-1]) or b"" for w in (v.LOCATION, v.BATCH)]
-    for _ in range(3000):
+    for _ in range(some(3000)):
         data = bytearray(dice.choice(base))
         for _ in range(dice.randrange(1, 4)):
             data[dice.randrange(len(data))] = dice.randrange(256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocols.omnicomm import PROTOCOL, declaration
@@ -24,6 +24,7 @@ from protocols.records import (
     fingerprint,
 )
 from protocols.registry import PROTOCOLS, protocol
+from tests.protocols.examples import examples
 from tests.protocols.omnicomm_vectors import (
     ASK,
     E1,
@@ -150,6 +151,7 @@ def test_escapes_in_length_and_checksum() -> None:
         assert Told().feed(E1 + wire, 1000).frames()[0].data == body(wire)
 
 
+@examples(100)
 @given(st.binary(max_size=300), st.sampled_from([1, 2, 5, 1000]))
 @example(b"\xdb\xdc\xdb\xdd\xc0\xdb", 1)
 def test_any_payload_survives_stuffing(payload: bytes, step: int) -> None:
@@ -345,7 +347,7 @@ def test_one_that_floods_before_its_login_is_answered_is_closed() -> None:
     assert session.accept(NOW) == []
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.data())
 def test_flipped_streams_yield_only_documented_events_whatever_the_cuts(data: st.DataObject) -> None:
     wire = bytearray(E3 + E9 + E7 + E3)

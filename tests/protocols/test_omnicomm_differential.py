@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.omnicomm import PROTOCOL, declaration, parser
@@ -24,6 +24,7 @@ from protocols.records import (
     Quarantined,
     fingerprint,
 )
+from tests.protocols.examples import examples
 from tests.protocols.omnicomm_vectors import (
     body,
     decoded_of,
@@ -132,7 +133,7 @@ def _random_value(chance: random.Random, item: Any) -> Any:
 seeds = st.integers(0, 2**32)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(seeds)
 def test_random_messages_read_as_the_declaration_reads_them(seed: int) -> None:
     chance = random.Random(seed)
@@ -142,7 +143,7 @@ def test_random_messages_read_as_the_declaration_reads_them(seed: int) -> None:
     assert by_decoder(merged) == by_declaration(merged)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(seeds)
 def test_mutated_messages_read_as_the_declaration_reads_them(seed: int) -> None:
     chance = random.Random(seed)
@@ -162,7 +163,7 @@ def test_mutated_messages_read_as_the_declaration_reads_them(seed: int) -> None:
     assert by_decoder(bytes(data)) == by_declaration(bytes(data))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seeds)
 def test_columns_learned_structures_agree_with_messages_read_one_by_one(seed: int) -> None:
     """Batches of a few kinds of messages, many of each, values and some bytes changed."""
@@ -262,7 +263,7 @@ def _vary(chance: random.Random, content: dict[str, Any]) -> dict[str, Any]:
     return varied
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.binary(max_size=40), max_size=20), st.sampled_from([0x86, 0x95, 0x9F]))
 def test_any_bytes_behind_a_good_checksum_end_as_records_or_in_quarantine(parts: list[bytes], command: int) -> None:
     raw = struct.pack("<IIB", 1, 2, 0) + b"".join(len(p).to_bytes(2, "little") + p for p in parts)

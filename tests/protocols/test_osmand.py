@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.osmand import PROTOCOL
@@ -31,6 +31,7 @@ from protocols.records import (
 )
 from tests.protocols import helpers
 from tests.protocols import osmand_vectors as v
+from tests.protocols.examples import examples, some
 from tests.protocols.helpers import CUTS, of_kind, rows
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -271,7 +272,7 @@ def test_nobody_pins_memory_before_its_login_is_decided() -> None:
     assert not session._buffer
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.floats(-90, 90), st.floats(-180, 180), st.floats(0, 300), st.integers(0, 360),
     st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=8), max_size=4),
@@ -288,7 +289,7 @@ def test_what_is_built_is_read(lat: float, lon: float, speed: float, course: int
 
 def test_mutated_requests_never_raise() -> None:
     dice = random.Random(13)
-    for _ in range(3000):
+    for _ in range(some(3000)):
         data = bytearray(dice.choice(v.VECTORS).wire)
         for _ in range(dice.randrange(1, 4)):
             data[dice.randrange(len(data))] = dice.randrange(256)

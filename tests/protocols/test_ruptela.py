@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from construct import ConstructError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.simulator.fleet import Vehicle, make_fleet
@@ -46,6 +46,7 @@ from protocols.ruptela.wire import (
     uplink,
 )
 from tests.protocols import ruptela_vectors as vectors
+from tests.protocols.examples import examples
 from tests.protocols.helpers import CUTS, feed, of_kind
 from tests.protocols.learned_checks import all_ways, differs, refused
 from tests.protocols.ruptela_vectors import ACK, HEARTBEAT, HEARTBEAT_ACK, IMEI, RECORD
@@ -223,7 +224,7 @@ def present(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.data())
 def test_the_decoder_reads_what_the_declaration_says(data: st.DataObject) -> None:
     command = data.draw(st.sampled_from([RECORDS, EXTENDED]))
@@ -259,7 +260,7 @@ def test_the_decoder_reads_what_the_declaration_says(data: st.DataObject) -> Non
         assert bool(one["flags"] & EVENT) is bool(first.event)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.data())
 def test_any_frame_decodes_or_is_refused(data: st.DataObject) -> None:
     command = data.draw(st.sampled_from([RECORDS, EXTENDED]))
@@ -416,7 +417,7 @@ def test_a_login_nobody_answers_is_no_damage_and_bounded() -> None:
     assert [type(event) for event in session.refuse()] == [Close]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(st.sampled_from([v.wire for v in vectors.VECTORS]) | st.binary(max_size=30), max_size=5),
     st.sampled_from(CUTS),

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.structures import MAX_RECORD, Rows, Template, record_dtype
+from tests.protocols.examples import examples
 
 
+@examples(100)
 @given(st.integers(1, 70).flatmap(lambda n: st.lists(st.binary(min_size=n, max_size=n), min_size=1, max_size=8)))
 def test_rows_keep_their_bytes(records: list[bytes]) -> None:
     rows = Rows.of(records)
@@ -26,6 +28,7 @@ def test_a_view_reads_fields_at_their_offsets() -> None:
     assert view["c"].tolist() == [10, 256]
 
 
+@examples(100)
 @given(st.binary(min_size=1, max_size=40), st.data())
 def test_a_template_compares_structural_bytes_only(record: bytes, data: st.DataObject) -> None:
     structural = data.draw(st.sets(st.integers(0, len(record) - 1)))
@@ -36,6 +39,7 @@ def test_a_template_compares_structural_bytes_only(record: bytes, data: st.DataO
     assert template.matches(Rows.of([record, bytes(changed)])).tolist() == [True, at not in structural]
 
 
+@examples(100)
 @given(st.binary(min_size=1, max_size=64), st.data())
 def test_a_changed_bit_changes_the_fingerprint(record: bytes, data: st.DataObject) -> None:
     changed = bytearray(record)

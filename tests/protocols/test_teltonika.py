@@ -6,7 +6,7 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Reply
@@ -14,6 +14,7 @@ from protocols.registry import protocol
 from protocols.teltonika import declaration as d
 from protocols.teltonika.decoder import decode
 from protocols.teltonika.session import MAX_FRAME, TeltonikaDatagram, TeltonikaSession
+from tests.protocols.examples import examples
 from tests.protocols.helpers import CUTS, feed, of_kind, rows
 from tests.protocols.teltonika_vectors import (
     AVL,
@@ -484,7 +485,7 @@ GOOD = [LOGIN, CODEC_8.wire, CODEC_8E.wire, CODEC_16.wire, CODEC_13, GETVER_REPL
 DOCUMENTED = (Login, Frame, Message, Reply, Malformed, Identified, Close)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.sampled_from(GOOD), max_size=4), st.data())
 def test_no_bytes_raise_and_cuts_do_not_matter(parts: list[bytes], data: st.DataObject) -> None:
     wire = bytearray(b"".join([LOGIN, *parts]))
@@ -502,7 +503,7 @@ def test_no_bytes_raise_and_cuts_do_not_matter(parts: list[bytes], data: st.Data
             assert pieces[: upto + 1] == whole[: upto + 1]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=300), st.booleans())
 def test_no_datagram_raises(body: bytes, header: bool) -> None:
     wire = d.udp_datagram(body, IMEI) if header else body
@@ -570,6 +571,7 @@ def test_there_is_no_run_while_something_is_open_nor_behind_damage() -> None:
     assert limited.run(CODEC_8.wire * 2) is None
 
 
+@examples(100)
 @given(st.lists(st.sampled_from([CODEC_8.wire, CODEC_8E.wire, CODEC_16.wire]), min_size=1, max_size=5), st.data())
 def test_a_run_is_never_anything_but_whole_good_frames(wires: list[bytes], data: st.DataObject) -> None:
     wire = bytearray(b"".join(wires))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import time
+from functools import lru_cache
 from typing import Any
 
 import fastcrc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.records import EXACT_INTEGER, IGNITION_KNOWN, IGNITION_ON, MOVING, Frame
@@ -15,6 +17,7 @@ from protocols.teltonika import declaration as d
 from protocols.teltonika import decoder, plain, walk
 from protocols.teltonika.decoder import Decoder
 from protocols.teltonika.measures import MEANINGS
+from tests.protocols.examples import examples
 from tests.protocols.helpers import rows
 from tests.protocols.teltonika_oracle import UnreadableError, read
 
@@ -23,72 +26,83 @@ WIDE_IDS = [*dict.fromkeys(i for i, _ in MEANINGS), 6, 385, 10828, 65535]
 IDS = [i for i in WIDE_IDS if i < 256]
 
 
-def io_groups(codec: int) -> st.SearchStrategy[dict[str, Any]]:
-    identifier = st.sampled_from(IDS if codec == d.CODEC_8 else WIDE_IDS)
-    groups = {
-        name: st.lists(
-            st.builds(d.io_item, identifier, st.binary(min_size=size, max_size=size) | st.just(b"\xff" * size)),
-            max_size=4,
-        ).map(lambda items: {"items": items})
+SEEDS = st.integers(0, 2**32 - 1)  # drawing payloads value by value takes ten times what decoding them does
+
+
+def number(dice: random.Random, low: int, high: int) -> int:
+    """Any number, often one at an end."""
+    return dice.choice((low, high, max(low, 0), dice.randint(low, high), dice.randint(low, high)))
+
+
+def io_item(dice: random.Random, codec: int, value: bytes) -> dict[str, Any]:
+    item: dict[str, Any] = d.io_item(dice.choice(IDS if codec == d.CODEC_8 else WIDE_IDS), value)
+    return item
+
+
+def io_groups(dice: random.Random, codec: int) -> dict[str, Any]:
+    groups: dict[str, Any] = {
+        name: [
+            io_item(dice, codec, b"\xff" * size if dice.random() < 0.3 else dice.randbytes(size))
+            for _ in range(dice.randint(0, 4))
+        ]
         for name, size in (("n1", 1), ("n2", 2), ("n4", 4), ("n8", 8))
     }
-    variable = st.lists(
-        st.builds(d.io_item, identifier, st.binary(max_size=20) | st.text("AZ09 ", max_size=17).map(str.encode)),
-        max_size=3,
-    ).map(lambda items: {"items": items})
-    return st.fixed_dictionaries(
-        {
-            "event": st.integers(0, 255 if codec == d.CODEC_8 else 65535) | st.just(0),
-            "generation": st.integers(0, 255),
-            **groups,
-            "nx": variable,
-        }
-    )
-
-
-def records_of(io: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(
-        {
-            "timestamp": st.integers(0, 4_102_444_800_000) | st.integers(0, 2**64 - 1),
-            "priority": st.integers(0, 255),
-            "longitude": st.integers(-(2**31), 2**31 - 1),
-            "latitude": st.integers(-900_000_000, 900_000_000) | st.integers(-(2**31), 2**31 - 1),
-            "altitude": st.integers(-(2**15), 2**15 - 1),
-            "angle": st.integers(0, 65535),
-            "satellites": st.integers(0, 255) | st.just(0),
-            "speed": st.integers(0, 65535) | st.just(0),
-            "io": io,
-        }
-    )
-
-
-@st.composite
-def payloads(draw: st.DrawFn) -> bytes:
-    codec = draw(st.sampled_from(CODECS))
-    if draw(st.booleans()):  # a fleet's usual frame: records of one structure, only the values differ
-        shape = draw(records_of(io_groups(codec)))
-        records = [shape] + [
-            {**draw(records_of(st.just({}))), "io": _with_other_values(draw, shape["io"])}
-            for _ in range(draw(st.integers(0, 4)))
-        ]
-    else:
-        records = draw(st.lists(records_of(io_groups(codec)), min_size=1, max_size=4))
-    return d.avl_payload(codec, records)
-
-
-def _with_other_values(draw: st.DrawFn, io: dict[str, Any]) -> dict[str, Any]:
+    groups["nx"] = [
+        io_item(dice, codec, dice.choice((dice.randbytes(20), b"AZ09 AZ09 AZ09 AZ0"))[: dice.randint(0, 20)])
+        for _ in range(dice.randint(0, 3))
+    ]
     return {
-        name: {
-            "items": [
-                d.io_item(i["id"], draw(st.binary(min_size=n, max_size=n)))
-                for i in group["items"]
-                for n in [len(i["value"])]
-            ]
-        }
+        "event": number(dice, 0, 255 if codec == d.CODEC_8 else 65535),
+        "generation": number(dice, 0, 255),
+        **{name: {"items": items} for name, items in groups.items()},
+    }
+
+
+def record_of(dice: random.Random, io: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "timestamp": number(dice, 0, dice.choice((4_102_444_800_000, 4_102_444_800_000, 2**64 - 1))),
+        "priority": number(dice, 0, 255),
+        "longitude": number(dice, -(2**31), 2**31 - 1),
+        "latitude": number(dice, *dice.choice(((-900_000_000, 900_000_000), (-(2**31), 2**31 - 1)))),
+        "altitude": number(dice, -(2**15), 2**15 - 1),
+        "angle": number(dice, 0, 65535),
+        "satellites": number(dice, 0, 255),
+        "speed": number(dice, 0, 65535),
+        "io": io,
+    }
+
+
+def a_payload(dice: random.Random) -> bytes:
+    codec = dice.choice(CODECS)
+    io = io_groups(dice, codec)
+    if dice.random() < 0.5:  # a fleet's usual frame: records of one structure, only the values differ
+        records = [record_of(dice, _with_other_values(dice, io)) for _ in range(dice.randint(1, 5))]
+    else:
+        records = [record_of(dice, io_groups(dice, codec)) for _ in range(dice.randint(1, 4))]
+    payload: bytes = d.avl_payload(codec, records)
+    return payload
+
+
+def some_payloads(dice: random.Random, most: int) -> list[bytes]:
+    return [a_payload(dice) for _ in range(dice.randint(1, most))]
+
+
+def _with_other_values(dice: random.Random, io: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {"items": [d.io_item(i["id"], dice.randbytes(len(i["value"]))) for i in group["items"]]}
         if isinstance(group, dict)
         else group
         for name, group in io.items()
     }
+
+
+@lru_cache(maxsize=64)  # each payload is decoded several ways, and the declaration takes its time
+def declared(payload: bytes) -> tuple[list[dict[str, Any]], int, str]:
+    """What the declaration reads: records, how many of an impossible time, why it is refused."""
+    try:
+        return *read(payload), ""
+    except UnreadableError as error:
+        return [], 0, str(error)
 
 
 def check(decoder_: Decoder, all_payloads: list[bytes], variants: list[int]) -> None:
@@ -99,32 +113,34 @@ def check(decoder_: Decoder, all_payloads: list[bytes], variants: list[int]) -> 
     expected: list[dict[str, Any]] = []
     refused: list[tuple[int, str]] = []
     for index, payload in enumerate(all_payloads):
-        try:
-            records, absurd = read(payload, index)
-        except UnreadableError as error:
-            refused.append((index, str(error)))
+        records, absurd, error = declared(payload)
+        if error:
+            refused.append((index, error))
             continue
-        expected += records
+        expected += [{**record, "frame": index} for record in records]
         refused += [(index, "time")] * absurd
     decoded = decoder_.decode(frames)
     assert rows(decoded.batch) == expected
     assert [(q.frame, q.reason) for q in decoded.quarantined] == refused
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(payloads(), min_size=1, max_size=5), st.data())
-def test_the_decoder_equals_the_declaration(many: list[bytes], data: st.DataObject) -> None:
-    variants = data.draw(st.lists(st.integers(0, 1), min_size=len(many), max_size=len(many)))
+@examples(300)
+@given(SEEDS)
+def test_the_decoder_equals_the_declaration(seed: int) -> None:
+    dice = random.Random(seed)
+    many = some_payloads(dice, 5)
+    variants = [dice.randint(0, 1) for _ in many]
     fresh = Decoder()
     check(fresh, many, variants)  # everything is walked
     check(fresh, many, variants)  # everything is known
     check(fresh, many[::-1] * 2, variants[::-1] * 2)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(payloads(), min_size=1, max_size=5), st.sampled_from([0, 8, 30]), st.sampled_from([3, 512]))
-def test_what_is_read_plainly_equals_the_declaration(many: list[bytes], lessons: int, names: int) -> None:
+@examples(300)
+@given(SEEDS, st.sampled_from([0, 8, 30]), st.sampled_from([3, 512]))
+def test_what_is_read_plainly_equals_the_declaration(seed: int, lessons: int, names: int) -> None:
     """`lessons`: names that may be learned; beyond `names` a record's measures are no columns."""
+    many = some_payloads(random.Random(seed), 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoder, "_LESSONS", lessons)
         patch.setattr(plain, "MAX_NAMES", names)
@@ -173,22 +189,22 @@ def test_a_frame_in_parts_is_the_same_records() -> None:
 _long_lived = Decoder()
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(payloads(), min_size=1, max_size=3), st.data())
-def test_mutated_payloads_are_refused_exactly_where_the_declaration_refuses(
-    many: list[bytes], data: st.DataObject
-) -> None:
+@examples(300)
+@given(SEEDS)
+def test_mutated_payloads_are_refused_exactly_where_the_declaration_refuses(seed: int) -> None:
+    dice = random.Random(seed)
+    many = some_payloads(dice, 3)
     mutated = []
     for payload in many:
         changed = bytearray(payload)
-        for at in data.draw(st.lists(st.integers(0, len(changed) - 1), max_size=2)):
-            changed[at] = data.draw(st.integers(0, 255) | st.just(payload[at] ^ 1))
-        cut = data.draw(st.integers(0, 3))
-        mutated.append(bytes(changed[: max(3, len(changed) - cut)]))
+        for _ in range(dice.randint(0, 2)):
+            at = dice.randrange(len(changed))
+            changed[at] = dice.choice((dice.randrange(256), payload[at] ^ 1))
+        mutated.append(bytes(changed[: max(3, len(changed) - dice.randint(0, 3))]))
     check(_long_lived, mutated + many, [0] * 2 * len(many))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.binary(max_size=120), st.integers(0, 255), st.integers(0, 1))
 def test_no_frame_raises_whatever_it_holds(data: bytes, count: int, variant: int) -> None:
     assert decoder.decode([Frame(data, count, 0, variant)]).quarantined

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.records import VALID, Batch, BatchBuilder, Frame, Quarantined
@@ -16,6 +16,7 @@ from protocols.wialon_ips.declaration import FieldError, build_long_message, bui
 from protocols.wialon_ips.decoder import add_reading, decode, parts
 from protocols.wialon_ips.tails import TailReader, learn
 from protocols.wialon_ips.wire import MAX_MEMBERS, crc16
+from tests.protocols.examples import examples
 from tests.protocols.rows import rows_of
 
 Outcome = tuple[list[dict[str, Any]], list[tuple[int, str, bytes | None, str]]]
@@ -286,58 +287,53 @@ def test_patterns_are_learnt_from_regular_tails_only() -> None:
 
 # -- differential ---------------------------------------------------------------------------------------------------
 
-number = st.one_of(
-    st.integers(-10, 40_000).map(str),
-    st.decimals(-100, 20_000, places=3).map(str),
-    st.sampled_from(
-        [
-            "NA",
-            "",
-            "nan",
-            "NAN",
-            "inf",
-            "1e3",
-            "-",
-            ".",
-            ".5",
-            "5.",
-            "-0",
-            "+1",
-            "1_0",
-            " 1",
-            "٣",
-            "9" * 400,
-            "NAN",
-            "A",
-        ]
-    ),
-)
-field_text = st.one_of(number, st.text("NASWE;,:|#.-0123456789aé\n\0", max_size=8))
-param = st.one_of(
-    st.builds("{}:{}:{}".format, st.sampled_from("abcd"), st.sampled_from("1234"), number),
-    st.text("ab:1,23#é ", max_size=8),
-)
-any_message = st.builds(
-    lambda fields, adc, key, params: ";".join([*fields, ",".join(adc), key, ",".join(params)]),
-    st.tuples(
-        st.one_of(st.just("210325"), st.integers(0, 999_999).map("{:06d}".format), number),
-        st.one_of(st.just("081537"), st.integers(0, 240_000).map("{:06d}".format), number),
-        st.one_of(st.sampled_from(["5139.59226", "5139,5", "5560.0", "0"]), number),
-        st.sampled_from(["N", "S", "NA", "X", ""]),
-        st.one_of(st.just("03911.8"), number),
-        st.sampled_from(["E", "W", "NA", "X", ""]),
-        *[number] * 7,
-    ),
-    st.lists(number, max_size=3),
-    st.sampled_from(["NA", "", "K1", "é", "a:b"]),
-    st.lists(param, max_size=4),
-)
-short_message = any_message.map(lambda text: ";".join(text.split(";")[:10]))
+SEEDS = st.integers(0, 2**32 - 1)  # drawing messages field by field takes ten times what decoding them does
+ODD = (
+    "NA", "", "nan", "NAN", "inf", "1e3", "-", ".", ".5", "5.", "-0", "+1", "1_0", " 1", "٣", "9" * 400, "A",
+)  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(any_message, short_message), min_size=1, max_size=12), st.integers(1, 2))
-def test_random_messages(messages: list[str], variant: int) -> None:
+def any_number(dice: random.Random) -> str:
+    return dice.choice((
+        str(dice.choice((-10, 0, 40_000, dice.randint(-10, 40_000)))),
+        f"{dice.uniform(-100, 20_000):.3f}",
+        dice.choice(ODD),
+    ))  # fmt: skip
+
+
+def any_text(dice: random.Random, letters: str) -> str:
+    return "".join(dice.choices(letters, k=dice.randint(0, 8)))
+
+
+def any_message(dice: random.Random) -> str:
+    def or_number(*texts: str) -> str:
+        return dice.choice((dice.choice(texts), any_number(dice)))
+
+    def param() -> str:
+        if dice.random() < 0.5:
+            return any_text(dice, "ab:1,23#é ")
+        return f"{dice.choice('abcd')}:{dice.choice('1234')}:{any_number(dice)}"
+
+    fields = [
+        or_number("210325", f"{dice.randint(0, 999_999):06d}"),
+        or_number("081537", f"{dice.randint(0, 240_000):06d}"),
+        or_number("5139.59226", "5139,5", "5560.0", "0"),
+        dice.choice(("N", "S", "NA", "X", "")),
+        or_number("03911.8"),
+        dice.choice(("E", "W", "NA", "X", "")),
+        *(any_number(dice) for _ in range(7)),
+        ",".join(any_number(dice) for _ in range(dice.randint(0, 3))),
+        dice.choice(("NA", "", "K1", "é", "a:b")),
+        ",".join(param() for _ in range(dice.randint(0, 4))),
+    ]
+    return ";".join(fields[: dice.choice((10, 16))])
+
+
+@examples(600)
+@given(SEEDS, st.integers(1, 2))
+def test_random_messages(seed: int, variant: int) -> None:
+    dice = random.Random(seed)
+    messages = [any_message(dice) for _ in range(dice.randint(1, 12))]
     frames = [box(*messages, variant=variant)]
     for text in messages:
         frames += [
@@ -350,23 +346,19 @@ def test_random_messages(messages: list[str], variant: int) -> None:
 REGULAR = [message(random.Random(seed)) for seed in range(60)]
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 59), st.integers(0, 199), field_text, st.integers(0, 4)),
-        min_size=1,
-        max_size=6,
-    )
-)
-def test_mutated_messages(mutations: list[tuple[int, int, str, int]]) -> None:
+@examples(600)
+@given(SEEDS)
+def test_mutated_messages(seed: int) -> None:
+    dice = random.Random(seed)
     messages = list(REGULAR)
-    for which, at, put, drop in mutations:
-        text = messages[which]
-        messages[which] = text[:at] + put + text[at + drop :]
+    for _ in range(dice.randint(1, 6)):
+        which, at = dice.randrange(len(messages)), dice.randrange(200)
+        put = dice.choice((any_number(dice), any_text(dice, "NASWE;,:|#.-0123456789aé\n\0")))
+        messages[which] = messages[which][:at] + put + messages[which][at + dice.randint(0, 4) :]
     assert_same([box(*messages)])
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.tuples(st.sampled_from([b"#SD#", b"#D#", b"#B#", b"#", b""]), st.binary(max_size=60)), max_size=6))
 def test_no_bytes_raise(parts: list[tuple[bytes, bytes]]) -> None:
     frames = [Frame(head + body, 1, 0, 1 + index % 2) for index, (head, body) in enumerate(parts)]
@@ -375,7 +367,7 @@ def test_no_bytes_raise(parts: list[tuple[bytes, bytes]]) -> None:
         assert isinstance(PROTOCOL.tree(frame), dict)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(
         st.one_of(
