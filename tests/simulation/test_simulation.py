@@ -22,7 +22,7 @@ from tests.simulation.__main__ import judge
 from tests.simulation.store import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 20_000 if os.environ.get("DOZOR_SOAK") else 800
+SEEDS = 20_000 if os.environ.get("DOZOR_SOAK") else 300
 FEW = 60  # here, under the eyes of coverage and of whoever breaks something
 
 
