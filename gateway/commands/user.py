@@ -31,11 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("add", parents=[password], help="make an account")
     add.add_argument("name", metavar="NAME")
     add.add_argument("--role", required=True, choices=ROLES)
+    add.add_argument("--email", metavar="ADDRESS", help="where letters to this user go")
     new = commands.add_parser("password", parents=[password], help="set a new password, end the sessions and tokens")
     new.add_argument("name", metavar="NAME")
     new.add_argument(
         "--no-code", action="store_true", help="and ask for no code any more: phone and recovery codes are lost"
     )
+    email = commands.add_parser("email", help="say where letters to a user go")
+    email.add_argument("name", metavar="NAME")
+    email.add_argument("address", metavar="ADDRESS", help='"": nowhere')
     token = commands.add_parser(
         "token",
         help="print a new API token, shown once; or list tokens, or end some",
@@ -79,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
 async def _act(users: Users, args: argparse.Namespace, password: str) -> int:
     match args.action:
         case "add":
-            await users.add(args.name, args.role, password)
+            await users.add(args.name, args.role, password, email=args.email)
+        case "email":
+            await users.set_email(args.name, args.address)
         case "password":
             await users.set_password(args.name, password, forget_code=args.no_code)
         case "token":

@@ -28,6 +28,9 @@ def test_accounts_by_command(postgres_dsn):
     again = dozor(postgres_dsn, "add", "Anna", "--role", "engineer", "--password-stdin", stdin="x")
     assert again.returncode == 2
     assert "exists" in again.stderr
+    for address, code in (("Anna@Desk.example", 0), ("anna", 2), ("", 0), ("a@desk.example", 0)):
+        told = dozor(postgres_dsn, "email", "anna", address)
+        assert (told.returncode, "no e-mail address" in told.stderr) == (code, code == 2), told.stderr
     last = dozor(postgres_dsn, "remove", "anna")
     assert last.returncode == 2
     assert "last admin" in last.stderr
@@ -59,9 +62,9 @@ def test_accounts_by_command(postgres_dsn):
     assert not asyncio.run(signs_in("pass word 1"))
     with psycopg.connect(postgres_dsn) as connection:
         stored = connection.execute(
-            "SELECT password || (SELECT string_agg(encode(digest, 'hex'), '') FROM api_token) FROM app_user"
+            "SELECT email || password || (SELECT string_agg(encode(digest, 'hex'), '') FROM api_token) FROM app_user"
         ).fetchone()[0]
-    assert stored.startswith("$argon2id$")
+    assert stored.startswith("a@desk.example$argon2id$")
     assert token.stdout.strip() not in stored
 
 

@@ -82,6 +82,8 @@ USER = (
     Field("teams", N_("Teams"), "lines", hint=N_("one a line")),
     Field("tier", N_("Tier")),
     Field("skills", N_("Skills"), "lines", hint=N_("one a line")),
+    Field("email", N_("E-mail address"), hint=N_("letters to staff go there")),
+    Field("absent_until", N_("Away until"), hint=N_("such as 2026-03-02T08:00:00+03:00: until then no tickets")),
     LANGUAGE,
     ZONE,
     Field("totp", N_("Code at the sign-in"), "check"),

@@ -261,7 +261,9 @@ class Incidents:
     async def _follow(self, ticket: int, action: Action, at: datetime) -> None:
         """A ticket recovers while its terminal looks good, and is worked on again while it does not."""
         async with self._pool.connection() as connection, connection.transaction():
-            rows = await connection.execute("SELECT state, owner FROM ticket WHERE id = %s FOR UPDATE", (ticket,))
+            rows = await connection.execute(
+                "SELECT state, owner IS NOT NULL AND NOT given FROM ticket WHERE id = %s FOR UPDATE", (ticket,)
+            )
             found = await rows.fetchone()
             if found is None:
                 return
@@ -269,7 +271,7 @@ class Incidents:
             if action == Action.RECOVERING and state in MOVES[action].leads:
                 await step(connection, self.office, ticket, action, State.RECOVERING, at, {})
             elif action == Action.RELAPSED and state == State.RECOVERING:
-                after = relapsed_to(state, taken=found[1] is not None)
+                after = relapsed_to(state, taken=found[1])
                 await step(connection, self.office, ticket, action, after, at, {"reason": "silent again"})
 
     async def _raise(

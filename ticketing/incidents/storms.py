@@ -100,7 +100,9 @@ async def tell_of_leaving(
 
 async def back_to_work(connection: Connection, office: Office, ticket: int, reason: str, at: datetime) -> None:
     """A ticket that awaits consent or is closed comes back; any other is in somebody's hands and stays so."""
-    rows = await connection.execute("SELECT state, owner IS NOT NULL FROM ticket WHERE id = %s FOR UPDATE", (ticket,))
+    rows = await connection.execute(
+        "SELECT state, owner IS NOT NULL AND NOT given FROM ticket WHERE id = %s FOR UPDATE", (ticket,)
+    )
     found = await rows.fetchone()
     if found is None:
         raise NotFoundError(f"an incident's ticket (row {ticket}) is gone")

@@ -46,8 +46,8 @@ async def recipients(connection: Connection, ticket: int, to: Sequence[Word], *,
 
     ``reporter`` is the ticket's contact, or the address it was sent from; where both are missing, as on what the watch
     opened, the duty contacts. ``contract-address`` is the contacts with role ``contract``, else the duty contacts;
-    ``watchers`` the contacts in the ticket's ``details.watchers``. ``owner``, ``team`` and ``manager`` are users, who
-    have an address where their name is one.
+    ``watchers`` the contacts in the ticket's ``details.watchers``. ``owner``, ``team`` and ``manager`` are users;
+    one without an e-mail address is written to where the name is one.
 
     Parameters
     ----------
@@ -146,12 +146,17 @@ async def _staff(
     zone: str,
 ) -> list[Recipient]:
     rows = await connection.execute(
-        "SELECT name, coalesce(language, %(language)s), coalesce(time_zone, %(zone)s) FROM app_user WHERE active AND"
+        "SELECT name, coalesce(email, CASE WHEN name LIKE '%%@%%' THEN name END, ''),"
+        " coalesce(language, %(language)s), coalesce(time_zone, %(zone)s) FROM app_user WHERE active AND"
         " CASE %(word)s WHEN 'owner' THEN name = %(owner)s WHEN 'team' THEN %(team)s = ANY(teams)"
         " ELSE name = %(manager)s END AND role IN ('admin', 'manager', 'engineer') ORDER BY id",
         {"language": language, "zone": zone, "word": word, "owner": owner, "team": team, "manager": manager},
     )
-    return [Recipient(None, name, name, spoken, place) for name, spoken, place in await rows.fetchall() if "@" in name]
+    return [
+        Recipient(None, address, name, spoken, place)
+        for name, address, spoken, place in await rows.fetchall()
+        if address
+    ]
 
 
 def _whole_numbers(found: Any) -> list[int]:

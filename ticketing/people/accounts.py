@@ -19,7 +19,7 @@ from ticketing.core.errors import ConflictError, NotFoundError, Problem, WrongIn
 from ticketing.core.moments import utc_now
 from ticketing.core.paging import Page
 from ticketing.people import normal
-from ticketing.people.fields import Checks, Id, Language, Short, Version
+from ticketing.people.fields import Address, Checks, Id, Language, Short, Version
 from ticketing.people.passwords import PasswordError, Passwords
 from ticketing.people.records import Records, Table, Values
 from ticketing.people.scope import Kind, condition
@@ -33,7 +33,11 @@ Tier: TypeAlias = Annotated[int, Meta(ge=1, le=9)]
 
 
 class AccountDetail(msgspec.Struct, kw_only=True):
-    """A user. `organisations` are a client's; `tier` as the policy numbers it; `totp`: is a code asked for."""
+    """A user. `organisations` are a client's; `tier` as the policy numbers it; `totp`: is a code asked for.
+
+    `email` is where letters to staff go (None: to the name, if that is an address); until `absent_until` no ticket of
+    a client whose engineer it is goes to them by itself.
+    """
 
     id: int
     name: str
@@ -44,6 +48,8 @@ class AccountDetail(msgspec.Struct, kw_only=True):
     skills: list[str]
     language: str | None
     time_zone: str | None
+    email: str | None
+    absent_until: datetime | None
     totp: bool
     active: bool
     created_at: datetime
@@ -62,6 +68,8 @@ class NewUser(msgspec.Struct, kw_only=True):
     skills: list[Short] = []
     language: Language | None = None
     time_zone: Short | None = None
+    email: Address | None = None
+    absent_until: datetime | None = None
     active: bool = True
 
 
@@ -79,6 +87,8 @@ class ChangedUser(msgspec.Struct, kw_only=True):
     skills: list[Short] | UnsetType = UNSET
     language: Language | UnsetType | None = UNSET
     time_zone: Short | UnsetType | None = UNSET
+    email: Address | UnsetType | None = UNSET
+    absent_until: datetime | UnsetType | None = UNSET
     totp: bool | UnsetType = UNSET
     active: bool | UnsetType = UNSET
     row_version: Version | UnsetType = UNSET
@@ -145,6 +155,8 @@ class Accounts(Records[AccountDetail]):
         checks = Checks(given)
         values = checks.values
         checks.time_zone()
+        checks.email("email")
+        checks.instant("absent_until")
         for field in ("teams", "skills"):
             checks.each(field, normal.line, "name", "north, in one line")
         if before is None:

@@ -18,7 +18,7 @@ from ticketing.core.db import Connection, Pool, escaped
 from ticketing.core.moments import utc_now
 from ticketing.core.paging import Page
 from ticketing.people import normal
-from ticketing.people.fields import Checks, Id, Language, Name, Short, Version
+from ticketing.people.fields import Address, Checks, Id, Language, Name, Short, Version
 from ticketing.people.passwords import Passwords
 from ticketing.people.records import Records, Table, Values
 from ticketing.people.scope import Kind
@@ -28,7 +28,6 @@ FREE_FAILURES = 5
 LOCKED = timedelta(minutes=15)
 MIN_CODE_WORD = 4  # characters: it is spoken, and tried five times a quarter of an hour
 
-Address: TypeAlias = Annotated[str, Meta(min_length=3, max_length=254)]
 CodeWord: TypeAlias = Annotated[str, Meta(min_length=MIN_CODE_WORD, max_length=64)]
 Role: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from ticketing.core.db import Connection
 from ticketing.core.errors import Problem, WrongInputError
-from ticketing.people.normal import line
+from ticketing.people.normal import email, line
 from ticketing.working_time.errors import ClockInputError
 from ticketing.working_time.time_zones import zone
 
@@ -17,6 +17,7 @@ LANGUAGES = ("en", "ru", "zh")
 Language: TypeAlias = Literal["en", "ru", "zh"]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Short: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
+Address: TypeAlias = Annotated[str, Meta(min_length=3, max_length=254)]
 Note: TypeAlias = Annotated[str, Meta(max_length=4000)]
 Id: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Version: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -65,6 +66,22 @@ class Checks:
             zone(value)
         except ClockInputError:
             self.wrong(field, f"there is no time zone {value!r}", "give an IANA name such as Europe/Moscow")
+
+    def email(self, field: str) -> None:
+        """One address in its normal form, or None."""
+        value = self.values.get(field)
+        if value is None:
+            return
+        found = email(value)
+        if found is None:
+            self.wrong(field, f"{value!r} is no e-mail address", "write it as in anna@example.com")
+        self.values[field] = found
+
+    def instant(self, field: str) -> None:
+        """An instant with its offset, or None."""
+        value = self.values.get(field)
+        if value is not None and value.tzinfo is None:
+            self.wrong(field, "has no offset", "write 2026-03-02T08:00:00+03:00")
 
     async def users(self, connection: Connection, field: str, *, single: bool = False) -> None:
         """Names of active users of the desk, as they are spelled there."""

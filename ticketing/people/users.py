@@ -3,6 +3,7 @@
     UserError
     ├── BadNameError    not a usable name
     ├── BadRoleError    not a role
+    ├── BadEmailError   not an e-mail address
     ├── UserExistsError the name is taken
     ├── NoUserError     no user of that name
     └── LastAdminError  the last admin cannot be removed
@@ -26,6 +27,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from ticketing.core.db import Connection
 from ticketing.core.moments import utc_now
+from ticketing.people import normal
 from ticketing.people.passwords import Passwords
 
 ROLES = ("admin", "engineer", "manager", "crew", "auditor", "client")
@@ -58,6 +60,10 @@ class BadNameError(UserError):
 
 class BadRoleError(UserError):
     """Not a role."""
+
+
+class BadEmailError(UserError):
+    """Not an e-mail address."""
 
 
 class UserExistsError(UserError):
@@ -154,6 +160,21 @@ def checked_name(name: str) -> str:
     return name
 
 
+def _address(email: str | None) -> str | None:
+    """`email` in its normal form.
+
+    Raises
+    ------
+    BadEmailError
+    """
+    if not email:
+        return None
+    found = normal.email(email)
+    if found is None:
+        raise BadEmailError(f"{email!r} is no e-mail address: write it as in anna@example.com")
+    return found
+
+
 def _spelled(name: str) -> str:
     """`name` as accounts are stored; "" where none can be called that, so that nobody is found."""
     name = unicodedata.normalize("NFC", name)
@@ -214,20 +235,22 @@ class Users:
         """Stop the password threads."""
         self._passwords.close()
 
-    async def add(self, name: str, role: str, password: str) -> None:
+    async def add(self, name: str, role: str, password: str, *, email: str | None = None) -> None:
         """Make an account.
 
         Raises
         ------
-        BadNameError, BadRoleError, UserExistsError, PasswordError
+        BadNameError, BadRoleError, BadEmailError, UserExistsError, PasswordError
         """
+        address = _address(email)
         name = checked_name(name)
         if role not in ROLES:
             raise BadRoleError(f"{role!r} is not a role: {', '.join(ROLES)}")
         encoded = await self._passwords.hash(password)
         try:
             await self._execute(
-                "INSERT INTO app_user (name, role, password) VALUES (%s, %s, %s)", (name, role, encoded)
+                "INSERT INTO app_user (name, role, password, email) VALUES (%s, %s, %s, %s)",
+                (name, role, encoded, address),
             )
         except UniqueViolation as error:
             raise UserExistsError(f"user {name!r} exists: `dozor user password` sets a new password") from error
@@ -255,6 +278,20 @@ class Users:
                 await connection.execute(
                     "UPDATE app_user SET totp = NULL, totp_step = NULL, recovery = '{}' WHERE id = %s", (found[0],)
                 )
+
+    async def set_email(self, name: str, email: str | None) -> None:
+        """Where letters to this user go; None: nowhere, unless the name is an address.
+
+        Raises
+        ------
+        NoUserError, BadEmailError
+        """
+        found = await self._one(
+            "UPDATE app_user SET email = %s, row_version = row_version + 1 WHERE lower(name) = lower(%s) RETURNING id",
+            (_address(email), _spelled(name)),
+        )
+        if found is None:
+            raise NoUserError(f"no user {name!r}")
 
     async def remove(self, name: str) -> None:
         """Remove an account with its sessions and tokens; the journal keeps the name.

@@ -11,6 +11,7 @@ from email.policy import SMTP
 from typing import Any
 
 import msgspec
+from psycopg import sql
 
 from detectors.verdicts import Explanation, Finding, Verdict
 from ticketing.core.db import Connection
@@ -131,6 +132,14 @@ async def _vehicle(world: World, line: Line) -> list[Event]:
     return []
 
 
+_KEPT = sql.SQL(", ").join(  # what the line does not say stays
+    sql.SQL("{0} = CASE WHEN {1} = ANY(%(said)s) THEN excluded.{0} ELSE app_user.{0} END").format(
+        sql.Identifier(name), sql.Literal(name)
+    )
+    for name in ("teams", "tier", "active", "email", "absent_until")
+)
+
+
 async def _user(world: World, line: Line) -> list[Event]:
     """A user; nobody signs in during a rehearsal, so the password is none."""
     said = _without(line, "as")
@@ -142,14 +151,15 @@ async def _user(world: World, line: Line) -> list[Event]:
     organisations = tuple(world.book.row("organisation", one) for one in said.get("organisations", ()))
     async with world.pool.connection() as connection:
         await connection.execute(
-            "INSERT INTO app_user (name, role, password, teams, tier, skills, language, time_zone, organisations,"
-            " active) VALUES (%(name)s, %(role)s, '!', %(teams)s, %(tier)s, %(skills)s, %(language)s, %(zone)s,"
-            " %(organisations)s, %(active)s) ON CONFLICT (lower(name)) DO UPDATE SET role = excluded.role,"
-            " teams = excluded.teams, tier = excluded.tier, active = excluded.active",
+            sql.SQL("INSERT INTO app_user (name, role, password, teams, tier, skills, language, time_zone,"
+            " organisations, active, email, absent_until) VALUES (%(name)s, %(role)s, '!', %(teams)s, %(tier)s, %(skills)s,"
+            " %(language)s, %(zone)s, %(organisations)s, %(active)s, %(email)s, %(absent)s)"
+            " ON CONFLICT (lower(name)) DO UPDATE SET role = excluded.role, {}").format(_KEPT),
             {
                 "name": name, "role": role, "teams": said.get("teams", []), "tier": said.get("tier"),
                 "skills": said.get("skills", []), "language": said.get("language"), "zone": said.get("time_zone"),
                 "organisations": list(organisations), "active": said.get("active", True),
+                "email": said.get("email"), "absent": said.get("absent_until"), "said": list(said),
             },
         )  # fmt: skip
     if line.ref is not None:

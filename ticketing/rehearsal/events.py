@@ -109,8 +109,8 @@ class Observer:
 
     async def _opened(self, connection: Connection, ticket: int) -> Event:
         rows = await connection.execute(
-            "SELECT channel, kind, number, verified, plan, policy, class, topic, priority, missing, price FROM ticket"
-            " WHERE id = %s",
+            "SELECT channel, kind, number, verified, plan, policy, class, topic, priority, missing, price, owner"
+            " FROM ticket WHERE id = %s",
             (ticket,),
         )
         names = (
@@ -125,6 +125,7 @@ class Observer:
             "priority",
             "missing",
             "price",
+            "owner",
         )
         row = await rows.fetchone() or (None,) * len(names)
         told: Event = dict(zip(names, row, strict=True))

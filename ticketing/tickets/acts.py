@@ -16,7 +16,7 @@ from ticketing.core.db import Connection
 from ticketing.core.errors import NotAllowedError
 from ticketing.core.journal import append_journal
 from ticketing.model.kinds import COMMON
-from ticketing.model.states import MOVES, Action, State, events_of, next_state
+from ticketing.model.states import MOVES, STAFF, Action, State, events_of, next_state
 from ticketing.model.tickets import checked_text
 from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets import ending, work  # the actions register
@@ -77,6 +77,8 @@ async def act(
         direction, public = effect.said
         if public:
             columns = {"said_at": at, "said_by": actor.name, **columns}
+    if facts.given and ("owner" in columns or (move.visible and actor.role in STAFF)):
+        columns = {"given": False, **columns}
     closes = after == State.CLOSED != facts.state
     await set_columns(connection, facts.row, {"state": str(after), **columns})
     message_row = None

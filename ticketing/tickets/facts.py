@@ -40,6 +40,7 @@ class Facts:
     kind: str
     state: State
     owner: str | None
+    given: bool
     team: str | None
     tier: int
     priority: int
@@ -74,11 +75,11 @@ class Facts:
     @property
     def working(self) -> State:
         """Where work goes on: with whom it is, or in the queue."""
-        return State.IN_WORK if self.owner is not None else State.NEW
+        return State.IN_WORK if self.owner is not None and not self.given else State.NEW
 
 
 _COLUMNS = sql.SQL(
-    "id, number, kind, state, owner, team, tier, priority, client_priority, class, topic, component, qualified,"
+    "id, number, kind, state, owner, given, team, tier, priority, client_priority, class, topic, component, qualified,"
     " missing, details, opened_at, closed_at, consent_at, consent_means, cycle, eta_at, eta_version, deferral,"
     " organisation, vehicle, reporter, terminal, policy_version, merged_into, row_version"
 )
@@ -125,8 +126,8 @@ async def lock_both(connection: Connection, one: str | int, other: str) -> None:
 def _facts(row: tuple[Any, ...]) -> Facts:
     values = list(row)
     values[3] = State(values[3])
-    values[13] = tuple(values[13])
-    for place in (15, 16, 17, 20):
+    values[14] = tuple(values[14])
+    for place in (16, 17, 18, 21):
         values[place] = utc_or_none(values[place])
     return Facts(*values)
 

@@ -21,7 +21,7 @@ from ticketing.core.errors import NotFoundError
 from ticketing.core.journal import append_journal
 from ticketing.core.numbers import ticket_number
 from ticketing.core.outbox import OPENED, enqueue
-from ticketing.model.states import WATCH, Action, State
+from ticketing.model.states import STAFF, WATCH, Action, State
 from ticketing.policies.priorities import first
 from ticketing.policies.warranty import price
 from ticketing.threads.attachments import Offered
@@ -98,7 +98,7 @@ class _Client:
     vehicle: int | None = None
     accepted_at: Any = None
     reporter: int | None = None
-    owner: str | None = None
+    engineer: str | None = None
     site: str | None = None
 
 
@@ -113,11 +113,13 @@ async def open_ticket(
     """Write the ticket, as `row` if that was taken, inside the caller's transaction."""
     row = row if row is not None else await next_row(connection)
     number = ticket_number(await _next(connection, "SELECT nextval('ticket_sequence')"))
-    client = await _client(connection, draft)
+    client = await _client(connection, draft, at)
     terms = office.terms_of(client.policy)
     plan = office.plan_of(terms, client.plan)
     priority = _priority(terms, draft)
     automatic = draft.channel == "monitoring"
+    team = None if draft.topic in ("technical", "letter", "call-back") else draft.topic
+    owner = client.engineer if team is None else None  # who knows the client's business; other matters go to others
     class_ = draft.class_ or (_CLASS_OF.get(draft.kind, "hardware") if automatic else None)
     component = draft.component or ("terminal" if automatic else None)
     await terms.keep(connection)
@@ -125,12 +127,12 @@ async def open_ticket(
         "INSERT INTO ticket (id, number, terminal, kind, state, title, zone, priority, opened_at, policy,"
         " policy_version, calendar_version, evidence, channel, organisation,"
         " vehicle, reporter, sender, class, topic, component, client_priority, rank, plan, verified, details, missing,"
-        " qualified, received_at, language, team, price) OVERRIDING SYSTEM VALUE"
+        " qualified, received_at, language, team, owner, given, price) OVERRIDING SYSTEM VALUE"
         " VALUES (%(id)s, %(number)s, %(terminal)s, %(kind)s, 'new', %(title)s, %(zone)s, %(priority)s, %(at)s,"
         " %(policy)s, %(policy_version)s, %(calendar_version)s,"
         " %(evidence)s, %(channel)s, %(organisation)s, %(vehicle)s, %(reporter)s, %(sender)s, %(class)s, %(topic)s,"
         " %(component)s, %(client_priority)s, %(rank)s, %(plan)s, %(verified)s, %(details)s, %(missing)s,"
-        " %(qualified)s, %(received)s, %(language)s, %(team)s, %(price)s)",
+        " %(qualified)s, %(received)s, %(language)s, %(team)s, %(owner)s, %(owner)s::text IS NOT NULL, %(price)s)",
         {
             "id": row,
             "number": number,
@@ -162,7 +164,8 @@ async def open_ticket(
             "price": Jsonb(_price(terms, client, at)) if client.vehicle is not None else None,
             "received": draft.received_at,
             "language": draft.language or client.language,
-            "team": None if draft.topic in ("technical", "letter", "call-back") else draft.topic,
+            "team": team,
+            "owner": owner,
         },
     )
     told = {"reason": draft.reason} if draft.reason else {}
@@ -185,6 +188,9 @@ async def open_ticket(
             **({"accepted_at": client.accepted_at} if client.accepted_at else {}),
         },
     )
+    if owner is not None:
+        given = {"whom": owner, "owner": owner, "why": "engineer of the client"}
+        await append_journal(connection, row, at, WATCH, Action.ASSIGN, "", State.NEW, given)
     clocks = await refresh(connection, row, at, opened=True)
     if clocks is not None:
         for clock in clocks.clocks:
@@ -247,8 +253,8 @@ def _rank(terms: Terms, channel: str) -> int:
     return next((table.rank for table in terms.policy.file.channel if table.name == channel), 0)
 
 
-async def _client(connection: Connection, draft: Draft) -> _Client:
-    """Whom it is for: as the draft says, else whose vehicle the terminal is in."""
+async def _client(connection: Connection, draft: Draft, at: datetime) -> _Client:
+    """Whom it is for: as the draft says, else whose vehicle it is; and which of their engineers is there."""
     organisation, vehicle = draft.organisation, draft.vehicle
     accepted_at = site = None
     if vehicle is not None or draft.terminal is not None:
@@ -265,9 +271,12 @@ async def _client(connection: Connection, draft: Draft) -> _Client:
         return _Client(vehicle=vehicle, accepted_at=accepted_at, reporter=draft.reporter)
     rows = await connection.execute(
         "SELECT o.policy, o.plan, o.contract, o.language, (SELECT c.id FROM contact c WHERE c.organisation = o.id"
-        " AND c.active AND 'duty' = ANY(c.roles) ORDER BY c.id LIMIT 1), o.engineers[1] FROM organisation o"
-        " WHERE o.id = %s",
-        (organisation,),
+        " AND c.active AND 'duty' = ANY(c.roles) ORDER BY c.id LIMIT 1), (SELECT u.name"
+        " FROM unnest(o.engineers) WITH ORDINALITY AS own(name, place)"
+        " JOIN app_user u ON lower(u.name) = lower(own.name)"
+        " WHERE u.active AND u.role = ANY(%(staff)s) AND (u.absent_until IS NULL OR u.absent_until <= %(at)s)"
+        " ORDER BY own.place LIMIT 1) FROM organisation o WHERE o.id = %(organisation)s",
+        {"organisation": organisation, "staff": sorted(STAFF), "at": at},
     )
     row = await rows.fetchone()
     if row is None:

@@ -94,6 +94,8 @@ async def _qualify(case: Case) -> Effect:
         data["reason"] = body.reason
     if body.topic is not None and body.topic != facts.topic:
         columns["team"] = body.topic if body.topic in ("finance", "warranty") else None
+        if columns["team"] is not None and facts.given:  # the client's engineer does other things
+            columns |= {"owner": None, "given": False}
     events: list[str] = []
     if (body.class_ or facts.class_) == "hardware" and (body.class_ == "hardware" or not facts.qualified):
         events += ["hardware-fault-found", "diagnosis"]

@@ -294,7 +294,18 @@ def test_accounts_and_what_ends_sessions_and_tokens(postgres_dsn):
         got = await made(
             admin, "users", name="anna", role="client", password=PASSWORD, organisations=[north["id"]],
             teams=["north"], tier=2, skills=["tank"], language="zh", time_zone="Asia/Shanghai",
+            email="Anna@North.example", absent_until="2030-03-02T08:00:00+03:00",
         )  # fmt: skip
+        assert (got["email"], got["absent_until"]) == ("anna@north.example", "2030-03-02T05:00:00Z")
+        assert await wrong(
+            admin,
+            "users",
+            name="x",
+            role="engineer",
+            password=PASSWORD,
+            email="a b@c",
+            absent_until="2030-01-01T00:00:00",
+        ) == {"email", "absent_until"}
         assert {name: got[name] for name in ("name", "role", "organisations", "teams", "tier", "language")} == {
             "name": "anna", "role": "client", "organisations": [north["id"]], "teams": ["north"], "tier": 2,
             "language": "zh",

@@ -139,8 +139,10 @@ def test_words_are_looked_up(shared_dsn):
         acme = await organisation(pool, language="ru", time_zone="Europe/Moscow", project_manager="boss@desk.example")
         await execute(
             pool,
-            "INSERT INTO app_user (name, role, password, teams) VALUES ('boss@desk.example', 'manager', '', '{}'),"
-            " ('igor', 'engineer', '', '{field}'), ('olga@desk.example', 'engineer', '', '{field}')",
+            "INSERT INTO app_user (name, role, password, teams, email) VALUES"
+            " ('boss@desk.example', 'manager', '', '{}', 'chief@desk.example'),"
+            " ('igor', 'engineer', '', '{field}', 'i@desk.example'),"
+            " ('olga@desk.example', 'engineer', '', '{field}', NULL), ('nick', 'engineer', '', '{field}', NULL)",
         )
         ann = await contact(pool, acme, "Ann", emails=["ann@acme.example"], language="zh", quiet_hours="22:00-07:00")
         await contact(pool, acme, "Duty", emails=["duty@acme.example"], roles=["duty"])
@@ -163,9 +165,9 @@ def test_words_are_looked_up(shared_dsn):
         "reporter": ["ann@acme.example"],
         "contact": ["duty@acme.example"],
         "contract-address": ["law@acme.example"],
-        "owner": [],
-        "team": ["olga@desk.example"],
-        "manager": ["boss@desk.example"],
+        "owner": ["i@desk.example"],
+        "team": ["i@desk.example", "olga@desk.example"],
+        "manager": ["chief@desk.example"],
         "watchers": ["eve@other.example"],
     }
     assert (reporter.language, reporter.zone, reporter.quiet_hours) == ("zh", "Europe/Moscow", "22:00-07:00")

@@ -137,7 +137,6 @@ REQUIREMENTS: dict[str, tuple[str, str]] = {
 NOT_YET: dict[str, str] = {
     "S1-18": "the server's address is asked for; sealed credentials with an expiry are not built",
     "S3-5": "every clock is kept, but no report gives the mean time to repair by class, zone and client",
-    "S4-44": "a client's own engineers are on record and named in letters; tickets are not given to them by themselves",
     "S2-9": "there is no search in documentation or in known errors",
     "S4-16": "no remote command is sent from a ticket, so no permission is kept with it",
     "S2-26": "archives are not re-loaded by a queue of jobs",
