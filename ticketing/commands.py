@@ -21,8 +21,12 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from ticketing.core.db import Connection
 from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.core.journal import append_journal
+from ticketing.core.moments import utc_now
 from ticketing.core.paging import PAGE_LIMIT, Page, RowId, cursor_of, read_cursor
+from ticketing.model.states import Action
 
 STATES = ("queued", "sent", "done", "failed", "expired")
 OPEN = ("queued", "sent")
@@ -39,14 +43,29 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 _COLUMNS = sql.SQL(
     "c.id, c.state, c.text, c.created_at, c.created_by, c.expires_at, c.sent_at, c.finished_at, c.result, c.reason,"
-    " c.key, c.repeat"
+    " c.key, c.repeat, (SELECT number FROM ticket WHERE id = c.ticket) AS ticket, c.permission"
+)
+# Of a terminal's open tickets, or of one of them, the permission that lasts longest.
+_PERMITTED: LiteralString = (
+    "SELECT p.id, p.ticket, t.state FROM remote_permission p JOIN ticket t ON t.id = p.ticket"
+    " WHERE (t.terminal = (SELECT id FROM terminal WHERE identity = %s) OR t.vehicle = (SELECT v.id FROM vehicle v"
+    " JOIN terminal e ON e.id = v.terminal WHERE e.identity = %s)) AND p.ticket = coalesce(%s, p.ticket)"
+    " AND t.state <> 'closed' AND p.withdrawn_at IS NULL AND p.at <= %s AND p.until > %s"
+    " ORDER BY p.until DESC, p.id LIMIT 1"
+)
+_CLIENT: LiteralString = (
+    "SELECT policy FROM organisation WHERE id = coalesce((SELECT organisation FROM ticket WHERE id = %s),"
+    " (SELECT v.organisation FROM vehicle v JOIN terminal e ON e.id = v.terminal WHERE e.identity = %s))"
 )
 _FIND = sql.SQL("SELECT {} FROM command c JOIN terminal t ON t.id = c.terminal WHERE t.identity = %s AND {} = %s")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `repeat`: it may be sent again, on a later connection, while it is not answered."""
+    """One command. `repeat`: it may be sent again, on a later connection, while it is not answered.
+
+    `ticket` is the number of the one that it was sent from, `permission` the id of the client's, on that ticket.
+    """
 
     id: int
     state: str
@@ -60,6 +79,8 @@ class Command:
     reason: str | None = None
     key: str | None = None
     repeat: bool = False
+    ticket: str | None = None
+    permission: int | None = None
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,16 +101,19 @@ class Commands:
         *,
         none: Callable[[str | None], str],
         problem: Callable[[str | None, str], str],
-        needs_consent: bool = False,
+        needs_permission: Callable[[str | None], bool] = lambda _policy: False,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """`none(protocol)` says why it has no commands, `problem(protocol, text)` why that is none; empty: fine.
 
-        `needs_consent`: the policy wants the client's consent to remote work.
+        `needs_permission(policy)`: whether an organisation's policy, None: the desk's own, wants the client's
+        permission to work from afar.
         """
         self._pool = pool
         self._none = none
         self._problem = problem
-        self._needs_consent = needs_consent
+        self._needs_permission = needs_permission
+        self._now = now
 
     async def send(self, terminal: str, by: str, wanted: Wanted) -> tuple[Command, bool]:
         """Queue a command, or find the one of the same key; whether it is new.
@@ -98,44 +122,63 @@ class Commands:
         ------
         NotFoundError, InvalidTextError
         ConflictError
-            If its protocol has no commands, the client's consent is missing, or too many wait already.
+            If its protocol has no commands, the client's permission is missing, or too many wait already.
         """
-        seconds = checked(wanted)
         async with self._pool.connection() as link, link.transaction():
-            row = await _one(link, "SELECT id, protocol FROM terminal WHERE identity = %s FOR KEY SHARE", (terminal,))
-            if row is None:
-                raise NotFoundError("no such terminal")
-            await link.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK, row["id"]))
-            if wanted.key is not None:
-                found = await _one(link, _FIND.format(_COLUMNS, sql.SQL("c.key")), (terminal, wanted.key))
-                if found is not None:
-                    if found["text"] != wanted.text:
-                        raise ConflictError("this key is that of another command")
-                    return Command(**found), False
-            protocol, refusal = await self._stand(link, row["id"], terminal, row["protocol"])
-            if refusal:
-                raise ConflictError(refusal)
-            if problem := self._problem(protocol, wanted.text):
-                raise InvalidTextError(problem)
-            count = await _one(
-                link,
-                "SELECT count(*) FROM command WHERE terminal = %s AND state IN ('queued', 'sent')",
-                (row["id"],),
+            now = self._now()
+            # The ticket's row is locked before the terminal's queue, as by who sends from a ticket.
+            ticket = await _one(link, _PERMITTED + " FOR UPDATE OF t", (*[terminal] * 2, None, now, now))
+            command, new = await self.queue(
+                link, terminal, by, wanted, now, None if ticket is None else ticket["ticket"]
             )
-            if count is not None and count["count"] >= MAX_OPEN:
-                raise ConflictError(f"{MAX_OPEN} commands wait for this terminal: let them be answered or expire")
-            made = await _one(
-                link,
-                sql.SQL(
-                    "INSERT INTO command AS c"
-                    " (terminal, protocol, key, text, repeat, created_by, created_at, expires_at)"
-                    " SELECT %s, %s, %s, %s, %s, %s, at, at + %s FROM clock_timestamp() at RETURNING {}"
-                ).format(_COLUMNS),
-                (
-                    row["id"], protocol or "", wanted.key, wanted.text, wanted.repeat, by,
-                    timedelta(seconds=seconds),
-                ),
-            )  # fmt: skip
+            if new and ticket is not None:
+                data = {"command": command.id, "terminal": terminal, "permission": command.permission}
+                await append_journal(
+                    link, ticket["ticket"], now, by, Action.COMMAND, wanted.text, ticket["state"], data
+                )
+        return command, new
+
+    async def queue(
+        self, link: Connection, terminal: str, by: str, wanted: Wanted, now: datetime, ticket: int | None
+    ) -> tuple[Command, bool]:
+        """The same inside the caller's transaction, from a ticket whose row is locked, if it is from one."""
+        seconds = checked(wanted)
+        row = await _one(link, "SELECT id, protocol FROM terminal WHERE identity = %s FOR KEY SHARE", (terminal,))
+        if row is None:
+            raise NotFoundError("no such terminal")
+        await link.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK, row["id"]))
+        if wanted.key is not None:
+            found = await _one(link, _FIND.format(_COLUMNS, sql.SQL("c.key")), (terminal, wanted.key))
+            if found is not None:
+                if found["text"] != wanted.text:
+                    raise ConflictError("this key is that of another command")
+                return Command(**found), False
+        protocol, none = await self._spoken(link, terminal, row["protocol"])
+        if none:
+            raise ConflictError(none)
+        permission, missing = await self._permission(link, terminal, now, ticket)
+        if missing:
+            raise ConflictError(missing)
+        if problem := self._problem(protocol, wanted.text):
+            raise InvalidTextError(problem)
+        count = await _one(
+            link,
+            "SELECT count(*) FROM command WHERE terminal = %s AND state IN ('queued', 'sent')",
+            (row["id"],),
+        )
+        if count is not None and count["count"] >= MAX_OPEN:
+            raise ConflictError(f"{MAX_OPEN} commands wait for this terminal: let them be answered or expire")
+        made = await _one(
+            link,
+            sql.SQL(
+                "INSERT INTO command AS c (terminal, protocol, key, text, repeat, created_by, created_at, expires_at,"
+                " ticket, permission) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {}"
+            ).format(_COLUMNS),
+            (
+                row["id"], protocol or "", wanted.key, wanted.text, wanted.repeat, by, now,
+                now + timedelta(seconds=seconds), ticket, permission,
+            ),
+        )  # fmt: skip
         if made is None:
             raise NotFoundError("no such terminal")
         return Command(**made), True
@@ -146,12 +189,11 @@ class Commands:
             row = await _one(link, "SELECT id, protocol FROM terminal WHERE identity = %s", (terminal,))
             if row is None:
                 return "no such terminal"
-            return (await self._stand(link, row["id"], terminal, row["protocol"]))[1]
+            none = (await self._spoken(link, terminal, row["protocol"]))[1]
+            return none or (await self._permission(link, terminal, self._now(), None))[1]
 
-    async def _stand(
-        self, link: AsyncConnection[Any], number: int, terminal: str, protocol: str | None
-    ) -> tuple[str | None, str]:
-        """What it would be sent by, and why it cannot be."""
+    async def _spoken(self, link: Connection, terminal: str, protocol: str | None) -> tuple[str | None, str]:
+        """What it would be sent by, and why that has no commands."""
         if none := self._none(protocol):  # perhaps a sensor's line spoke last, and it is connected besides
             rows = await _all(
                 link, "SELECT protocol FROM connection WHERE terminal = %s AND closed_at IS NULL", (terminal,)
@@ -159,20 +201,22 @@ class Commands:
             protocol = next((row["protocol"] for row in rows if not self._none(row["protocol"])), protocol)
             if self._none(protocol):
                 return protocol, none
-        return protocol, await self._consent(link, number) if self._needs_consent else ""
+        return protocol, ""
 
-    async def _consent(self, link: AsyncConnection[Any], terminal: int) -> str:
-        """Why work from afar is not allowed."""
-        # Of a terminal's tickets one at most awaits consent; a relapse voids it, closing uses it up.
-        live = await _one(
-            link,
-            "SELECT number FROM ticket WHERE terminal = %s AND state <> 'closed' AND consent_at IS NOT NULL LIMIT 1",
-            (terminal,),
-        )
+    async def _permission(
+        self, link: Connection, terminal: str, now: datetime, ticket: int | None
+    ) -> tuple[int | None, str]:
+        """The client's permission that counts now, on that ticket or on any open one; else why there must be one."""
+        live = await _one(link, _PERMITTED, (*[terminal] * 2, ticket, now, now))
         if live is not None:
-            return ""
-        return (
-            "the policy asks for the client's consent to remote work, and no ticket of this terminal has one on record"
+            return live["id"], ""
+        client = await _one(link, _CLIENT, (ticket, terminal))
+        if not self._needs_permission(None if client is None else client["policy"]):
+            return None, ""
+        where = "this ticket has none" if ticket is not None else "no open ticket of this terminal has one"
+        return None, (
+            f"the policy asks for the client's permission to work from afar, and {where} that counts now: "
+            "record it on the ticket (permit), with its end"
         )
 
     async def list(self, terminal: str, cursor: str | None = None, limit: int = 50) -> Page[Command]:

@@ -94,7 +94,7 @@ MEANINGS: dict[str, str] = {
     "consent.reminders": "at most three terms after which the client is asked again: for an answer, or for consent",
     "consent.kind": "of these terms",
     "consent.reopen_within": "how long a closed ticket can be opened again",
-    "consent.remote_work": "whether work from afar needs consent too",
+    "consent.remote_work": "whether a command to a terminal needs the client's permission, recorded on a ticket",
     "letter.kind": "every kind is sent under every policy; a table changes who gets it",
     "letter.to": "who gets it",
     "form.version": "another form is another version; tickets keep theirs",

@@ -52,9 +52,11 @@ class DeskRole:
         )
         policy = policies.resolve(settings.desk.policy)
         policy_zone = policy.working_time.zone.info
+        seal, commands = seal_in(settings.data_dir), commands_of(pool, policy)
+        watch.office.seal, watch.office.remote = seal, commands
         self.app: Starlette = create_app(
             tickets=TicketStore(pool, office=watch.office),
-            commands=commands_of(pool, policy),
+            commands=commands,
             reader=reader,
             users=self.users,
             settings=DeskSettings(
@@ -69,9 +71,7 @@ class DeskRole:
                 Intake(pool, watch.office, utc_now),
                 MailDesk(pool, watch.desk.judge, utc_now),
                 LetterButtons(pool, Buttons(watch.office), _desk_address(settings), utc_now),
-                *directory_parts(
-                    pool, self.users.passwords, policy=settings.desk.policy, seal=seal_in(settings.data_dir)
-                ),
+                *directory_parts(pool, self.users.passwords, policy=settings.desk.policy, seal=seal),
             ],
         )
 

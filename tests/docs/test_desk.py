@@ -43,7 +43,7 @@ def test_every_role_is_told_what_it_may() -> None:
             told[name] = (sees, does)
     assert set(told) == set(ROLES)
     staff = {name for name, (_, does) in told.items() if does.startswith(("all", "every action of a ticket"))}
-    for action in PEOPLE:
+    for action in set(PEOPLE) - {Action.COMMAND}:  # which has a sentence of its own
         others = {name for name, (_, does) in told.items() if f"`{action}`" in does}
         assert RIGHTS[action] == staff | others, action
     outside = {name for name, (sees, _) in told.items() if "its" in sees.split()}

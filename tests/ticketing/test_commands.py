@@ -11,15 +11,24 @@ import pytest
 from tests.ticketing.desk_parts import add_terminal, done, execute, fetch, pool_of, raise_one, recover_one
 from ticketing.commands import MAX_KEY, MAX_OPEN, Commands, Wanted, count_commands, seconds_of, visible
 from ticketing.core.errors import ConflictError, InvalidTextError, NotFoundError
+from ticketing.core.moments import utc_now
+from ticketing.model.states import Action
+from ticketing.tickets.bodies import Body
+from ticketing.tickets.facts import Actor
 from ticketing.tickets.store import TicketStore
 
 
-def commands(pool: Any, *, needs_consent: bool = False) -> Commands:
+async def act(store: TicketStore, action: str, number: str, body: Body) -> None:
+    await store.act(Action(action), number, Actor("anna", "manager"), body)
+
+
+def commands(pool: Any, *, needs_permission: bool = False, now: Any = utc_now) -> Commands:
     return Commands(
         pool,
         none=lambda protocol: "none at all" if protocol == "mute" else "",
         problem=lambda _protocol, text: "no such word" if text == "wrong" else "",
-        needs_consent=needs_consent,
+        needs_permission=lambda _policy: needs_permission,
+        now=now,
     )
 
 
@@ -101,11 +110,11 @@ def test_so_many_may_wait_and_no_more_whoever_asks_at_once(postgres_dsn: str) ->
     run(postgres_dsn, work)
 
 
-def test_the_clients_consent_where_the_policy_asks_for_it(postgres_dsn: str) -> None:
-    """One that is on record and live: neither used up by a closing nor voided by a relapse."""
+def test_the_clients_permission_where_the_policy_asks_for_it(postgres_dsn: str) -> None:
+    """One that is on record and counts now; a consent to close is none, and the ticket's end ends it."""
 
     async def work(pool: Any) -> None:
-        asked, store = commands(pool, needs_consent=True), TicketStore(pool)
+        asked, store = commands(pool, needs_permission=True), TicketStore(pool)
         row = (await fetch(pool, "SELECT id FROM terminal WHERE identity = 'T1'"))[0][0]
 
         async def refused() -> bool:
@@ -113,24 +122,43 @@ def test_the_clients_consent_where_the_policy_asks_for_it(postgres_dsn: str) -> 
             if not why:
                 assert (await asked.send("T1", "anna", Wanted("x")))[1]
                 return False
-            with pytest.raises(ConflictError, match="consent") as caught:
+            with pytest.raises(ConflictError, match="permission") as caught:
                 await asked.send("T1", "anna", Wanted("x"))
             return str(caught.value) == why
 
         assert await refused()
         at = datetime.now(UTC).timestamp()
         number = (await raise_one(pool, row, at - 3600)).number
-        assert await refused(), "a ticket is no consent"
+        assert await refused(), "a ticket is no permission"
         await recover_one(pool, row, at - 60)
-        assert await refused()
         await done(store, "consent", number, "anna", "Mr Ivanov, by phone")
+        assert await refused(), "nor is a consent to close"
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        await act(store, "permit", number, Body(by="Mr Ivanov", means="phone", until=soon, text="restart it"))
+        assert not await refused()
+        assert (await commands(pool, needs_permission=True).get("T1", 1)).ticket == number
+        assert await fetch(
+            pool,
+            "SELECT c.text, p.given_by, p.scope, j.actor, (j.data -> 'command')::bigint = c.id FROM command c"
+            " JOIN remote_permission p ON p.id = c.permission JOIN ticket t ON t.id = c.ticket JOIN journal j"
+            " ON j.ticket = t.id AND j.action = 'command'",
+        ) == [("x", "Mr Ivanov", "restart it", "anna", True)]
+        later = commands(pool, needs_permission=True, now=lambda: soon)
+        assert "permission" in await later.refusal("T1"), "its time is over"
+        await act(store, "revoke", number, Body())
+        assert await refused()
+        with pytest.raises(ConflictError):
+            await act(store, "revoke", number, Body())
+        await act(store, "permit", number, Body(by="Mr Ivanov", means="phone", until=soon))
         assert not await refused()
         other = await add_terminal(pool, "T4", protocol="teltonika")
         assert other
         with pytest.raises(ConflictError):
             await asked.send("T4", "anna", Wanted("x"))
         await done(store, "close", number, "anna")
-        assert await refused(), "it served its closing"
+        assert await refused(), "it ended with the ticket"
+        await act(store, "reopen", number, Body(text="silent again"))
+        assert await refused(), "and does not come back with it"
         assert (await commands(pool).send("T1", "anna", Wanted("x")))[1], "no policy asks for it"
 
     run(postgres_dsn, work)

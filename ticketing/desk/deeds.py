@@ -96,6 +96,19 @@ DEEDS: tuple[Deed, ...] = (
     Deed(Action.FIX, N_("Report as fixed"), N_("What was done; the client is asked to agree"), (
         _TEXT, Field("cause", N_("Cause")), Field("workaround", N_("Workaround")),
     )),
+    Deed(Action.PERMIT, N_("Permission for work from afar"), N_("The client's word, before a command is sent"), (
+        Field("by", N_("Whose word")), Field("means", N_("How"), "select", MEANS),
+        Field("until", N_("Until"), "instant", needed=True),
+        Field("text", N_("For what"), hint=N_("empty: whatever the ticket needs")),
+    )),
+    Deed(Action.REVOKE, N_("Take the permission back"), N_("No work from afar any more")),
+    Deed(Action.COMMAND, N_("Send a command"), N_("To the ticket's terminal; what is sent stands in the journal"), (
+        Field("text", N_("Command"), needed=True),
+    )),
+    Deed(Action.ENTRUST, N_("Keep access data"), N_("Sealed, erased at their time or with the ticket"), (
+        Field("label", N_("What for"), needed=True), Field("secret", N_("Access data"), "area", needed=True),
+        Field("until", N_("Until"), "instant", hint=N_("empty: three days")),
+    )),
     Deed(Action.CONSENT, N_("Consent of"), N_("Who agreed, and how"), (
         Field("by", N_("Who agreed"), needed=True), Field("means", N_("How"), "select", MEANS, needed=True), _WORD,
     )),

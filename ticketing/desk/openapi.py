@@ -133,6 +133,10 @@ ACTS = {
     Action.MERGE: "It is the same as another, which goes on; this number keeps working.",
     Action.SPLIT: "Move what is another matter into a ticket of its own.",
     Action.LINK: "Link it with another.",
+    Action.PERMIT: "Record the client's permission to work from afar: whose word, how it came, until when.",
+    Action.REVOKE: "Take that permission back.",
+    Action.COMMAND: "Send its terminal a command; under some policies only while a permission counts.",
+    Action.ENTRUST: "Keep access data: sealed, erased at `until` (default: after three days) or with the ticket.",
 }
 
 

@@ -144,6 +144,7 @@ async def _ticket(request: Request, found: Ticket, told: Told, group: Incident |
         request,
         "ticket.html",
         managers=found.kind in COMMON,
+        may_read=who.may("secrets"),
         group=group,
         owner=found.owner,
         text=told.text,

@@ -33,7 +33,7 @@ RIGHTS = {
     "bytes": READERS,
     "fleet": READERS,
     **{str(action): MOVES[action].roles for action in PEOPLE},
-    "command": frozenset({"admin", "engineer"}),
+    "secrets": STAFF,
     "tickets.open": STAFF | {"client"},
     "mail": READERS,
     "mail.write": STAFF,
@@ -50,7 +50,7 @@ RIGHTS = {
     "account": EVERYBODY,
 }
 FORM = re.compile(r"/tickets/[^/]{1,40}/[a-z-]{1,20}|/terminals/.{1,64}/commands")  # where the forms of pages go
-ACTIONS = (*map(str, PEOPLE), "command")
+ACTIONS = (*map(str, PEOPLE), "secrets")
 
 LETTER = "/l/"  # pages that links in letters lead to: the token in the path is who may
 

@@ -50,6 +50,10 @@ SENTENCES: dict[str, str] = {
     Action.CHECKED: _("{name}: {result}"),
     Action.RECOVERING: _("it reports again; the proof runs"),
     Action.MESSAGE: _("{channel}: {sender}"),
+    Action.PERMIT: _("{by} allows work from afar until {until} ({means})"),
+    Action.ENTRUST: _("{label}, kept until {until}"),
+    Action.SECRET_SEEN: _("{label}"),
+    Action.SECRET_GONE: _("{label}"),
 }
 
 

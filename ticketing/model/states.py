@@ -60,6 +60,10 @@ class Action(StrEnum):
     MERGE = "merge"
     SPLIT = "split"
     LINK = "link"
+    PERMIT = "permit"  # the client allows work from afar, until an instant
+    REVOKE = "revoke"  # and does no more
+    COMMAND = "command"  # to the ticket's terminal
+    ENTRUST = "entrust"  # credentials, kept sealed
 
     OPENED = "opened"
     MESSAGE = "message"  # somebody wrote or called, and no state changed
@@ -79,6 +83,8 @@ class Action(StrEnum):
     DEEMED = "deemed"  # the contract takes silence for consent
     TASK = "task"
     CHECKED = "checked"  # a pre-check
+    SECRET_SEEN = "secret-read"  # noqa: S105 - somebody looked at what the client entrusted
+    SECRET_GONE = "secret-erased"  # noqa: S105 - its time, or the ticket's, is over
 
 
 OPEN = tuple(state for state in State if state != State.CLOSED)
@@ -174,6 +180,10 @@ MOVES: dict[Action, Move] = {
     Action.MERGE: Move(_lead(State.CLOSED, *OPEN), STAFF, events=("merged",)),
     Action.SPLIT: Move(_stay(*State), STAFF),
     Action.LINK: Move(_stay(*State), STAFF),
+    Action.PERMIT: Move(_stay(*OPEN), STAFF | {"client"}),
+    Action.REVOKE: Move(_stay(*OPEN), STAFF | {"client"}),
+    Action.COMMAND: Move(_stay(*OPEN), frozenset({"admin", "engineer"}), text=True),
+    Action.ENTRUST: Move(_stay(*OPEN), STAFF | {"client"}),
     Action.OPENED: Move({}),
     Action.MESSAGE: Move(_stay(*State)),
     Action.RECOVERING: Move(
@@ -199,6 +209,7 @@ MOVES: dict[Action, Move] = {
         for action in (
             Action.WARNED, Action.BREACHED, Action.STOPPED, Action.CHANGED, Action.DETACHED, Action.LETTER,
             Action.REMINDED, Action.ESCALATED, Action.ETA_PASSED, Action.TASK, Action.CHECKED,
+            Action.SECRET_SEEN, Action.SECRET_GONE,
         )
     },
 }  # fmt: skip

@@ -120,6 +120,44 @@ class Consent(msgspec.Struct, kw_only=True):
     at: datetime
 
 
+class Permission(msgspec.Struct, kw_only=True):
+    """The client's word that work from afar is allowed: whose, how it came, for what, until when.
+
+    `means` is button, mail, phone or portal; an empty `scope` is whatever the ticket needs. `live`: it counts now.
+    """
+
+    id: int
+    by: str
+    means: str
+    scope: str
+    at: datetime
+    until: datetime
+    live: bool
+
+
+class Sent(msgspec.Struct, kw_only=True):
+    """A command sent from the ticket; `permission` is the id of the one that it was sent under."""
+
+    id: int
+    text: str
+    state: str
+    by: str
+    at: datetime
+    result: str | None
+    permission: int | None
+
+
+class Secret(msgspec.Struct, kw_only=True):
+    """Access data that the client entrusted, without the data; `erased`: they are gone."""
+
+    id: int
+    label: str
+    by: str
+    at: datetime
+    until: datetime
+    erased: bool
+
+
 class Ticket(TicketSummary, kw_only=True):
     """A ticket whole: with the evidence frozen at its opening, its journal, oldest first, and its clocks.
 
@@ -153,6 +191,9 @@ class Ticket(TicketSummary, kw_only=True):
     incidents: list[int] = []
     links: list[Link] = []
     consent: Consent | None = None
+    permissions: list[Permission] = []
+    commands: list[Sent] = []
+    secrets: list[Secret] = []
     ended: str | None = None
     cycle: int = 1
     price: dict[str, Any] | None = None

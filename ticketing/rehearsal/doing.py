@@ -152,8 +152,8 @@ async def _user(world: World, line: Line) -> list[Event]:
     async with world.pool.connection() as connection:
         await connection.execute(
             sql.SQL("INSERT INTO app_user (name, role, password, teams, tier, skills, language, time_zone,"
-            " organisations, active, email, absent_until) VALUES (%(name)s, %(role)s, '!', %(teams)s, %(tier)s, %(skills)s,"
-            " %(language)s, %(zone)s, %(organisations)s, %(active)s, %(email)s, %(absent)s)"
+            " organisations, active, email, absent_until) VALUES (%(name)s, %(role)s, '!', %(teams)s, %(tier)s,"
+            " %(skills)s, %(language)s, %(zone)s, %(organisations)s, %(active)s, %(email)s, %(absent)s)"
             " ON CONFLICT (lower(name)) DO UPDATE SET role = excluded.role, {}").format(_KEPT),
             {
                 "name": name, "role": role, "teams": said.get("teams", []), "tier": said.get("tier"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
+from ticketing.commands import Commands
 from ticketing.core.db import Pool
 from ticketing.core.errors import (
     ConflictError,
@@ -19,6 +21,7 @@ from ticketing.core.errors import (
     WrongInputError,
 )
 from ticketing.core.message_ids import instance_mark
+from ticketing.core.sealed import Seal
 from ticketing.directory.terms import problems
 from ticketing.engine import Engine, Module, modules_of
 from ticketing.incidents import Incidents
@@ -65,6 +68,11 @@ class World:
         self.agents = True
         self._recovery = recovery
         self.office = Office(policy=policy, plan=plan, post=Post())
+        self.office.seal = Seal(sha256(SECRET).digest())
+        self.office.remote = Commands(
+            pool, none=lambda _protocol: "", problem=lambda _protocol, _text: "",
+            needs_permission=self._wants_permission, now=self.clock,
+        )  # fmt: skip
         self._passwords = Passwords(threads=1)
         self.organisations = Organisations(
             pool, terms=lambda named, plan: problems(named, plan, own=policy), now=self.clock
@@ -76,6 +84,11 @@ class World:
     def clock(self) -> datetime:
         """The virtual now."""
         return self.now
+
+    def _wants_permission(self, policy: str | None) -> bool:
+        """Whether nobody may work from afar under that policy before the client said so."""
+        consent = self.office.terms_of(policy).policy.file.consent
+        return consent is not None and consent.remote_work
 
     def close(self) -> None:
         """Give back what is held."""

@@ -19,10 +19,11 @@ from ticketing.model.kinds import COMMON
 from ticketing.model.states import MOVES, STAFF, Action, State, events_of, next_state
 from ticketing.model.tickets import checked_text
 from ticketing.threads.messages import NewMessage, append
-from ticketing.tickets import ending, work  # the actions register
+from ticketing.tickets import ending, entrusted, remote, work  # the actions register
 from ticketing.tickets.announcing import announce
 from ticketing.tickets.bodies import Body, said
 from ticketing.tickets.case import HANDLERS, Case
+from ticketing.tickets.closing import over
 from ticketing.tickets.dues import poke
 from ticketing.tickets.facts import Actor, Facts, lock, lock_both, set_columns
 from ticketing.tickets.letters import owe
@@ -31,7 +32,7 @@ from ticketing.tickets.queue import restand
 from ticketing.tickets.rules import stored_policy
 from ticketing.tickets.thread import files_of
 
-__all__ = ["act", "ending", "work"]
+__all__ = ["act", "ending", "entrusted", "remote", "work"]
 
 
 async def act(
@@ -116,6 +117,8 @@ async def act(
                   key=f"{facts.number}/work_started/{facts.cycle}")  # fmt: skip
     if effect.then is not None:
         await effect.then()
+    if closes:
+        await over(connection, facts, at)
     await poke(connection, facts.row, at)
     await refresh(connection, facts.row, at)
     await restand(connection, office, facts.row, at)

@@ -1,4 +1,4 @@
-"""`POST /api/tickets`, a ticket's files, and outages."""
+"""`POST /api/tickets`, a ticket's files and access data, and outages."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ticketing.core.db import Pool, storable, utc, utc_or_none
+from ticketing.core.db import Connection, Pool, storable, utc, utc_or_none
 from ticketing.core.idempotency import done
 from ticketing.core.paging import Page
 from ticketing.kit.access import visitor
 from ticketing.kit.answers import answer
 from ticketing.kit.body import json_body
+from ticketing.kit.forms import checked_form
+from ticketing.kit.pages import number_in, render
 from ticketing.kit.parts import part
+from ticketing.model.states import Action
+from ticketing.model.tickets import Secret
 from ticketing.people.contacts import Contacts
 from ticketing.people.scope import Kind, condition
 from ticketing.threads.attachments import load
 from ticketing.threads.download import as_response
+from ticketing.tickets.acts import act
+from ticketing.tickets.bodies import Body, Entrusted
+from ticketing.tickets.entrusted import Opened, read
 from ticketing.tickets.eyes import for_eyes_of
 from ticketing.tickets.facts import Actor
 from ticketing.tickets.intake import NewTicket, take_in
 from ticketing.tickets.office import Office
-from ticketing.tickets.reading import load_ticket
+from ticketing.tickets.reading import load_ticket, secrets_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,60 @@ async def attachment(request: Request) -> Response:
     if stored is None:
         raise HTTPException(404, "no such file")
     return as_response(stored)
+
+
+async def secrets(request: Request) -> Page[Secret]:
+    """What was entrusted with the ticket, by label."""
+    async with part(request, Intake).pool.connection() as connection:
+        row, _ = await _seen(connection, request)
+        items = await secrets_of(connection, row)
+    return Page(items, len(items))
+
+
+async def entrust(request: Request) -> Secret:
+    """Keep access data, sealed."""
+    intake, who = part(request, Intake), visitor(request)
+    async with intake.pool.connection() as connection:
+        _, number = await _seen(connection, request)  # 404 comes before what is wrong with the body
+    given = await json_body(request, Entrusted)
+    body = Body(label=given.label, secret=given.secret, until=given.until)
+    actor = Actor(who.user.name, who.user.role, None, tuple(who.user.organisations))
+    async with intake.pool.connection() as connection, connection.transaction():
+        row = await act(connection, intake.office, Action.ENTRUST, number, actor, body, intake.now())
+        kept = (await secrets_of(connection, row))[-1]
+        await done(connection)
+    return kept
+
+
+async def secret(request: Request) -> Opened:
+    """Access data themselves; a token that may only read does not get them: the reading changes the journal."""
+    if visitor(request).user.scope == "read":
+        raise HTTPException(403, "this token may only read, and a reading is written into the journal")
+    intake = part(request, Intake)
+    async with intake.pool.connection() as connection, connection.transaction():
+        _, number = await _seen(connection, request)
+        by = visitor(request).user.name
+        return await read(connection, intake.office, number, number_in(request), by, intake.now())
+
+
+async def secret_shown(request: Request) -> Response:
+    """The same on a page, for a form of ours: a link would be followed by what looks ahead."""
+    await checked_form(request)
+    return render(request, "secret.html", opened=await secret(request), number=request.path_params["number"])
+
+
+async def _seen(connection: Connection, request: Request) -> tuple[int, str]:
+    """Row and number of the ticket that the path names, if the visitor sees it; else 404."""
+    rows = await connection.execute(
+        sql.SQL("SELECT t.id, t.number FROM ticket t WHERE t.number = %s AND {}").format(
+            condition(visitor(request).user, Kind.TICKET, "t")
+        ),
+        (storable(request.path_params["number"]),),
+    )
+    found = await rows.fetchone()
+    if found is None:
+        raise HTTPException(404, "no such ticket")
+    return int(found[0]), str(found[1])
 
 
 async def outages(request: Request) -> Page[Outage]:

@@ -61,6 +61,16 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     crew: Word | None = None
     site: Word | None = None
     slot: dict[str, datetime] | None = None
+    label: Word | None = None
+    secret: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | None = None
+
+
+class Entrusted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Access data; without `until` they are kept three days."""
+
+    label: Word
+    secret: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+    until: datetime | None = None
 
 
 def read_fields(fields: dict[str, str]) -> Body:

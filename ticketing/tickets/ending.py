@@ -11,8 +11,10 @@ from ticketing.core.db import Connection
 from ticketing.core.errors import ConflictError, NotAllowedError, Problem, WrongInputError
 from ticketing.core.journal import append_journal
 from ticketing.model.states import CAUSES, REASONS, Action, State
+from ticketing.tickets import entrusted
 from ticketing.tickets.bodies import needed
 from ticketing.tickets.case import Case, Effect, does, incident_open
+from ticketing.tickets.dues import move
 from ticketing.tickets.facts import Facts, lock
 from ticketing.tickets.opening import Draft, open_ticket
 from ticketing.tickets.tasks import add_task, drop_tasks
@@ -92,15 +94,8 @@ async def _close(case: Case) -> Effect:
         )
     return Effect(
         data={"cause": cause} if cause else {}, columns={"closed_at": case.at, "ended": "consent"}, letter="closed",
-        letter_data={"cycle": case.facts.cycle}, then=_ended(case),
+        letter_data={"cycle": case.facts.cycle},
     )  # fmt: skip
-
-
-def _ended(case: Case) -> Callable[[], Awaitable[None]]:
-    async def then() -> None:
-        await drop_tasks(case.connection, case.facts.row, case.at, "call", "new-eta", "recheck", "loan-unit", "swap")
-
-    return then
 
 
 @does(Action.REOPEN)
@@ -135,7 +130,7 @@ async def _withdraw(case: Case) -> Effect:
     )
     return Effect(
         data={"reason": reason}, columns={"closed_at": case.at, "ended": reason},
-        letter="" if reason in ("spam", "duplicate") else "closed", then=_ended(case),
+        letter="" if reason in ("spam", "duplicate") else "closed",
         said=("note", False) if case.text else None, letter_data={"cycle": case.facts.cycle, "withdrawn": reason},
     )  # fmt: skip
 
@@ -153,6 +148,8 @@ async def _merge(case: Case) -> Effect:
     connection, facts = case.connection, case.facts
     await connection.execute("UPDATE incident SET ticket = %s WHERE ticket = %s", (into.row, facts.row))
     await connection.execute("UPDATE task SET ticket = %s WHERE ticket = %s AND done_at IS NULL", (into.row, facts.row))
+    await connection.execute("UPDATE ticket_secret SET ticket = %s WHERE ticket = %s", (into.row, facts.row))
+    await move(connection, entrusted.MODULE, into.row, case.at)
     await connection.execute(
         "INSERT INTO ticket_link (parent, child, kind) VALUES (%s, %s, 'duplicate') ON CONFLICT DO NOTHING",
         (into.row, facts.row),

@@ -18,9 +18,10 @@ PUBLIC = frozenset(
         Action.DEFER, Action.RESUME, Action.VISIT, Action.VISIT_CONFIRMED, Action.VISIT_DONE, Action.VISIT_CANCELLED,
         Action.FIX, Action.RECOVERING, Action.RECOVERED, Action.RELAPSED, Action.CONSENT, Action.DISPUTE, Action.CLOSE,
         Action.REOPEN, Action.WITHDRAW, Action.MERGE, Action.DEEMED, Action.MESSAGE, Action.VENDOR, Action.RECHECK,
+        Action.PERMIT, Action.REVOKE, Action.COMMAND, Action.ENTRUST, Action.SECRET_SEEN, Action.SECRET_GONE,
     }
 )  # fmt: skip
-INTERNAL = frozenset({Action.FIX, Action.VENDOR, Action.RESUME})  # whose texts are the staff's
+INTERNAL = frozenset({Action.FIX, Action.VENDOR, Action.RESUME, Action.COMMAND})  # whose texts are the staff's
 
 
 def for_eyes_of(user: User, ticket: Ticket) -> Ticket:

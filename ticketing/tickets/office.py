@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 from ticketing import policies
 from ticketing.clocks.records import Terms
+from ticketing.commands import Commands
 from ticketing.core.db import Connection
 from ticketing.core.errors import InvalidTextError
 from ticketing.core.outbox import Target
+from ticketing.core.sealed import Seal
 from ticketing.working_time.errors import ClockError
 
 POLICY = "integrator-standard"
@@ -101,6 +103,8 @@ class Office:
         self.targets = tuple(targets)
         self.post: Post = post or NoPost()
         self.probe = probe
+        self.remote: Commands | None = None  # who sends commands to terminals; None: nobody
+        self.seal: Seal | None = None  # for what clients entrust; None: nothing can be kept
 
     @property
     def terms(self) -> Terms:

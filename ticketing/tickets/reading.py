@@ -19,6 +19,9 @@ from ticketing.model.tickets import (
     Eta,
     JournalEntry,
     Link,
+    Permission,
+    Secret,
+    Sent,
     Task,
     Ticket,
     TicketMessage,
@@ -118,6 +121,9 @@ async def load_ticket(connection: Connection, number: str, now: datetime) -> Tic
         incidents=await incidents_of(connection, ticket),
         links=await links_of(connection, ticket),
         consent=None if consent_at is None else Consent(by=consent_by, means=consent_means, at=utc(consent_at)),
+        permissions=await permissions_of(connection, ticket, now),
+        commands=await sent_from(connection, ticket),
+        secrets=await secrets_of(connection, ticket),
         ended=ended,
         cycle=cycle,
         price=price,
@@ -180,6 +186,44 @@ async def checks_of(connection: Connection, ticket: int) -> list[Check]:
     return [
         Check(name=name, result=result, at=utc(at), waived_by=waived_by, data=data)
         for name, result, at, waived_by, data in await rows.fetchall()
+    ]
+
+
+async def permissions_of(connection: Connection, ticket: int, now: datetime) -> list[Permission]:
+    """Who allowed work from afar, oldest first."""
+    rows = await connection.execute(
+        "SELECT id, given_by, means, scope, at, least(until, withdrawn_at), coalesce(withdrawn_at, until) > %s"
+        " FROM remote_permission WHERE ticket = %s ORDER BY id",
+        (now, ticket),
+    )
+    return [
+        Permission(id=row[0], by=row[1], means=row[2], scope=row[3], at=utc(row[4]), until=utc(row[5]), live=row[6])
+        for row in await rows.fetchall()
+    ]
+
+
+async def sent_from(connection: Connection, ticket: int) -> list[Sent]:
+    """Commands that were sent from it, oldest first."""
+    rows = await connection.execute(
+        "SELECT id, text, state, created_by, created_at, result, permission FROM command WHERE ticket = %s ORDER BY id",
+        (ticket,),
+    )
+    return [
+        Sent(id=row[0], text=row[1], state=row[2], by=row[3], at=utc(row[4]), result=row[5], permission=row[6])
+        for row in await rows.fetchall()
+    ]
+
+
+async def secrets_of(connection: Connection, ticket: int) -> list[Secret]:
+    """What was entrusted with it, without the data themselves, oldest first."""
+    rows = await connection.execute(
+        "SELECT id, label, created_by, created_at, expires_at, sealed IS NULL FROM ticket_secret WHERE ticket = %s"
+        " ORDER BY id",
+        (ticket,),
+    )
+    return [
+        Secret(id=row[0], label=row[1], by=row[2], at=utc(row[3]), until=utc(row[4]), erased=row[5])
+        for row in await rows.fetchall()
     ]
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from ticketing.core.paging import Page
 from ticketing.kit.routes import Row
-from ticketing.model.tickets import Ticket
+from ticketing.model.states import Action
+from ticketing.model.tickets import Secret, Ticket
 from ticketing.people.scope import Kind
 from ticketing.tickets import api
+from ticketing.tickets.bodies import Entrusted
+from ticketing.tickets.entrusted import Opened
 from ticketing.tickets.intake import NewTicket
 
 TAG = "Tickets"
@@ -20,5 +23,13 @@ ROUTES = (
     Row("GET", "/tickets/{number}/attachments/{id}", "tickets", api.attachment, "A file of a message", TAG),
     Row("GET", "/api/tickets/{number}/attachments/{id}", "tickets", api.attachment, "A file of a message", TAG,
         kind=Kind.TICKET),
+    Row("GET", "/api/tickets/{number}/secrets", "secrets", api.secrets,
+        "Access data that the client entrusted, without the data", TAG, answer=Page[Secret]),
+    Row("POST", "/api/tickets/{number}/secrets", str(Action.ENTRUST), api.entrust,
+        "Entrust access data: sealed, erased at their instant or with the ticket", TAG, body=Entrusted, answer=Secret,
+        status=201),
+    Row("GET", "/api/tickets/{number}/secrets/{id}", "secrets", api.secret,
+        "Read access data; the reading is in the journal", TAG, answer=Opened),
+    Row("POST", "/tickets/{number}/secrets/{id}", "secrets", api.secret_shown, "Show access data"),
     Row("GET", "/api/outages", "incidents", api.outages, "Times without service", TAG, answer=Page[api.Outage]),
 )  # fmt: skip

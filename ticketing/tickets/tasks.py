@@ -60,9 +60,9 @@ async def end_task(
 
 
 async def drop_tasks(connection: Connection, ticket: int, at: datetime, *kinds: str) -> None:
-    """Open tasks of these kinds have no sense any more."""
+    """Open tasks of these kinds, without any of all kinds, have no sense any more."""
     await connection.execute(
         "UPDATE task SET done_at = %s, done_by = 'watch', outcome = 'dropped' WHERE ticket = %s AND done_at IS NULL"
-        " AND kind = ANY(%s)",
-        (at, ticket, list(kinds)),
+        " AND (kind = ANY(%s) OR %s)",
+        (at, ticket, list(kinds), not kinds),
     )

@@ -18,7 +18,7 @@ from ticketing.clocks.eta import mandatory_by
 from ticketing.core.db import Connection, utc
 from ticketing.core.journal import append_journal
 from ticketing.model.states import WATCH, Action, State
-from ticketing.tickets import ladders, queue, waiting
+from ticketing.tickets import entrusted, ladders, queue, waiting
 from ticketing.tickets.facts import Facts, lock
 from ticketing.tickets.letters import owe
 from ticketing.tickets.office import Office
@@ -129,4 +129,5 @@ LOOKS: dict[str, Look] = {
     "reminders": waiting.reminders,
     "consent": waiting.deemed,
     queue.MODULE: queue.look,
+    entrusted.MODULE: entrusted.look,
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 from ticketing.core.db import Connection, storable
 from ticketing.core.journal import append_journal
 from ticketing.letters.courier import Outcome, Taken
-from ticketing.model.states import WATCH, Action
+from ticketing.model.states import WATCH, Action, State
 from ticketing.tickets.tasks import add_task
 
 CALLS = frozenset({Outcome.REFUSED, Outcome.UNTOLD})
+LAST = frozenset({"closed", "reply", "official"})  # worth a call although the ticket is closed by now
 
 
 async def undelivered(connection: Connection, letter: Taken) -> None:
@@ -21,7 +22,7 @@ async def undelivered(connection: Connection, letter: Taken) -> None:
     await append_journal(
         connection, letter.ticket, letter.at, WATCH, Action.LETTER, "", state, {**told, "letter": letter.letter}
     )
-    if letter.outcome in CALLS:
+    if letter.outcome in CALLS and (state != State.CLOSED or letter.kind in LAST):
         await add_task(
             connection, letter.ticket, "call", f"letter/{letter.letter}/call", letter.at,
             data={"why": str(letter.outcome), "letter": letter.kind, "address": letter.address},

@@ -11,6 +11,7 @@ from ticketing.core.db import Connection
 from ticketing.core.journal import append_journal
 from ticketing.model.states import WATCH, Action, State, events_of
 from ticketing.tickets.announcing import announce
+from ticketing.tickets.closing import over
 from ticketing.tickets.dues import poke
 from ticketing.tickets.facts import DESK, Facts, lock, set_columns
 from ticketing.tickets.letters import owe
@@ -54,10 +55,12 @@ async def step(
         {**data, **({"events": list(events)} if events else {})},
     )  # fmt: skip
     await _follow(connection, office, facts, action, after, at, data)
+    closes = after == State.CLOSED != facts.state
+    if closes:
+        await over(connection, facts, at)
     await poke(connection, facts.row, at)
     await refresh(connection, facts.row, at)
     await restand(connection, office, facts.row, at)
-    closes = after == State.CLOSED != facts.state
     await announce(connection, office, facts.number, "ticket.closed" if closes else "ticket.changed", at)
 
 
@@ -81,7 +84,6 @@ async def _follow(
         await drop_tasks(connection, facts.row, at, "call")
     if action == Action.DEEMED:
         await owe(connection, office, facts, "closed", {"cycle": facts.cycle, "deemed": True}, at)
-        await drop_tasks(connection, facts.row, at, "call", "new-eta", "recheck", "loan-unit", "swap")
 
 
 async def warn(connection: Connection, ticket: int, at: datetime, action: Action, data: Mapping[str, Any]) -> None:

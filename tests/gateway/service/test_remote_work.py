@@ -25,5 +25,5 @@ def test_one_of_the_shipped_policies_asks_for_consent(postgres_dsn: str) -> None
     assert [name for name, refusal in told.items() if refusal] == [
         name for name in policies.PRESETS if (consent := policies.get(name).file.consent) and consent.remote_work
     ]
-    assert "consent" in told["after-sales"]
+    assert "permission" in told["after-sales"]
     assert told["integrator-standard"] == ""

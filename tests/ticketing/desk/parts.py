@@ -78,7 +78,7 @@ async def site(
     counts=None,
     ranks=None,
     kinds=None,
-    needs_consent=False,
+    needs_permission=False,
 ):
     """A desk with one user per role, each with `PASSWORD`."""
     pool = AsyncConnectionPool(dsn, min_size=1, max_size=6, open=False)
@@ -88,9 +88,14 @@ async def site(
         for role in roles:
             await users.add(role, role, PASSWORD)
         tickets, reader = TicketStore(pool), PostgresReader(pool, live=live, counts=counts, ranks=ranks, kinds=kinds)
+        commands = Commands(
+            pool, none=no_commands, problem=command_problem, needs_permission=lambda _policy: needs_permission
+        )
+        seal = Seal(b"k" * 32)
+        tickets.office.remote, tickets.office.seal = commands, seal
         app = create_app(
             tickets=tickets,
-            commands=Commands(pool, none=no_commands, problem=command_problem, needs_consent=needs_consent),
+            commands=commands,
             reader=reader,
             users=users,
             settings=settings or DeskSettings(version="test"),
@@ -100,7 +105,7 @@ async def site(
                 Intake(pool, tickets.office, utc_now),
                 LetterButtons(pool, Buttons(tickets.office), "", utc_now),
                 MailDesk(pool, None, utc_now),
-                *directory_parts(pool, users.passwords, policy="integrator-standard", seal=Seal(b"k" * 32)),
+                *directory_parts(pool, users.passwords, policy="integrator-standard", seal=seal),
             ],
         )
         yield Site(app, pool, users, tickets, reader)

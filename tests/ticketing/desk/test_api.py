@@ -146,6 +146,8 @@ SAID = {
     "withdraw": {"reason": "scrapped"},
     "split": {"subject": "another matter"},
     "link": {"kind": "follow-up"},
+    "permit": {"by": "Mr Ivanov", "means": "phone", "until": (datetime.now(UTC) + timedelta(days=9)).isoformat()},
+    "entrust": {"label": "the server", "secret": "s3cret"},
 }
 
 
@@ -167,6 +169,12 @@ async def ready(desk, numbers, action, said):
                 (number,),
             )
             said["task"] = (await rows.fetchone())[0]
+        if action == "revoke":
+            await connection.execute(
+                "INSERT INTO remote_permission (ticket, given_by, means, at, until, written_by)"
+                " SELECT id, 'x', 'phone', now(), now() + '1 day', 'x' FROM ticket WHERE number = %s",
+                (number,),
+            )
         if action == "split":
             rows = await connection.execute(
                 "SELECT max(m.id) FROM ticket_message m JOIN ticket t ON t.id = m.ticket WHERE number = %s", (number,)

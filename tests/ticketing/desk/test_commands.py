@@ -1,6 +1,7 @@
 """Commands through the desk: who may, what is refused in which order, the form and what it keeps."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 from tests.ticketing.desk.parts import PASSWORD, hidden, sign_in, site, small_fleet
 from tests.ticketing.desk_parts import add_terminal, fetch
@@ -159,20 +160,36 @@ def test_a_form_whose_session_ended_leads_through_the_login_and_back(postgres_ds
     run(postgres_dsn, work)
 
 
-def test_without_the_clients_consent_the_policy_lets_nobody_send(postgres_dsn):
+def test_without_the_clients_permission_the_policy_lets_nobody_send(postgres_dsn):
     async def work(desk):
         async with desk.signed_in("engineer") as browser, desk.program("admin") as program:
             answer = await program.post(PATH, json={"text": "getver"})
             assert answer.status_code == 409
-            assert "consent" in answer.json()["error"]
+            assert "permission" in answer.json()["error"]
             page = (await browser.get(PAGE)).text
-            assert "consent to remote work" in page
+            assert "permission to work from afar" in page
             assert f'action="{PAGE}/commands"' not in page
-            # The one that awaits its closing consent, once that is on record.
             odd = "/api/terminals/wl%2Fodd%20one/commands"
             assert (await program.post(odd, json={"text": "hi"})).status_code == 409
             number = (await program.get("/api/tickets?state=awaiting_consent")).json()["items"][0]["number"]
-            assert (await program.post(f"/api/tickets/{number}/consent", json={"text": "by phone"})).status_code == 200
-            assert (await program.post(odd, json={"text": "hi"})).status_code == 201
+            ticket = f"/api/tickets/{number}"
+            assert (await program.post(f"{ticket}/command", json={"text": "hi"})).status_code == 409
+            allowed = {"by": "Ann", "means": "phone", "until": "2999-01-01T00:00:00Z"}
+            assert (await program.post(f"{ticket}/permit", json=allowed)).status_code == 422, "for ever"
+            allowed["until"] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+            permit = await program.post(f"{ticket}/permit", json=allowed)
+            assert permit.status_code == 200, permit.text
+            assert (await program.post(odd, json={"text": "hi"})).json()["ticket"] == number
+            sent = await browser.post(
+                f"/tickets/{number}/command",
+                data=hidden((await browser.get(f"/tickets/{number}")).text) | {"text": "x"},
+            )
+            assert (sent.status_code, sent.headers["location"]) == (303, f"/tickets/{number}")
+            told = (await program.get(ticket)).json()
+            (permission,) = told["permissions"]
+            assert (permission["by"], permission["live"]) == ("Ann", True)
+            assert [(one["text"], one["by"], one["permission"]) for one in told["commands"]] == [
+                ("hi", "admin", permission["id"]), ("x", "engineer", permission["id"])
+            ]  # fmt: skip
 
-    run(postgres_dsn, work, needs_consent=True)
+    run(postgres_dsn, work, needs_permission=True)

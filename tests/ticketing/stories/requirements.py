@@ -135,10 +135,8 @@ REQUIREMENTS: dict[str, tuple[str, str]] = {
 }
 # What has neither a story nor a proof, and why; in the order above.
 NOT_YET: dict[str, str] = {
-    "S1-18": "the server's address is asked for; sealed credentials with an expiry are not built",
     "S3-5": "every clock is kept, but no report gives the mean time to repair by class, zone and client",
     "S2-9": "there is no search in documentation or in known errors",
-    "S4-16": "no remote command is sent from a ticket, so no permission is kept with it",
     "S2-26": "archives are not re-loaded by a queue of jobs",
     "S2-19": "no call recordings",
     "S2-20": "no reply templates and no review of samples",

@@ -1,6 +1,8 @@
 """C. Required fields."""
 
-from tests.ticketing.stories.story import ANN, CLIENT, TERMINAL, Story, event, line, mail, phone
+import pytest
+
+from tests.ticketing.stories.story import ANN, CLIENT, TERMINAL, Story, event, instant, line, mail, phone
 
 
 def asks(*items):
@@ -166,5 +168,31 @@ STORIES = [
         never=[event("breach", ticket="network"), event("breach", ticket="software")],
         letters={"ack": 3, "work_started": 3},
         until="03-02T13:00",
+    ),
+    Story(
+        "S1-18",
+        "The server's address is a field; access data are entrusted apart, for a time that ends, and sealed",
+        "support-procedure",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "t", server="fleet.acme.example"),
+            line("03-02T10:01", "entrust", ticket="t", as_="ann", label="the server", secret="birch and oak"),
+            line("03-02T10:02", "entrust", ticket="t", as_="ann", label="the server"),
+            line("03-02T10:03", "entrust", ticket="t", as_="ann", label="x", secret="y", until=instant("06-02T10:00")),
+        ],
+        [
+            event("opened", ticket="t", missing=lambda missing: "server" not in missing),
+            event("refused", do="entrust", status=422, at="2026-03-02T07:02:00Z"),
+            event("refused", do="entrust", status=422, at="2026-03-02T07:03:00Z"),
+        ],
+        letters={"ack": 1},
+        never=[event("refused", at="2026-03-02T07:01:00Z")],
+        check=lambda events: None if "birch and oak" not in str(events) else pytest.fail("told"),
+        until="03-02T10:10",
+    ),
+    Story(
+        "S1-18",
+        "Read by who may, each reading in the journal, in no text or export, erased at their time or with the ticket",
+        proof="tests/ticketing/desk/test_entrusted.py::test_access_data_are_sealed_shown_to_who_may_and_erased",
     ),
 ]  # fmt: skip

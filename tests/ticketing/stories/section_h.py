@@ -1,6 +1,6 @@
 """H. Fault localisation and protocol."""
 
-from tests.ticketing.stories.story import ANN, CLIENT, TERMINAL, Story, breach, event, line, phone
+from tests.ticketing.stories.story import ANN, CLIENT, TERMINAL, Story, breach, event, instant, line, phone
 
 STORIES = [
     Story(
@@ -70,5 +70,40 @@ STORIES = [
             event("state", ticket="t", to="waiting_vendor", at="2026-03-02T07:09:00Z"),
         ],
         letters={"ack": 1, "work_started": 1, "progress": 1},
+    ),
+    Story(
+        "S4-16",
+        "Nothing is sent to a terminal before the client allowed it, after that ended, or once it was taken back",
+        "after-sales",
+        [
+            *CLIENT,
+            line("03-02T10:00", "finding", ref="t", terminal=TERMINAL, kind="power"),
+            line("03-02T10:05", "command", ticket="t", as_="igor", text="getinfo"),
+            line("03-02T10:06", "permit", ticket="t", as_="igor", until=instant("03-02T12:00")),
+            line("03-02T10:07", "permit", ticket="t", as_="igor", by="Ann", means="phone",
+                 until=instant("03-02T12:00")),
+            line("03-02T10:08", "command", ticket="t", as_="igor", text="getinfo"),
+            line("03-02T10:09", "command", ticket="t", as_="ann", text="getinfo"),
+            line("03-02T12:00", "command", ticket="t", as_="igor", text="getinfo"),
+            line("03-02T12:10", "permit", ticket="t", as_="ann", until=instant("03-03T12:00"), text="only questions"),
+            line("03-02T12:11", "command", ticket="t", as_="igor", text="getver"),
+            line("03-02T12:12", "revoke", ticket="t", as_="ann"),
+            line("03-02T12:13", "command", ticket="t", as_="igor", text="getver"),
+        ],
+        [
+            event("refused", do="command", status=409, at="2026-03-02T07:05:00Z"),
+            event("refused", do="permit", status=422, at="2026-03-02T07:06:00Z"),
+            event("refused", do="command", status=403, at="2026-03-02T07:09:00Z"),
+            event("refused", do="command", status=409, at="2026-03-02T09:00:00Z"),
+            event("refused", do="command", status=409, at="2026-03-02T09:13:00Z"),
+        ],
+        never=[event("refused", at="2026-03-02T07:08:00Z"), event("refused", at="2026-03-02T09:11:00Z")],
+        letters={"ack": 1},
+        until="03-02T12:14",
+    ),
+    Story(
+        "S4-16",
+        "What was sent keeps the permission that it was sent under, and stands in the ticket's journal",
+        proof="tests/ticketing/test_commands.py::test_the_clients_permission_where_the_policy_asks_for_it",
     ),
 ]  # fmt: skip
