@@ -26,7 +26,7 @@ from gateway.receive.instance import instance_name
 from gateway.receive.pipeline import Accepted
 from gateway.receive.reception import Receiving, Reception, raise_descriptor_limit
 from gateway.service.calendar_watch import calendar_metrics, watch_calendars
-from gateway.service.channels import configured_channels, configured_courier, configured_judge
+from gateway.service.channels import carriage, configured_channels, configured_judge, courier_of, mail_rules
 from gateway.service.desk_role import DeskRole
 from gateway.service.egress import EgressRole
 from gateway.service.health import Readiness, health_app, host_metrics
@@ -48,6 +48,7 @@ from gateway.watch.role import WatchRole
 from gateway.workers.parent import Workers
 from protocols.registry import RECEIVED
 from ticketing.core.instance import instance_secret
+from ticketing.letters.texts import TextsError
 
 _log = structlog.get_logger()
 _FAREWELL = 2.0  # s for what a part writes at the end: the whole stop takes less than 15, whatever the store does
@@ -180,7 +181,7 @@ class Service:
         self.watch = WatchRole(
             self.settings, self.watch_pool, configured_channels(self.settings, self.secret, url),
             self.parts.supervisor, lambda: self.readiness.accepting,
-            configured_courier(self.settings, self.watch_pool, self.secret, url),
+            courier_of(carriage(self.settings, self.secret, url), self.watch_pool),
             partial(configured_judge, self.settings, self.watch_pool, self.secret),
         )  # fmt: skip
         self.tenure = Tenure(
@@ -233,9 +234,18 @@ class Service:
             await self.egress.prepare(settings.egress)
         except psycopg.Error as error:
             raise GatewayError(f"egress cannot begin: {str(error).strip()}") from error
+        try:
+            letters = await asyncio.to_thread(carriage, settings, self.secret, self.desk_url)
+        except (OSError, TextsError) as error:
+            raise GatewayError(f"letters cannot go out as configured: {error}") from error
         change = await self.reception.prepare(settings)
         self.settings = settings
         self.watch.reconfigure(settings, detectors, configured_channels(settings, self.secret, self.desk_url))
+        self.watch.carry_by(
+            courier_of(letters, self.watch_pool, self.watch.desk.courier), owed=bool(settings.mail.host)
+        )
+        if self.watch.desk.judge is not None:
+            self.watch.desk.judge.replace(mail_rules(settings, self.secret))
         await self.reception.reconfigure(settings, change)
         self.egress.reconfigure(settings.egress)
         self.upkeep.wake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import parseaddr
+from typing import NamedTuple
 
 from psycopg_pool import AsyncConnectionPool
 
@@ -42,31 +43,53 @@ def configured_channels(settings: Settings, key: bytes, desk_url: str) -> list[C
     return channels
 
 
-def configured_courier(settings: Settings, pool: AsyncConnectionPool, key: bytes, desk_url: str) -> Courier | None:
-    """Who carries letters to clients; None without a mail server: then none are owed."""
-    mail = mail_settings(settings, desk_url)
-    if not mail.host:
-        return None
-    desk = settings.desk
+class Carriage(NamedTuple):
+    """How letters to clients go out, as `Courier` takes it; `transport` None: not at all."""
+
+    transport: Smtp | None
+    desk: Desk
+    budget: Budget
+    own: frozenset[str]
+
+
+def carriage(settings: Settings, key: bytes, desk_url: str) -> Carriage:
+    """What the configuration says of letters."""
+    mail, desk = mail_settings(settings, desk_url), settings.desk
     texts = Texts() if desk.letters is None else Texts.of(desk.letters)
     sender = desk.addresses[0] if desk.addresses else mail.writer
-    return Courier(
-        pool,
-        Smtp(mail),
+    return Carriage(
+        Smtp(mail) if mail.host else None,
         Desk(key, sender, texts, desk_url.rstrip("/")),
-        budget=Budget(desk.budget.address_hour, desk.budget.address_day),
-        own=frozenset(parseaddr(address)[1].lower() for address in desk.addresses),
-        hook=undelivered,
+        Budget(desk.budget.address_hour, desk.budget.address_day),
+        frozenset(parseaddr(address)[1].lower() for address in desk.addresses),
     )
+
+
+def courier_of(new: Carriage, pool: AsyncConnectionPool, before: Courier | None = None) -> Courier | None:
+    """Who carries letters to clients: `before` with what is new, if there is one.
+
+    None without a mail server: then none are owed. One that lost its mail server gives up what is owed in time.
+    """
+    if before is not None:
+        before.replace(new.transport, new.desk, budget=new.budget, own=new.own)
+        return before
+    if new.transport is None:
+        return None
+    return Courier(pool, new.transport, new.desk, budget=new.budget, own=new.own, hook=undelivered)
 
 
 def configured_judge(settings: Settings, pool: AsyncConnectionPool, key: bytes, office: Office) -> Judge | None:
     """Who judges the mail that comes in; None where there is no way in."""
     if not settings.mailbox and settings.lmtp.address is None:
         return None
+    return Judge(pool, TicketHands(office, key), mail_rules(settings, key))
+
+
+def mail_rules(settings: Settings, key: bytes) -> MailRules:
+    """What the configuration says of mail that comes in."""
     named = [*settings.desk.addresses, *([settings.mail.from_] if settings.mail.from_ else [])]
     ours = tuple(dict.fromkeys(parseaddr(address)[1].lower() for address in named))
-    return Judge(pool, TicketHands(office, key), MailRules(ours=ours, marker=instance_mark(key), secret=key))
+    return MailRules(ours=ours, marker=instance_mark(key), secret=key)
 
 
 def mail_settings(settings: Settings, desk_url: str) -> MailSettings:

@@ -9,7 +9,7 @@ restart is named and kept as it was; everything else counts from here on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from gateway.errors import GatewayError
 _log = structlog.get_logger()
 
 FIXED = ("data_dir", "store.dsn", "desk", "metrics", "mailbox", "lmtp")  # bound, opened or built once
+OF_LETTERS = ("addresses", "letters", "budget")  # of the desk: they go with the courier, which is given new ones
 
 
 def flat(settings: object, above: str = "") -> Iterator[tuple[str, Any]]:
@@ -45,18 +46,26 @@ def changed(before: Settings, after: Settings) -> list[str]:
 
 def kept(before: Settings, after: Settings) -> tuple[Settings, list[str]]:
     """`after` with what cannot change while running as it is in `before`, and the keys that this concerns."""
-    names = [key for key in changed(before, after) if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED)]
+    names = [
+        key
+        for key in changed(before, after)
+        if _within(key, FIXED) and not _within(key, [f"desk.{name}" for name in OF_LETTERS])
+    ]
     store = msgspec.structs.replace(after.store, dsn=before.store.dsn)
     held = msgspec.structs.replace(
         after,
         data_dir=before.data_dir,
         store=store,
-        desk=before.desk,
+        desk=msgspec.structs.replace(before.desk, **{name: getattr(after.desk, name) for name in OF_LETTERS}),
         metrics=before.metrics,
         mailbox=before.mailbox,
         lmtp=before.lmtp,
     )
     return held, names
+
+
+def _within(key: str, tables: Iterable[str]) -> bool:
+    return any(f"{key}.".startswith(f"{table}.") for table in tables)
 
 
 class Reloader:

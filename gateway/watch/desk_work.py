@@ -88,13 +88,13 @@ class DeskWork:
 
     async def carry(self) -> None:
         """Letters, until cancelled."""
-        while self.courier is not None:
+        while True:
             try:
-                await self.courier.cycle(datetime.now(UTC))
+                if self.courier is not None:  # a reload may bring one
+                    await self.courier.cycle(datetime.now(UTC))
             except (Error, PoolTimeout, OSError) as error:
                 _log.warning("letters wait for the store", error=str(error).strip())
             await asyncio.sleep(LETTER_PERIOD)
-        await asyncio.Event().wait()
 
     async def judge_mail(self) -> None:
         """What came in, until cancelled."""

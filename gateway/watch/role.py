@@ -35,7 +35,7 @@ from ticketing.letters.courier import Courier
 from ticketing.letters.post import Post
 from ticketing.mail.judge import Judge
 from ticketing.model.kinds import COMMON, STORM
-from ticketing.tickets.office import Office
+from ticketing.tickets.office import NoPost, Office
 from ticketing.tickets.store import Counts, TicketStore
 
 _log = structlog.get_logger()
@@ -77,9 +77,8 @@ class WatchRole:
         self.office = Office(
             policy=settings.desk.policy, targets=self.outbox.targets, probe=Probes(pool, lambda: self.patrol)
         )
-        if courier is not None:
-            self.office.post = Post()
-        self.desk = DeskWork(pool, self.office, courier, judge(self.office))
+        self.desk = DeskWork(pool, self.office, None, judge(self.office))
+        self.carry_by(courier, owed=courier is not None)
         self.tickets = TicketStore(pool, office=self.office)
         self.shared: Callable[[], bool] = lambda: False  # whether other services store records too
         self.incidents = CheckedIncidents(
@@ -119,6 +118,11 @@ class WatchRole:
             self._held.append(told)
         elif self.active:
             self.fleet.hear(told)
+
+    def carry_by(self, courier: Courier | None, *, owed: bool) -> None:
+        """Let letters go by `courier` from now on; without a way out (`owed` false) none come to be owed."""
+        self.desk.courier = courier
+        self.office.post = Post() if owed else NoPost()
 
     def reconfigure(self, settings: Settings, detectors: Iterable[Detector], owed: list[Channel]) -> None:
         """Take over changed thresholds, catalogue and channels; nothing learned is forgotten."""

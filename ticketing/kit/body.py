@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from functools import cache
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 MAX_PROBLEMS = 50  # named in one answer: a long list of nonsense must not make a longer one
 MAX_LIST = 200  # entries of any list
+YEARS = (1900, 2999)  # of days and instants: no term counted from one of them leaves the calendar
 _AT = re.compile(r"^(?P<problem>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
@@ -133,11 +135,15 @@ def _wrong_value(value: Any, kind: Any, path: str, strict: bool) -> Iterator[Pro
                 if "[" not in problem.field:  # no list is wanted at all
                     return
     try:
-        msgspec.convert({"value": value}, single, strict=strict)
+        found = msgspec.convert({"value": value}, single, strict=strict)
     except (msgspec.ValidationError, RecursionError) as error:
         problem = _told(error, path, kind)
         if not isinstance(value, list) or "[" not in problem.field.removeprefix(path):
             yield problem
+        return
+    beyond = _beyond(found.value)  # type: ignore[attr-defined]
+    if beyond is not None:
+        yield Problem(path, *beyond)
 
 
 @cache
@@ -204,6 +210,26 @@ def _unstorable(value: Any) -> str | None:
             waiting += each
         elif isinstance(each, dict):
             waiting += [*each, *each.values()]
+    return None
+
+
+def _beyond(value: Any) -> tuple[str, str] | None:
+    """Why a number or a day is out of what columns and calendars hold, and what to do; None if it is not."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, bool):
+            continue
+        if isinstance(each, int) and not -(2**63) <= each < 2**63:
+            return "is a number too large to be kept", f"give one from {-(2**63)} to {2**63 - 1}"
+        if isinstance(each, date) and not YEARS[0] <= each.year <= YEARS[1]:
+            return f"lies in the year {each.year}", f"give one of the years {YEARS[0]} to {YEARS[1]}"
+        if isinstance(each, list | tuple):
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, msgspec.Struct):
+            waiting += msgspec.structs.astuple(each)
     return None
 
 

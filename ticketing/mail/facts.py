@@ -17,7 +17,7 @@ class Settings:
     marker : this instance's, as its letters carry it in ``X-Dozor-Instance``.
     sisters : markers of other desks of ours: their letters are dropped too.
     lists : List-Ids of lists of our own.
-    window : after closing, in which a reply reopens.
+    window : after closing, in which a reply reopens a ticket whose policy cannot be read; else that says.
     secret : of Message-IDs.
     """
 
@@ -64,6 +64,7 @@ class Thread:
     plates: frozenset[str] = frozenset()  # keys
     flips: int = 0  # of its state by mail within the last hour
     notes: int = 0  # filed quietly within the last day
+    reopens_until: datetime | None = None  # of a closed one, by its policy
 
 
 @dataclass(frozen=True, slots=True)

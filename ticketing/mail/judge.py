@@ -49,9 +49,13 @@ class Judge:
     def __init__(self, pool: Pool, hands: Hands, settings: Settings) -> None:
         self._pool = pool
         self._hands = hands
-        self._settings = settings
+        self.replace(settings)
         self.judged: Counter[str] = Counter()
         self.failed = 0
+
+    def replace(self, settings: Settings) -> None:
+        """Go on with changed settings, from the next message."""
+        self._settings = settings
 
     async def cycle(self, now: datetime) -> int:
         """Judge what is due, in the order of arrival; returns how many messages were looked at."""

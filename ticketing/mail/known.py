@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from ticketing.clocks.consent import reopen_until
 from ticketing.core.db import Connection, storable, utc, utc_or_none
 from ticketing.core.message_ids import bounced_letter
 from ticketing.mail import limits, named
@@ -14,6 +15,7 @@ from ticketing.mail.facts import Contact, Earlier, Known, Letter, Match, Named, 
 from ticketing.mail.match import Claims, choose, claims
 from ticketing.mail.message import Mail
 from ticketing.mail.verdicts import CHANGES, Kind
+from ticketing.tickets.rules import policy_of
 
 SAME_WITHIN = timedelta(days=7)  # an equal Message-ID of the same sender is the same mail
 BOUNCED_WITHIN = timedelta(days=7)  # servers try for five days at most
@@ -147,7 +149,8 @@ async def _thread(connection: Connection, ticket: int, now: datetime) -> Thread:
         "WITH RECURSIVE way AS (SELECT id, merged_into, 1 AS step FROM ticket WHERE id = %s"
         "  UNION ALL SELECT t.id, t.merged_into, w.step + 1 FROM way w JOIN ticket t ON t.id = w.merged_into"
         "  WHERE w.step < %s)"
-        " SELECT t.id, t.number, t.state, t.organisation, t.closed_at, coalesce(e.identity, ve.identity, ''),"
+        " SELECT t.id, t.number, t.state, t.organisation, t.closed_at, t.policy_version,"
+        "  coalesce(e.identity, ve.identity, ''),"
         "  lower(coalesce(t.sender, '')), coalesce(c.emails, '{}'),"
         "  ARRAY(SELECT v.plate_key FROM vehicle v WHERE (v.id = t.vehicle OR v.terminal = t.terminal)"
         "   AND v.plate_key <> '')"
@@ -158,7 +161,9 @@ async def _thread(connection: Connection, ticket: int, now: datetime) -> Thread:
     )
     values = await rows.fetchone()
     assert values is not None  # noqa: S101  # it was found in the same transaction, and tickets are never deleted
-    survivor, number, state, organisation, closed_at, terminal, sender, emails, plates = values
+    survivor, number, state, organisation, closed_at, version, terminal, sender, emails, plates = values
+    closed = utc_or_none(closed_at)
+    policy = None if closed is None else await policy_of(connection, version)
     rows = await connection.execute(
         "WITH RECURSIVE all_of AS (SELECT %(id)s::bigint AS id, 1 AS step"
         "  UNION SELECT t.id, a.step + 1 FROM all_of a JOIN ticket t ON t.merged_into = a.id WHERE a.step < %(deep)s)"
@@ -185,11 +190,12 @@ async def _thread(connection: Connection, ticket: int, now: datetime) -> Thread:
         state,
         organisation,
         frozenset({*people, *(address.lower() for address in emails), sender} - {""}),
-        utc_or_none(closed_at),
+        closed,
         terminal,
         frozenset(plates),
         flips,
         notes,
+        None if policy is None or closed is None else reopen_until(policy, closed),
     )
 
 

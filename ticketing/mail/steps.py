@@ -153,7 +153,8 @@ def closed(mail: Mail, known: Known) -> Verdict | None:
         if meaning is Meaning.FIXED:
             return Verdict(Kind.APPENDED, Reason.FIXED)
     ended = match.thread.closed_at
-    if ended is not None and known.received_at - ended > known.settings.window:
+    until = match.thread.reopens_until or (None if ended is None else ended + known.settings.window)
+    if until is not None and known.received_at > until:
         return Verdict(Kind.FOLLOWED_UP, Reason.LATE)
     return Verdict(Kind.REOPENED, Reason.NOT_FIXED if meaning is Meaning.NOT_FIXED else Reason.UNCLEAR)
 

@@ -15,17 +15,22 @@ _ready: dict[str, Policy] = {}  # versions are digests: the same in every databa
 
 async def stored_policy(connection: Connection, version: str | None, office: Office) -> Policy:
     """The policy of that version; the desk's own for tickets of before, and where what was stored cannot be read."""
+    return await policy_of(connection, version) or office.terms.policy
+
+
+async def policy_of(connection: Connection, version: str | None) -> Policy | None:
+    """The policy of that version, if there is one that can be read."""
     if version is None:
-        return office.terms.policy
+        return None
     if version not in _ready:
         rows = await connection.execute("SELECT content FROM policy_version WHERE version = %s", (version,))
         row = await rows.fetchone()
         if row is None:
-            return office.terms.policy
+            return None
         try:
             policy = of_stored(row[0])
         except (msgspec.ValidationError, PolicyError):
-            return office.terms.policy
+            return None
         if len(_ready) >= _KEPT:
             _ready.clear()
         _ready[version] = policy

@@ -5,7 +5,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 from gateway.configuration.reading import load
-from gateway.service.channels import configured_channels, configured_courier
+from gateway.service.channels import carriage, configured_channels, courier_of
 from tests.ticketing.channels.test_channels import Sink, smtp
 from tests.ticketing.desk_parts import fetch, pool_of
 from tests.ticketing.letters.parts import NOW, ticket
@@ -27,7 +27,7 @@ def test_a_letter_goes_by_the_configured_server_and_is_counted(shared_dsn, tmp_p
         sink = Sink()
         async with smtp(sink) as port, pool_of(shared_dsn) as pool:
             found = settings(tmp_path, f'{DESK}[mail]\nhost = "127.0.0.1"\nport = {port}\n')
-            courier = configured_courier(found, pool, SECRET, "https://desk.example/")
+            courier = courier_of(carriage(found, SECRET, "https://desk.example/"), pool)
             for _ in range(2):
                 row, number = await ticket(pool)
                 to = [Recipient(None, one, "Ann") for one in ("ann@acme.example", "help@desk.example")]
@@ -61,4 +61,4 @@ def test_a_letter_goes_by_the_configured_server_and_is_counted(shared_dsn, tmp_p
 
 
 def test_without_a_mail_server_nothing_is_owed(tmp_path):
-    assert configured_courier(settings(tmp_path, DESK), None, SECRET, "") is None
+    assert courier_of(carriage(settings(tmp_path, DESK), SECRET, ""), None) is None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email import message_from_bytes
 from pathlib import Path
 
 import psycopg
@@ -17,6 +20,11 @@ from gateway.configuration.reading import load
 from gateway.service.reload import changed, kept
 from tests.gateway.configuration.test_reading import EVERY_KEY, as_toml
 from tests.gateway.receive.outside import Configured, Terminal, configured, make_certificate, wait_for
+from tests.ticketing.channels.test_channels import Sink, smtp
+from tests.ticketing.desk_parts import pool_of
+from tests.ticketing.letters.parts import ticket
+from ticketing.letters.owe import owe
+from ticketing.letters.recipients import Recipient
 
 BASE = """
 [[listen]]
@@ -29,6 +37,9 @@ address = "127.0.0.1:<<tcp>>"
 def gateway() -> Iterator[Configured]:
     with configured(BASE) as found:
         yield found
+
+
+OF_LETTERS = {"desk.addresses", "desk.letters", "desk.budget.address_hour", "desk.budget.address_day"}
 
 
 def reloaded(gateway: Configured, text: str) -> dict[str, object]:
@@ -128,6 +139,40 @@ def test_what_cannot_change_is_named_and_kept(gateway: Configured, tmp_path: Pat
     (line,) = [line for line in gateway.log().splitlines() if "kept until the next start" in line]
     assert json.loads(line)["keys"] == ["desk.tiles"]  # data_dir comes from the environment, which wins
     reloaded(gateway, BASE)
+
+
+def test_letters_go_by_the_new_mail_server_and_in_the_new_name(gateway: Configured) -> None:
+    """The first reload brings a mail server, the second takes it away, the third brings it under another name."""
+
+    async def scenario() -> list[str]:
+        sink = Sink()
+        async with smtp(sink) as port, pool_of(gateway.service.dsn) as pool:
+            mail = f'[mail]\nhost = "127.0.0.1"\nport = {port}\n'
+
+            async def owed(number: int) -> int:
+                row, _ = await ticket(pool)
+                to = [Recipient(None, f"ann{number}@acme.example", "Ann")]
+                async with pool.connection() as connection:
+                    await owe(
+                        connection, "ack", key=f"reload/{number}", ticket=row, recipients=to, data={},
+                        at=datetime.now(UTC), auto=True,
+                    )  # fmt: skip
+                return number
+
+            told = await asyncio.to_thread(
+                reloaded, gateway, f'[desk]\naddresses = ["first@desk.example"]\n{mail}{BASE}'
+            )
+            assert set(told["changed"]) == {"desk.addresses", "mail.host", "mail.port", "mail.from"}  # type: ignore[call-overload]
+            await owed(1)
+            await asyncio.to_thread(wait_for, lambda: len(sink.letters) == 1, 20)
+            await asyncio.to_thread(reloaded, gateway, BASE)
+            await owed(2)
+            await asyncio.to_thread(reloaded, gateway, f'[desk]\naddresses = ["other@desk.example"]\n{mail}{BASE}')
+            await asyncio.to_thread(wait_for, lambda: len(sink.letters) == 2, 20)
+            await asyncio.to_thread(reloaded, gateway, BASE)
+            return [str(message_from_bytes(raw)["From"]) for _, _, raw in sink.letters]
+
+    assert asyncio.run(scenario()) == ["first@desk.example", "other@desk.example"]
 
 
 def test_silence_is_judged_by_the_new_limits(gateway: Configured) -> None:
@@ -253,7 +298,7 @@ def test_each_key_is_taken_over_or_kept_until_the_next_start(tmp_path: Path, key
     both = ["watch.silence.expected", key] if plain else [key]
     assert changed(before, after) == both
     held, names = kept(before, after)
-    fixed = key in ("data_dir", "store.dsn") or key.startswith(("desk.", "metrics."))
+    fixed = key in ("data_dir", "store.dsn") or (key.startswith(("desk.", "metrics.")) and key not in OF_LETTERS)
     assert names == ([key] if fixed else [])
     assert changed(before, held) == ([] if fixed else both)
 
@@ -261,7 +306,7 @@ def test_each_key_is_taken_over_or_kept_until_the_next_start(tmp_path: Path, key
 def test_every_key_at_once_changes_while_terminals_are_served(gateway: Configured) -> None:
     wait_for(lambda: gateway.service.metric("dozor_connections{") == 0)
     environment = {"data_dir", "desk.address", "metrics.address"}  # which wins over the file
-    fixed = {row[0] for row in EVERY_KEY if row[0].startswith("desk.")} | {"store.dsn"}
+    fixed = {row[0] for row in EVERY_KEY if row[0].startswith("desk.")} - OF_LETTERS | {"store.dsn"}
     tables: dict[str, str] = {}
     for key, _, text, _, _ in EVERY_KEY:
         table, _, name = key.rpartition(".")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.ticketing.mail.hands import TestHands
 from tests.ticketing.mail.world import DESK, NOW, SETTINGS, mail, world
+from ticketing import policies
 from ticketing.core.errors import ConflictError, NotFoundError
 from ticketing.core.numbers import ticket_number
 from ticketing.mail import inbox
@@ -314,6 +317,22 @@ def test_replies_to_a_closed_ticket(play, text, days, verdict, reason):
         assert await w.state("t") == ("in_work" if verdict == "reopened" else "closed")
         links = await w.execute("SELECT parent, kind FROM ticket_link")
         assert links == ([(ticket.id, "follow-up")] if verdict == "followed_up" else [])
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(1, "reopened"), (2, "reopened"), (3, "followed_up")])
+def test_a_closed_ticket_comes_back_as_long_as_its_policy_says(play, days, verdict):
+    async def scenario(w):
+        content = msgspec.to_builtins(policies.get("dealer-desk").file)
+        content["consent"]["reopen_within"] = "48h"
+        await w.execute("INSERT INTO policy_version (version, content) VALUES ('short', %s)", Jsonb(content))
+        ticket = await w.add_ticket(
+            "t", state="closed", closed_at=NOW - timedelta(days=days), opened_at=NOW - timedelta(60),
+            policy_version="short",
+        )  # fmt: skip
+        found = await w.verdict(await w.receive(mail("It does not work again", subject=f"Re: [#{ticket.number}] x")))
+        assert found["verdict"] == verdict
 
     play(scenario)
 
