@@ -72,12 +72,20 @@ def cursor(request: Request) -> str | None:
     return value
 
 
-def span(request: Request, latest: datetime, begins: str = "since", ends: str = "until") -> tuple[datetime, datetime]:
-    """`since` and `until` (ISO 8601 with an offset); without them the 24 hours up to `latest`."""
+def span(
+    request: Request,
+    latest: datetime,
+    begins: str = "since",
+    ends: str = "until",
+    *,
+    usual: timedelta = timedelta(hours=24),
+    longest: timedelta = LONGEST_SPAN,
+) -> tuple[datetime, datetime]:
+    """`since` and `until` (ISO 8601 with an offset); without them the `usual` time up to `latest`."""
     until = _moment(request, ends) or latest
-    since = _moment(request, begins) or before(until, timedelta(hours=24))
-    if not timedelta(0) < until - since <= LONGEST_SPAN:
-        raise HTTPException(400, f"{begins} must lie before {ends}, by {LONGEST_SPAN.days} days at most")
+    since = _moment(request, begins) or before(until, usual)
+    if not timedelta(0) < until - since <= longest:
+        raise HTTPException(400, f"{begins} must lie before {ends}, by {longest.days} days at most")
     return since, until
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from psycopg import sql
@@ -15,6 +15,7 @@ from starlette.responses import Response
 from ticketing.core.db import Connection, Pool, storable, utc, utc_or_none
 from ticketing.core.idempotency import done
 from ticketing.core.paging import Page
+from ticketing.kit import asked
 from ticketing.kit.access import visitor
 from ticketing.kit.answers import answer
 from ticketing.kit.body import json_body
@@ -35,6 +36,7 @@ from ticketing.tickets.facts import Actor
 from ticketing.tickets.intake import NewTicket, take_in
 from ticketing.tickets.office import Office
 from ticketing.tickets.reading import load_ticket, secrets_of
+from ticketing.tickets.repairs import Repairs, repairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,24 @@ async def secret_shown(request: Request) -> Response:
     """The same on a page, for a form of ours: a link would be followed by what looks ahead."""
     await checked_form(request)
     return render(request, "secret.html", opened=await secret(request), number=request.path_params["number"])
+
+
+async def repaired(request: Request) -> Repairs:
+    """How long repairs took, of the tickets that the visitor sees."""
+    intake = part(request, Intake)
+    since, until = asked.span(
+        request, intake.now(), "from", "to", usual=timedelta(days=90), longest=timedelta(days=732)
+    )
+    organisation = asked.parameter(request, "organisation")
+    if organisation is not None and not (
+        organisation.isascii() and organisation.isdecimal() and len(organisation) < 16
+    ):
+        raise HTTPException(400, "organisation: the id of one")
+    async with intake.pool.connection() as connection:
+        return await repairs(
+            connection, condition(visitor(request).user, Kind.TICKET, "t"), since, until,
+            None if organisation is None else int(organisation),
+        )  # fmt: skip
 
 
 async def _seen(connection: Connection, request: Request) -> tuple[int, str]:

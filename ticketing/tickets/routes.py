@@ -11,6 +11,7 @@ from ticketing.tickets import api
 from ticketing.tickets.bodies import Entrusted
 from ticketing.tickets.entrusted import Opened
 from ticketing.tickets.intake import NewTicket
+from ticketing.tickets.repairs import Repairs
 
 TAG = "Tickets"
 
@@ -31,5 +32,10 @@ ROUTES = (
     Row("GET", "/api/tickets/{number}/secrets/{id}", "secrets", api.secret,
         "Read access data; the reading is in the journal", TAG, answer=Opened),
     Row("POST", "/tickets/{number}/secrets/{id}", "secrets", api.secret_shown, "Show access data"),
+    Row("GET", "/api/reports/repairs", "fleet", api.repaired,
+        "How long repairs took, from the opening to the first fix: by class, zone and client", TAG, answer=Repairs,
+        filters=(("organisation", "of this client: its id"),
+                 ("from", "ISO 8601 with an offset; default 90 days before `to`"),
+                 ("to", "its end; default now; two years at most"))),
     Row("GET", "/api/outages", "incidents", api.outages, "Times without service", TAG, answer=Page[api.Outage]),
 )  # fmt: skip

@@ -135,7 +135,6 @@ REQUIREMENTS: dict[str, tuple[str, str]] = {
 }
 # What has neither a story nor a proof, and why; in the order above.
 NOT_YET: dict[str, str] = {
-    "S3-5": "every clock is kept, but no report gives the mean time to repair by class, zone and client",
     "S2-9": "there is no search in documentation or in known errors",
     "S2-26": "archives are not re-loaded by a queue of jobs",
     "S2-19": "no call recordings",

@@ -250,4 +250,9 @@ STORIES = [
         "Of several running clocks the strictest is the ticket's",
         proof="tests/ticketing/clocks/test_several_clocks.py::test_the_strictest_running_clock_is_due_first",
     ),
+    Story(
+        "S3-5",
+        "How long repairs take is told by class, zone and client, from the journal",
+        proof="tests/ticketing/tickets/test_repairs.py::test_repair_times_are_those_of_the_journal",
+    ),
 ]  # fmt: skip
