@@ -231,7 +231,7 @@ class Conversation:
                 who, row = self.terminal, self.row
                 if event.terminal not in ("", who):  # of a relay
                     who, row = event.terminal, self._shared.terminals.rows.get(event.terminal, NO_ROW)
-                self._shared.history.told_by(who, row, at, firmware=event.firmware, model=event.model)
+                self._shared.history.told_by(who, row, at, **event.facts)
                 if event.firmware is not None and self._session.ask_version():
                     self._shared.asking.answered(self.row)
             case Login():
@@ -338,9 +338,10 @@ class Conversation:
             row = shared.terminals.rows.get(self.terminal, NO_ROW)
         self.row, self.registered = row, row != NO_ROW
         shared.metrics.logins["accepted" if row != NO_ROW else "quarantined"][self.protocol] += 1
-        name = shared.protocols[self.protocol].name
-        self._came(login, name)
-        shared.history.told_by(self.terminal, row, firmware=login.firmware, model=login.model, protocol=name)
+        wire = shared.protocols[self.protocol]
+        self._came(login, wire.name)
+        shared.history.told_by(self.terminal, row, firmware=login.firmware, model=login.model, protocol=wire.name)
+        shared.history.called(self.terminal, row, certain=wire.called_by_imei)
         for event in self._session.accept(self.last + shared.offset):
             self._handle(event, self.last)
 

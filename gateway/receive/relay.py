@@ -293,6 +293,7 @@ class Aboard:
             opened = shared.now() + shared.offset
             self._history = shared.history.opened(self.terminal, name, self.address, opened, f"relay {self.address}")
         shared.history.told_by(self.terminal, row, protocol=name)
+        shared.history.called(self.terminal, row, certain=shared.protocols[self.protocol].called_by_imei)
 
     # -- a speaker ----------------------------------------------------------------------------------------------
 

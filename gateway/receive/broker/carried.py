@@ -106,7 +106,7 @@ class Carried(Conversation):
                 shared.malformed(self.protocol, thing)
             elif isinstance(thing, Identified):
                 at = None if thing.time is None else thing.time / 1e6
-                shared.history.told_by(self.terminal, self.row, at, firmware=thing.firmware, model=thing.model)
+                shared.history.told_by(self.terminal, self.row, at, **thing.facts)
         self._things = ()
         if not self._outstanding:
             self._delivery.settle()
