@@ -17,7 +17,7 @@ from typing import ClassVar, Protocol
 
 import structlog
 
-from gateway.receive.conversations import Conversations
+from gateway.receive.conversations import ADMISSION, Conversations
 from gateway.receive.dialogue import Dialogue
 from gateway.receive.enrolment import Admission
 from gateway.receive.limits import Pace
@@ -43,7 +43,6 @@ _log = structlog.get_logger()
 WINDOW_FRAMES = 1000  # unanswered frames of one conversation before it is read no more
 WINDOW_COST = 8000  # and what they cost beyond their number: two batches, so that nobody fills the queue for all
 _AWAY = "store away"
-ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 
 
 class Wire(Protocol):
