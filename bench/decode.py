@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import public, structloop
-from bench.loops import loop as loop_of
+from bench import loops, public
 from bench.samples import RECORDS, wire_frames
 from protocols.records import Frame, Login
 from protocols.registry import PROTOCOLS, protocol
@@ -32,9 +31,9 @@ def measure(name: str, *, seconds: float, with_public: bool) -> dict[str, Any]:
     batch = decode(frames).batch
     if len(batch) != BATCH * RECORDS:
         raise RuntimeError(f"{name}: {len(batch)} records out of {BATCH * RECORDS}")
-    loop, plainly = None, structloop.decode if name == "teltonika" else loop_of(name)
+    loop, plainly = None, loops.loop(name)
     if plainly is not None:
-        if not structloop.same(batch, plainly(wires)):
+        if not loops.same(batch, plainly(wires)):
             raise RuntimeError("the struct loop and the decoder disagree")
         loop = _rate(lambda: plainly(wires), seconds)
     told: dict[str, Any] = {

@@ -7,7 +7,7 @@ A session turns bytes into events, in wire order::
     Message      an answer, a driver's message: kept as evidence, committed, then acknowledged
     Reply        bytes for the terminal that promise nothing about storage
     Malformed    a damaged frame or a run of unreadable bytes, with its reason
-    Identified   firmware or model learnt after the login
+    Identified   firmware, model, IMEI, SIM card or operator learnt after the login
     Close        nothing more will be read: close once all earlier replies have left
 
 A decoder turns many frames into one `Batch` of columns. Frames that cannot be decoded, whole or
@@ -38,6 +38,8 @@ SATELLITES_UNKNOWN = -1
 
 # Reasons of a `Malformed`, the same words as in `dozor_frames_malformed_total`.
 MALFORMED_REASONS = ("checksum", "length", "structure", "login", "truncated", "timeout", "unsupported")
+
+FACTS = ("firmware", "model", "imei", "iccid", "imsi", "operator")  # that a terminal tells of itself
 
 MAX_IDENTITY = 64  # characters
 MAX_NAMES = 512  # measures of one record that become columns; no terminal sends as many, a stranger may invent more
@@ -155,12 +157,23 @@ class Identified:
     """What the terminal told of itself after the login; None where it told nothing.
 
     `time`: of the record that tells it, µs since the Unix epoch; None: it is so now. `terminal`: as of a frame.
+    `operator`: of the mobile network, MCC and MNC as one decimal number.
     """
 
     firmware: str | None = None
     model: str | None = None
     time: int | None = None
     terminal: str = ""
+    imei: str | None = None
+    iccid: str | None = None
+    imsi: str | None = None
+    operator: str | None = None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was told, by its name here."""
+        named = {name: getattr(self, name) for name in FACTS}
+        return {name: value for name, value in named.items() if value}
 
 
 @dataclass(slots=True)
@@ -442,6 +455,20 @@ def identity_of(text: str) -> str:
     """
     text = text.strip()
     return text if len(text) <= MAX_IDENTITY and text.isprintable() else ""
+
+
+def imei_of(text: str, *, certain: bool = False) -> str | None:
+    """A text as an IMEI, which has fifteen digits, the last of which checks the others; None: it is none.
+
+    None begins with 00, but a short number filled up does. `certain`: its protocol says that it is one, however its
+    maker came by it.
+    """
+    if len(text) != 15 or not (text.isascii() and text.isdecimal()) or text.startswith("00"):
+        return None
+    if certain:
+        return text
+    doubled = [2 * int(digit) if place % 2 else int(digit) for place, digit in enumerate(text)]
+    return None if sum(one // 10 + one % 10 for one in doubled) % 10 else text
 
 
 def fingerprint(data: bytes) -> int:

@@ -41,6 +41,7 @@ class WireProtocol:
     time_digits : of a second's fraction, that its records always tell; the store keeps microseconds.
     parts : ``parts(frame, most) -> frames`` of at most `most` records each, only to be decoded, which together hold
         the same records in the same order; None: its frames are never so many that it matters.
+    called_by_imei : a terminal's identity is its IMEI, and nothing else.
     member : one member's bytes as quarantine keeps them (`Quarantined.data`) -> nested containers, for people; None
         where they are a whole frame. Never raises.
     named : (model, measure) -> what a measure without one meaning is called on that model, if anybody says.
@@ -79,6 +80,7 @@ class WireProtocol:
     keyed: bool = False
     time_digits: int = 0
     parts: Callable[[Frame, int], list[Frame]] | None = None
+    called_by_imei: bool = False
 
 
 class Registered(NamedTuple):

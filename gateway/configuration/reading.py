@@ -11,8 +11,9 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -443,6 +444,20 @@ def _judge_lines(reading: _Reading) -> None:
                 wrong("profile", f"is empty, and {spoken} needs one", "name a shipped one or a file")
 
 
+_WITHOUT_PASSWORD = {  # and how they name objects
+    "egts": "name numbers from 1 to 4294967295 without leading zeros",
+    "wialon-retranslator": "name printable ASCII without spaces, up to 64 characters",
+}
+
+
+def _unnameable(scheme: str, terminals: Sequence[str]) -> list[str]:
+    """Those that a platform spoken to by `scheme` could not tell apart."""
+    if scheme not in _WITHOUT_PASSWORD:
+        return []
+    name = import_module(f"protocols.{scheme.replace('-', '_')}.passing").object_id  # only where it is asked for
+    return [one for one in terminals if name(one) is None]
+
+
 def _judge_egress(reading: _Reading) -> None:
     found, places = reading.found, reading.places
     names: set[str] = set()
@@ -455,11 +470,21 @@ def _judge_egress(reading: _Reading) -> None:
         if url is not None and not url.secure and tls:
             at = places.get(f"{where}.tls", places[where])
             reading.wrong(at, "egress.tls", "is set, and the url is not mqtts", "write mqtts://…, or remove it")
-        nameless = url is not None and not url.user and url.scheme.startswith("mqtt")
-        if url is not None and found.get(f"{where}.password_file") is not None and (url.password or nameless):
-            what = "is set, and the url holds a password" if url.password else "is set, and the url names no user"
-            at = places[f"{where}.password_file"]
-            reading.wrong(at, "egress.password_file", what, "write mqtt://user@host, and the password into the file")
+        if url is None:
+            continue
+        told, remedy = "", "write mqtt://user@host, and the password into the file"
+        if url.scheme in _WITHOUT_PASSWORD:
+            told, remedy = f"is set, and {url.scheme} has no password", "remove it"
+        elif url.password:
+            told = "is set, and the url holds a password"
+        elif not url.user and url.scheme.startswith("mqtt"):
+            told = "is set, and the url names no user"
+        if told and found.get(f"{where}.password_file") is not None:
+            reading.wrong(places[f"{where}.password_file"], "egress.password_file", told, remedy)
+        bad = _unnameable(url.scheme, found.get(f"{where}.terminals") or ())
+        if bad:  # of all terminals, those that are none are set aside one by one
+            what = f'"{bad[0]}" is no object of {url.scheme}'
+            reading.wrong(places[f"{where}.terminals"], "egress.terminals", what, _WITHOUT_PASSWORD[url.scheme])
 
 
 def _reserve(

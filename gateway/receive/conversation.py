@@ -17,7 +17,7 @@ from typing import ClassVar, Protocol
 
 import structlog
 
-from gateway.receive.conversations import Conversations
+from gateway.receive.conversations import ADMISSION, Conversations
 from gateway.receive.dialogue import Dialogue
 from gateway.receive.enrolment import Admission
 from gateway.receive.limits import Pace
@@ -43,7 +43,6 @@ _log = structlog.get_logger()
 WINDOW_FRAMES = 1000  # unanswered frames of one conversation before it is read no more
 WINDOW_COST = 8000  # and what they cost beyond their number: two batches, so that nobody fills the queue for all
 _AWAY = "store away"
-ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 
 
 class Wire(Protocol):
@@ -231,7 +230,7 @@ class Conversation:
                 who, row = self.terminal, self.row
                 if event.terminal not in ("", who):  # of a relay
                     who, row = event.terminal, self._shared.terminals.rows.get(event.terminal, NO_ROW)
-                self._shared.history.told_by(who, row, at, firmware=event.firmware, model=event.model)
+                self._shared.history.told_by(who, row, at, **event.facts)
                 if event.firmware is not None and self._session.ask_version():
                     self._shared.asking.answered(self.row)
             case Login():
@@ -338,9 +337,10 @@ class Conversation:
             row = shared.terminals.rows.get(self.terminal, NO_ROW)
         self.row, self.registered = row, row != NO_ROW
         shared.metrics.logins["accepted" if row != NO_ROW else "quarantined"][self.protocol] += 1
-        name = shared.protocols[self.protocol].name
-        self._came(login, name)
-        shared.history.told_by(self.terminal, row, firmware=login.firmware, model=login.model, protocol=name)
+        wire = shared.protocols[self.protocol]
+        self._came(login, wire.name)
+        shared.history.told_by(self.terminal, row, firmware=login.firmware, model=login.model, protocol=wire.name)
+        shared.history.called(self.terminal, row, certain=wire.called_by_imei)
         for event in self._session.accept(self.last + shared.offset):
             self._handle(event, self.last)
 

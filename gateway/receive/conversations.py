@@ -16,16 +16,19 @@ from gateway.metrics import ReceiveMetrics
 from gateway.receive.admissions import Admissions
 from gateway.receive.asking import Asking
 from gateway.receive.commanding import Commanding, Talk
+from gateway.receive.enrolment import Admission
 from gateway.receive.history import History
 from gateway.receive.identity import Alternation, Note, remark
 from gateway.receive.limited import Limited
 from gateway.receive.limits import Pace, PerMinute, Readable, RegistrationLimit
 from gateway.receive.pipeline import Pipeline
-from gateway.receive.terminals import NO_ROW, Terminals
+from gateway.receive.terminals import NO_ROW, PENDING, Terminals
 from protocols.records import Malformed, Session
 from protocols.registry import WireProtocol
 
 _log = structlog.get_logger()
+
+ADMISSION = 2.0  # s for the registry's answer before another way is looked for
 
 
 class Speaker(Readable, Talk, Protocol):
@@ -185,6 +188,16 @@ class Conversations:
     def may_register(self, conversation: Speaker) -> bool:
         """Whether its terminal, a new one, may be registered now."""
         return self._new is None or self._new.take(conversation.terminal, conversation.host, self.now())
+
+    async def let_in(self, speaker: Speaker) -> tuple[Admission, int]:
+        """Ask the registry of one that cannot be sent away until later: without an answer it is decided when the spool
+        is drained."""
+        name = self.protocols[speaker.protocol].name
+        try:
+            async with asyncio.timeout(ADMISSION):
+                return await self.terminals.admit(speaker.terminal, name, lambda: self.may_register(speaker))
+        except TimeoutError:  # no store: others must not wait for it behind this one
+            return "accepted", PENDING
 
     def too_many_new(self, conversation: Speaker) -> None:
         """It may not: counted."""

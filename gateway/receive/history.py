@@ -19,6 +19,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from gateway.receive.terminals import Terminals
+from protocols.records import imei_of
 
 _log = structlog.get_logger()
 _PERIOD = 1.0  # s
@@ -48,7 +49,10 @@ _TOLD = (
     "AS u(i, v, a) WHERE id = i AND ({0}_at IS NULL OR {0}_at <= to_timestamp(a) OR {0}_at > now()) "
     "AND ({0} IS DISTINCT FROM v OR {0}_at IS NULL OR {0}_at < to_timestamp(a) - interval '1 minute')"
 )
-_COLUMNS = {"firmware": "firmware", "model": "model_told", "protocol": "protocol"}
+_COLUMNS = {
+    "firmware": "firmware", "model": "model_told", "protocol": "protocol",
+    "imei": "imei", "iccid": "iccid", "imsi": "imsi", "operator": "operator_told",
+}  # fmt: skip
 
 
 class _Facts:
@@ -104,6 +108,7 @@ class History:
         self._opened = _Facts(_OPENED)
         self._closed = _Facts(_CLOSED)
         self._told = {name: _Facts(_TOLD.format(column)) for name, column in _COLUMNS.items()}
+        self._called = bytearray()  # by row: whether its identity was told as an IMEI, or is none
         self._strangers: dict[str, dict[str, tuple[str, float]]] = {}  # by identity: what it told, and at what time
         self._trouble = False  # told
 
@@ -119,7 +124,7 @@ class History:
         self._closed.put(identifier, (identifier, at, frames, malformed, reason))
 
     def told(self, row: int, at: float | None = None, **facts: str | None) -> None:
-        """What a terminal told of itself: `firmware`, `model`, `protocol`; `at` what time (Unix s), None: now.
+        """What a terminal told of itself: names of `_COLUMNS`; `at` what time (Unix s), None: now.
 
         What was true at an earlier time than what is known, out of the black box say, is left out.
         """
@@ -154,6 +159,18 @@ class History:
             self._strangers[terminal] = known
         while len(self._strangers) > _STRANGERS:
             del self._strangers[next(iter(self._strangers))]
+
+    def called(self, terminal: str, row: int, *, certain: bool) -> None:
+        """A terminal logged in by this identity, which may be its IMEI: told once while this process lives."""
+        if row >= len(self._called):
+            self._called.extend(bytes(row + 1 - len(self._called)))
+        if row >= 0:
+            if self._called[row]:
+                return
+            self._called[row] = 1
+        imei = imei_of(terminal, certain=certain)
+        if imei is not None:
+            self.told_by(terminal, row, imei=imei)
 
     def _enter(self) -> None:
         """What was told by those that are in the registry by now."""

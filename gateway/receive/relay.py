@@ -27,7 +27,6 @@ from gateway.store.dispatch import Claim, Connected
 from protocols.records import Frame, Message, Quarantined, Relaying, Reply, Session
 
 MOST = 20_000  # terminals of one relay that are remembered; those longest unheard are forgotten, and asked for anew
-ADMISSION = 2.0  # s for the registry's answer; then frames are kept, and it is decided when the spool is drained
 AGAIN = {"limited": 10.0}  # s after which one that is not let in is asked for again; the others:
 LATER = 60.0
 
@@ -258,15 +257,8 @@ class Aboard:
         task.add_done_callback(shared.relayed.discard)
 
     async def _admit(self) -> None:
-        shared = self._relay.shared
-        name = shared.protocols[self.protocol].name
-        result: Admission = "accepted"
-        row = PENDING
         try:
-            async with asyncio.timeout(ADMISSION):
-                result, row = await shared.terminals.admit(self.terminal, name, lambda: shared.may_register(self))
-        except TimeoutError:  # no store: others must not wait for it behind this one
-            pass
+            result, row = await self._relay.shared.let_in(self)
         finally:
             held, self._held = self._held or (), None
         self._decided(result, row)
@@ -293,6 +285,7 @@ class Aboard:
             opened = shared.now() + shared.offset
             self._history = shared.history.opened(self.terminal, name, self.address, opened, f"relay {self.address}")
         shared.history.told_by(self.terminal, row, protocol=name)
+        shared.history.called(self.terminal, row, certain=shared.protocols[self.protocol].called_by_imei)
 
     # -- a speaker ----------------------------------------------------------------------------------------------
 

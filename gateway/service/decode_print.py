@@ -176,8 +176,8 @@ class TextPrinter(Printer):
             detail = f" ({safe(event.detail)})" if event.detail else ""
             self._line(0, f"malformed  {event.reason} at {base + event.offset}{detail}")
         elif isinstance(event, Identified):
-            told = [f"{what} {safe(v)}" for what, v in (("firmware", event.firmware), ("model", event.model)) if v]
-            self._line(0, f"identified {', '.join(told)}")
+            told = ", ".join(f"{what} {safe(value)}" for what, value in event.facts.items())
+            self._line(0, f"identified {told}")
         elif isinstance(event, Close):
             self._line(0, f"close      {safe(event.reason)}")
 

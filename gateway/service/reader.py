@@ -65,8 +65,10 @@ RECORDS = SQL(
 TERMINAL = SQL(
     "id, identity, protocol, coalesce(model_told, model) AS model, firmware, name, created_at, operator, customer,"
     " site, region, CASE WHEN stage_until <= now() THEN 'in_use' ELSE stage END AS stage,"
-    " CASE WHEN stage_until > now() THEN stage_until END AS stage_until, firmware_target"
+    " CASE WHEN stage_until > now() THEN stage_until END AS stage_until, firmware_target, imei, iccid, imsi,"
+    " operator_told"
 )
+CARDS = ("imei", "iccid", "imsi", "operator_told")
 PEOPLES = ("operator", "customer", "site", "region", "stage", "stage_until", "firmware_target")
 # Core columns that can be drawn like measures.
 CORE = {
@@ -380,7 +382,7 @@ class PostgresReader:
                     model=row["model"],
                     firmware=row["firmware"],
                     name=row["name"],
-                    **{name: row[name] for name in PEOPLES},
+                    **{name: row[name] for name in (*PEOPLES, *CARDS)},
                     connected=live.connected,
                     last_seen=live.last_seen,
                     last_contact=live.last_contact,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from math import inf
 
+from psycopg.sql import SQL, Identifier
+
 from gateway.watch.told import Told
 from ticketing.core.db import Pool
 
@@ -26,36 +28,59 @@ WHERE c.opened_at >= %s ORDER BY t.id, c.opened_at DESC, c.id DESC
 """
 
 
-_OPERATORS = """
-SELECT t.id, o.code::bigint FROM (SELECT id FROM terminal WHERE id > %(after)s ORDER BY id LIMIT %(many)s) t
+# What the last record tells of network and card. A card's number may come in halves, the second of ten digits.
+_CARDS = """
+SELECT t.id, o.code::bigint, o.time,
+    coalesce(o.extra ->> 'sim.iccid', (o.extra ->> 'sim.iccid.1') || lpad(o.extra ->> 'sim.iccid.2', 10, '0')),
+    CASE WHEN o.imsi BETWEEN 1e12 AND 1e15 THEN o.imsi::bigint::text END
+FROM (SELECT id FROM terminal WHERE id > %(after)s ORDER BY id LIMIT %(many)s) t
 LEFT JOIN LATERAL (
-    SELECT measure(r, 'gsm.operator') AS code FROM record r WHERE r.terminal = t.id
-    AND r.time > now() - interval '7 days' AND r.time < now() + interval '2 days' ORDER BY r.time DESC LIMIT 1
-) o ON o.code BETWEEN 10000 AND 999999
+    SELECT CASE WHEN l.code BETWEEN 10000 AND 999999 THEN l.code END AS code, l.imsi, l.extra, l.time FROM (
+        SELECT measure(r, 'gsm.operator') AS code, measure(r, 'sim.imsi') AS imsi, r.extra, r.time FROM record r
+        WHERE r.terminal = t.id
+        AND r.time > now() - interval '7 days' AND r.time < now() + interval '2 days' ORDER BY r.time DESC LIMIT 1
+    ) l
+) o ON true ORDER BY t.id
 """
+# As the history writes what terminals tell: the newest wins, and what is told again is not written again.
+_TELL = SQL(
+    "UPDATE terminal SET {name} = v, {at} = a FROM unnest(%s::int4[], %s::text[], %s::timestamptz[]) AS u(i, v, a) "
+    "WHERE id = i AND {name} IS DISTINCT FROM v AND ({at} IS NULL OR {at} <= a OR {at} > now())"
+)
+_FACTS = ("operator_told", "iccid", "imsi")
 
 
 class Operators:
-    """Reads what network terminals told last, some at each look, all of them in turn: it seldom changes."""
+    """Reads what network and card terminals told last, some at each look, all in turn: it seldom changes."""
 
     def __init__(self) -> None:
         self._after = 0
         self._next = -inf  # monotonic seconds from which on the next round may begin
 
     async def refresh(self, pool: Pool, tell: Callable[[Sequence[int], Sequence[str]], None]) -> int:
-        """Tell rows, and MCC with MNC as the wire has them; nothing where no terminal of the store tells any."""
+        """Tell rows, and MCC with MNC as the wire has them; nothing where no terminal of the store tells any.
+
+        Network and card go to the terminals' rows besides.
+        """
         if not self._after and time.monotonic() < self._next:
             return 0
         async with pool.connection() as connection, connection.transaction():
-            rows = await connection.execute("SELECT EXISTS (SELECT FROM layout WHERE 'gsm.operator' = ANY(names))")
+            rows = await connection.execute(
+                "SELECT EXISTS (SELECT FROM layout WHERE names && '{gsm.operator,sim.imsi}'::text[])"
+            )
             if await rows.fetchone() != (True,):
                 return 0
             if not self._after:
                 self._next = time.monotonic() + OPERATORS_EVERY
-            rows = await connection.execute(_OPERATORS, {"after": self._after, "many": OPERATORS_AT_ONCE})
+            rows = await connection.execute(_CARDS, {"after": self._after, "many": OPERATORS_AT_ONCE})
             found = await rows.fetchall()
-        self._after = max(terminal for terminal, _ in found) if len(found) == OPERATORS_AT_ONCE else 0
-        told = [(terminal, str(code)) for terminal, code in found if code is not None]
+            for name, values in zip(_FACTS, ([one[place] for one in found] for place in (1, 3, 4)), strict=True):
+                its = [(row[0], str(value), row[2]) for row, value in zip(found, values, strict=True) if value]
+                if its:
+                    statement = _TELL.format(name=Identifier(name), at=Identifier(f"{name}_at"))
+                    await connection.execute(statement, [list(column) for column in zip(*its, strict=True)])
+        self._after = found[-1][0] if len(found) == OPERATORS_AT_ONCE else 0
+        told = [(terminal, str(code)) for terminal, code, *_ in found if code is not None]
         if told:
             ids, codes = zip(*told, strict=True)
             tell(ids, codes)

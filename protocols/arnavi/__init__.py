@@ -81,6 +81,7 @@ def _command_problem(text: str) -> str:
 
 PROTOCOL = WireProtocol(
     name="arnavi",
+    called_by_imei=True,
     new_session=_new_session,
     decode=decode,
     tree=_tree,

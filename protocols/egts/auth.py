@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocols.egts import wire
+from protocols.records import Identified, imei_of
 
 OPTIONAL = (  # flag, name, bytes; in the wire's order
     (0x01, "hdid", 2), (0x02, "imei", 15), (0x04, "imsi", 16), (0x08, "language", 3), (0x20, "nid", 3),
@@ -41,14 +42,23 @@ class Identity:
     largest: int = 0
     simple: bool = False
     services: tuple[int, ...] = ()
+    imei: str | None = None
+    imsi: str | None = None
+    operator: str | None = None
 
     def and_(self, other: Identity) -> Identity:
         """With what another record of the packet tells."""
         first, second = (self, other) if self.asked or not other.asked else (other, self)
         return Identity(
             first.name, first.asked, first.number, first.firmware or second.firmware, first.largest, first.simple,
-            self.services + other.services,
+            self.services + other.services, first.imei, first.imsi, first.operator,
         )  # fmt: skip
+
+    @property
+    def told(self) -> list[Identified]:
+        """Modem, card and network, where it tells any."""
+        found = Identified(imei=self.imei, imsi=self.imsi, operator=self.operator)
+        return [found] if found.facts else []
 
 
 def read(data: bytes) -> Identity | None:
@@ -87,6 +97,12 @@ def _terminal(body: bytes, found: Identity) -> bool:
     found.number = int.from_bytes(body[:4], "little")
     found.name = str(found.number) if found.number else ""
     found.simple = bool(body[4] & SIMPLE)
+    found.imei = imei_of(imei.decode("ascii"), certain=True)
+    imsi = told.get("imsi", b"").strip(b"\0 ").lstrip(b"0")  # fifteen digits at most, in sixteen
+    found.imsi = imsi.decode("ascii") if imsi.isdigit() else None
+    network = int.from_bytes(told.get("nid", b""), "little")
+    mcc, mnc = network >> 10 & 0x3FF, network & 0x3FF
+    found.operator = str(mcc * (100 if mnc < 100 else 1000) + mnc) if 200 <= mcc <= 799 else None
     found.largest = int.from_bytes(told.get("buffer", b""), "little")
     return True
 

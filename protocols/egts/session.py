@@ -325,7 +325,7 @@ class EgtsSession:
                 events.append(Identified(identity.firmware))
             events += parts
         elif self._name == identity.name:  # it begins anew
-            events += [*parts, Reply(self._let_in())]
+            events += [*identity.told, *parts, Reply(self._let_in())]
         elif self._name:
             events.append(self._outcome(wire.AUTH_DENIED))
             events += self._end(Malformed("login", offset, "another terminal on the same connection"))
@@ -336,7 +336,7 @@ class EgtsSession:
             self._largest = identity.largest or wire.MAX_PACKET
             self._asks = identity.firmware is None and identity.number is not None
             self._waiting = True
-            self._held = parts
+            self._held = [*identity.told, *parts]
             events.append(Login(identity.name, firmware=identity.firmware))
 
     def _services(self, told: auth.Identity) -> list[Event]:

@@ -91,6 +91,7 @@ def _command_problem(text: str) -> str:
 
 PROTOCOL = WireProtocol(
     name="flex",
+    called_by_imei=True,
     new_session=_new_session,
     decode=decode,
     tree=_tree,

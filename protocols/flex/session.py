@@ -14,6 +14,7 @@ acknowledged still.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 
@@ -40,6 +41,7 @@ _SERVICE = b"QIUORFNGDLPMS"  # words of services that nobody asked for: nothing 
 _IMEI = 15
 _MAX_WAITING = 4 * MAX_BODY
 _VERSION = "*?V"
+_CARD = re.compile(r"\*#ICCID\W*([0-9]{18,20}[fF]?)\W*", re.ASCII)  # the answer to *?ICCID
 _ACKED = {b"~A": 3, MORE: 3, URGENT: 6, MORE_URGENT: 6}  # bytes of a word that its ack repeats
 
 
@@ -337,4 +339,7 @@ def _said(body: bytes, offset: int) -> list[Event]:
         told = text[4:].split(":")
         if len(told) >= 2:
             events.append(Identified(told[1][:64] or None, told[0][:64] or None))
+    card = _CARD.fullmatch(text or "")
+    if card is not None:
+        events.append(Identified(iccid=card[1].lower().rstrip("f")))
     return events

@@ -149,6 +149,7 @@ def _command_problem(text: str) -> str:
 
 PROTOCOL = WireProtocol(
     name="galileosky",
+    called_by_imei=True,
     new_session=_new_session,
     decode=decode,
     tree=_tree,

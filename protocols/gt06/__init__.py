@@ -52,6 +52,7 @@ def _command_problem(text: str) -> str:
 
 PROTOCOL = WireProtocol(
     name="gt06",
+    called_by_imei=True,
     new_session=new_session,
     decode=decode,
     tree=lambda frame: tree(frame.data),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ from protocols.records import (
     Quarantined,
     fingerprint,
 )
-from protocols.structures import Rows
+from protocols.structures import Rows, record_dtype
 
 _POSITIONED, _WEST, _NORTH = 1 << 12, 1 << 11, 1 << 10
 _PER_DEGREE = 1_800_000
@@ -133,14 +134,14 @@ class Decoder:
         time, wrong = instants(matrix[:, :6], zone if protocol in LOCAL else 0)
         again = upload_at(protocol, matrix)
         archive = np.zeros(len(rows), np.int16)
-        prints = rows.fingerprints()
+        neutral = rows
         if again is not None:
             known = np.flatnonzero(again < rows.length)
             archive[known] = np.where(matrix[known, again[known]] == 1, ARCHIVE, 0)
-            neutral = matrix.copy()
-            neutral[known, again[known]] = 0
-            prints = Rows(neutral).fingerprints()
-        core = _places(matrix) if protocol in PLACES else _nowhere(len(rows))
+            neutral = Rows(matrix)
+            neutral.bytes[known, again[known]] = 0
+        prints = neutral.fingerprints()
+        core = _places(rows) if protocol in PLACES else _nowhere(len(rows))
         flags = core.pop("flags") | archive
         for number, group in enumerate(found.groups):
             found.groups[number] = told = _operator(group)
@@ -187,24 +188,29 @@ def _alike(frames: Sequence[Frame]) -> list[tuple[int, int, list[bytes], NDArray
     return [(size, zone, its, np.array(places, np.int32)) for (size, zone), (its, places) in found.items()]
 
 
-def _places(matrix: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+@lru_cache(256)
+def _gps(length: int) -> np.dtype[Any]:
+    """The gps part of a content of so many bytes."""
+    fields = (("satellites", 6, "u1"), ("lat", 7, ">u4"), ("lon", 11, ">u4"), ("speed", 15, "u1"), ("bits", 16, ">u2"))
+    return record_dtype(fields, length)
+
+
+def _places(rows: Rows) -> dict[str, NDArray[Any]]:
     """The columns of the gps part, and flags."""
-    words = matrix[:, 6:18].astype(np.int64)
-    lat = (words[:, 1] << 24 | words[:, 2] << 16 | words[:, 3] << 8 | words[:, 4]) / _PER_DEGREE
-    lon = (words[:, 5] << 24 | words[:, 6] << 16 | words[:, 7] << 8 | words[:, 8]) / _PER_DEGREE
-    bits = words[:, 10] << 8 | words[:, 11]
-    valid = (bits & _POSITIONED != 0) & (words[:, 0] >> 4 != 0) & (lat <= 90) & (lon <= 180)
+    view = rows.view(_gps(rows.length))
+    lat, lon = view["lat"] / _PER_DEGREE, view["lon"] / _PER_DEGREE
+    bits, satellites, speed = view["bits"].astype(np.int16), view["satellites"], view["speed"]
+    valid = (bits & _POSITIONED != 0) & (satellites >= 16) & (lat <= 90) & (lon <= 180)
     lat[bits & _NORTH == 0] *= -1
     lon[bits & _WEST != 0] *= -1
     lat[~valid] = lon[~valid] = np.nan
-    speed = words[:, 9]
     return {
         "lat": lat,
         "lon": lon,
-        "altitude": np.full(len(matrix), np.nan, np.float32),
+        "altitude": np.full(len(rows), np.nan, np.float32),
         "speed": speed.astype(np.float32),
         "course": (bits & 0x3FF).astype(np.float32),
-        "satellites": (words[:, 0] & 15).astype(np.int16),
+        "satellites": (satellites & 15).astype(np.int16),
         "flags": (valid * VALID | (valid & (speed > 0)) * MOVING).astype(np.int16),
     }
 

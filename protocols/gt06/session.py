@@ -304,6 +304,7 @@ class Gt06Session:
             events += self._answer(protocol, whole, content, offset)
         else:
             events.append(Message(whole, _text(protocol, content), f"0x{protocol:02x}", offset))
+            events += _cards(protocol, content)
 
     def _login(self, whole: bytes, content: bytes, offset: int, events: list[Event]) -> None:
         imei = imei_of(content[:8])
@@ -378,10 +379,17 @@ def _ascii(data: bytes) -> str | None:
 
 def _text(protocol: int, content: bytes) -> str | None:
     """What an information says to people, where it says anything."""
-    if protocol == INFO and content[:1] == bytes((INFO_CARDS,)) and len(content) >= 27:
-        imsi, iccid = content[9:17].hex().lstrip("0"), content[17:27].hex().rstrip("f")
-        return f"IMEI {content[1:9].hex()[1:]}, IMSI {imsi}, ICCID {iccid}"
+    for told in _cards(protocol, content):
+        return f"IMEI {told.imei}, IMSI {told.imsi}, ICCID {told.iccid}"
     return _ascii(content[1:]) if protocol == INFO else None
+
+
+def _cards(protocol: int, content: bytes) -> list[Identified]:
+    """What an information tells of modem and SIM card; filled up with 0 in front, or F behind."""
+    if protocol != INFO or content[:1] != bytes((INFO_CARDS,)) or len(content) < 27:
+        return []
+    imei, imsi, iccid = content[1:9].hex()[1:], content[9:17].hex().lstrip("0"), content[17:27].hex().rstrip("f")
+    return [Identified(imei=imei, imsi=imsi, iccid=iccid)]
 
 
 def new_session(transport: str = "tcp", max_frame: int | None = None) -> Gt06Session:

@@ -67,7 +67,7 @@ from protocols.jt808.wire import (
     unescape,
     xor,
 )
-from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply
+from protocols.records import Close, Event, Frame, Identified, Login, Malformed, Message, Quarantined, Reply, imei_of
 
 _LIVE, _MANY = LOCATION.to_bytes(2, "big"), BATCH.to_bytes(2, "big")
 _RECORDS = frozenset((LOCATION, LOCATION_ANSWER, BATCH))
@@ -79,6 +79,16 @@ _MAX_ASKED = 100  # missing packages in one request
 _CODE = 16  # hexadecimal digits of an authentication code: 64 bits
 _SECRET, _LOCATED, _KEPT = "encrypted", "location", ""  # kinds of messages with an answer of their own
 _SHORTEST_LOCATION = SHORTEST + 28
+
+
+def _shown(body: bytes, *, new: bool) -> list[Identified]:
+    """What an authentication tells besides its code, since 2019."""
+    found = authentication_of(body, new=new) if new else None
+    if found is None:
+        return []
+    imei = imei_of(found["imei"].rstrip(b"\0").decode("ascii", "replace"), certain=True)
+    told = Identified(printable(found["version"]), imei=imei)
+    return [told] if told.facts else []
 
 
 def auth_code(secret: bytes, identity: str) -> str:
@@ -213,6 +223,7 @@ class Jt808Session:
         elif head.id == AUTHENTICATE:
             self._open = True
             events.append(self._general(head, SUCCESS))
+            events += _shown(body, new=head.new)
         else:
             self._open = True
             self._message(head, body, whole, offset, events)
@@ -401,7 +412,9 @@ class Jt808Session:
         elif head.id == ATTRIBUTES:
             found = attributes_of(body, new=head.new)
             if found is not None:
-                told.append(Identified(printable(found.firmware), printable(found.model)))
+                card = found.iccid.hex().rstrip("f")
+                card = card if card.strip("0") else ""
+                told.append(Identified(printable(found.firmware), printable(found.model), iccid=card or None))
                 text = (
                     f"maker {gbk(found.maker)}, model {gbk(found.model)}, terminal {gbk(found.terminal)}, "
                     f"ICCID {found.iccid.hex()}, hardware {gbk(found.hardware)}, firmware {gbk(found.firmware)}"
@@ -462,8 +475,7 @@ class Jt808Session:
                 self._open = True
                 if head.id == AUTHENTICATE:
                     events.append(self._general(head, SUCCESS))
-                    if head.new and code is not None and (firmware := printable(code["version"])):
-                        events.append(Identified(firmware))
+                    events += _shown(body, new=head.new)
                 else:
                     self._message(head, body, data, offset, events)
             return

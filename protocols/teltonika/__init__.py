@@ -77,6 +77,7 @@ def _command_problem(text: str) -> str:
 
 PROTOCOL = WireProtocol(
     name="teltonika",
+    called_by_imei=True,
     new_session=_new_session,
     decode=decode,
     tree=_tree,

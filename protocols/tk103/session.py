@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocols.records import Event, Frame, Message, Quarantined, Reply
+from protocols.records import Event, Frame, Identified, Message, Quarantined, Reply, imei_of
 from protocols.selfnamed import MAX_MESSAGE, SelfNamedSession, Splitter
 from protocols.tk103.declaration import HEAD, PLACE, word
 
@@ -38,7 +38,8 @@ class Tk103Session(SelfNamedSession):
         if command == _HANDSHAKE:
             return [Reply(word(self._terminal, "AP01", "HSO"))]
         if place is not None:
-            return [Frame(data, 1, offset)]
+            imei = imei_of(place[3].decode("ascii")) if place[3] and command == _LOGIN else None  # it may be the id
+            return [Frame(data, 1, offset), *([Identified(imei=imei)] if imei else [])]
         return [Message(data, data.decode("ascii", "backslashreplace"), command.decode("ascii"), offset)]
 
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:

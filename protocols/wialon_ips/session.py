@@ -58,6 +58,7 @@ _CRLF, _LF = b"\r\n", b"\n"
 # The answer to a wrong checksum: the terminal sends again.
 _WRONG_CHECKSUM = {b"SD": b"#ASD#13", b"D": b"#AD#16", b"B": b"#AB#", b"M": b"#AM#01", b"IT": b"#AIT#01"}
 _TRAIT = re.compile(rb"[^,;|]*")
+_TELLS = re.compile(rb"(?:[fh]w|imei|iccid|imsi):3:")
 
 
 def new_session(transport: str = "tcp", max_frame: int | None = None) -> WialonSession:
@@ -73,6 +74,7 @@ class WialonSession:
         "_at",
         "_block",
         "_buffer",
+        "_cards",
         "_closed",
         "_ending",
         "_firmware",
@@ -106,6 +108,7 @@ class WialonSession:
         self._waiting = False  # for `accept` or `refuse`
         self._closed = False
         self._ending = b""  # of this connection's lines; its first line tells
+        self._cards: tuple[str | None, ...] = ()
         self._firmware: str | None = None
         self._model: str | None = None
         self._firmware_at = self._model_at = -math.inf  # µs: what time that was told of
@@ -323,24 +326,28 @@ class WialonSession:
     def _data(self, kind: bytes, body: bytes, line: bytes, offset: int, events: list[Event]) -> None:
         records = count_members(body, self._variant) if kind == b"B" else 1
         events.append(Frame(line, records, offset, self._variant))
-        if b"w:3:" in line:
+        if b":3:" in line and _TELLS.search(line):
             for member in members(body, self._variant) if kind == b"B" else [body]:
                 self._identify(member, events)
 
     def _identify(self, member: bytes, events: list[Event]) -> None:
         """What a record tells of its terminal, unless a newer one told otherwise: a black box may come at any time."""
         firmware, model = _trait(member, b"fw:3:"), _trait(member, b"hw:3:")
-        if firmware is None and model is None:
+        cards = tuple(_trait(member, name) for name in (b"imei:3:", b"iccid:3:", b"imsi:3:"))
+        if firmware is None and model is None and not any(cards):
             return
         at = self._time_of(member)
         told = Identified(time=at)
+        if any(cards) and cards != self._cards:
+            self._cards = cards
+            told.imei, told.iccid, told.imsi = cards
         if firmware is not None and at >= self._firmware_at:
             told.firmware = firmware if firmware != self._firmware else None
             self._firmware, self._firmware_at = firmware, at
         if model is not None and at >= self._model_at:
             told.model = model if model != self._model else None
             self._model, self._model_at = model, at
-        if told.firmware is not None or told.model is not None:
+        if told.facts:
             events.append(told)
 
     def _time_of(self, member: bytes) -> int:

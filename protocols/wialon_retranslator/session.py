@@ -8,6 +8,7 @@ it is answered. The connection ends once the earlier answers have left.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 
@@ -25,8 +26,9 @@ from protocols.wialon_retranslator import wire
 _TOLD = 4096  # objects of one connection that are remembered: firmware is not told with every packet
 _LAST = 4 + wire.MAX_UID + 1  # where the zero behind an identity stands at the latest
 _size = struct.Struct("<I").unpack_from
-_FIRMWARE, _MODEL = b"\x01fw\0", b"\x01hw\0"
 _MOST = 64  # characters
+_TELLS = re.compile(rb"[\x00-\x04](?:[fh]w|imei|iccid|imsi)\0")
+_FACTS = {b"fw": "firmware", b"hw": "model", b"imei": "imei", b"iccid": "iccid", b"imsi": "imsi"}
 
 
 class RetranslatorSession:
@@ -41,7 +43,7 @@ class RetranslatorSession:
         self._max = min(max_frame or wire.MAX_PACKET, wire.MAX_PACKET)
         self._wanted = 4  # bytes that the next packet has
         self._names: dict[bytes, str] = {}
-        self._told: dict[str, tuple[str | None, str | None]] = {}
+        self._told: dict[str, dict[str, str]] = {}
 
     def run(self, data: bytes) -> Frame | None:
         """Nobody logs in, so there is no usual read."""
@@ -76,7 +78,7 @@ class RetranslatorSession:
             if not uid or size < zero + 5:
                 self._end(Malformed("structure", base + at), events)
                 return events
-            if _FIRMWARE in packet or _MODEL in packet:
+            if _TELLS.search(packet):
                 self._learn(uid, packet, zero + 1, events)
             events.append(Frame(packet, 1, base + at, 0, 1, uid))
             at = stop
@@ -96,23 +98,22 @@ class RetranslatorSession:
         return uid
 
     def _learn(self, uid: str, data: bytes, at: int, events: list[Event]) -> None:
-        """The text parameters `fw` and `hw` are the object's firmware and model."""
-        told: dict[bytes, str] = {}
+        """Text parameters that are the object's firmware, model, modem and card."""
+        told: dict[str, str] = {}
         try:
             for block in wire.blocks(data, at + 8):
-                if block.kind == wire.TEXT and block.name in (b"fw", b"hw"):
+                if block.kind == wire.TEXT and block.name in _FACTS:
                     text = data[block.value : block.end].split(b"\0")[0].decode("utf-8", "replace").strip()
                     if text and text.isprintable():
-                        told[block.name] = text[:_MOST]
+                        told[_FACTS[block.name]] = text[:_MOST]
         except wire.DamagedError:
             return
-        found = told.get(b"fw"), told.get(b"hw")
-        if any(found) and self._told.get(uid) != found:
+        if told and self._told.get(uid) != told:
             if len(self._told) >= _TOLD:
                 self._told.clear()
-            self._told[uid] = found
+            self._told[uid] = told
             time = int.from_bytes(data[at : at + 4], "big") * 1_000_000
-            events.append(Identified(*found, time=time, terminal=uid))
+            events.append(Identified(**told, time=time, terminal=uid))
 
     def _end(self, damage: Malformed, events: list[Event]) -> None:
         self._closed = True

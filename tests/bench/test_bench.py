@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import decode, profile, report, structloop
+from bench import decode, loops, profile, report
 from bench.generator import make_frames
+from bench.loops import teltonika
 from bench.samples import RECORDS, wire_frames
 from protocols.records import Frame
 from protocols.registry import PROTOCOLS, protocol, served
@@ -146,14 +147,14 @@ def test_samples_are_read_whole(name: str) -> None:
 def test_the_struct_loop_yields_the_same_columns() -> None:
     login, wires = wire_frames("teltonika", 20)
     batch = protocol("teltonika").decode(decode._frames("teltonika", login, wires)).batch
-    assert structloop.same(batch, structloop.decode(wires))
+    assert loops.same(batch, teltonika.decode(wires))
     other = copy.deepcopy(batch)
     other.groups[0].values[3, 2] += 1
-    assert not structloop.same(other, structloop.decode(wires))
+    assert not loops.same(other, teltonika.decode(wires))
     damaged = bytearray(wires[0])
     damaged[40] ^= 1
     with pytest.raises(ValueError, match="checksum"):
-        structloop.decode([bytes(damaged)])
+        teltonika.decode([bytes(damaged)])
 
 
 @pytest.mark.parametrize("records", [1, 20])

@@ -83,6 +83,7 @@ def test_quarantined_frames_are_acknowledged_and_appear_after_registration(quara
         assert link.read(4) == ONE
         assert _times(service, imei) == [0, 1, 2, 3]
     assert service.query("SELECT count(*) FROM quarantine WHERE terminal = %s", imei) == [(0,)]
+    wait_for(lambda: service.query("SELECT imei FROM terminal WHERE identity = %s", imei) == [(imei,)])
     assert _listed(service)[imei] == {
         "terminal": imei, "protocol": "teltonika", "model": None, "name": "Truck 7", "firmware": None,
         **dict.fromkeys(("operator", "customer", "site", "region", "stage_until", "firmware_target")),

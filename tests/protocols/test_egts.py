@@ -93,7 +93,8 @@ def test_a_connection_to_the_letter(step: int) -> None:
     found = EgtsSession()
     events = feed(found, LOGIN + LET_IN_RESPONSE + DATA, step, close=False)
     frame = Frame(DATA, 2, len(LOGIN + LET_IN_RESPONSE), PACKET, 1, str(TID))
-    assert events == [Reply(LOGIN_RESPONSE), Login(str(TID), firmware="4.41"), Reply(LET_IN), frame]
+    told = Identified(imei="861629955900919", imsi="250027840832460", operator="25002")
+    assert events == [Reply(LOGIN_RESPONSE), Login(str(TID), firmware="4.41"), Reply(LET_IN), told, frame]
     assert found.acknowledge(frame) == DATA_RESPONSE
     found._cid = 7000
     assert found.encode_command("get firmware") == COMMAND

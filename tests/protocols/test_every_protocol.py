@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from protocols.measures import _pattern, describe
-from protocols.records import TIME_UNKNOWN, Close, Event, Frame, Login, Malformed, Message
+from protocols.records import TIME_UNKNOWN, Close, Event, Frame, Identified, Login, Malformed, Message, imei_of
 from protocols.registry import PROTOCOLS, Registered, protocol, terminals
 from tests.protocols import form
 from tests.protocols.examples import LONG, some
@@ -418,6 +418,21 @@ def test_a_bad_line_loses_and_invents_nothing(name: str, seed: int) -> None:
     line.exchange()
     assert list(line.differences()) == []
     assert len(line.stored) == len(line.truth.records)
+
+
+@every
+def test_whose_imei_it_is(name: str) -> None:
+    """Where a protocol calls terminals by their IMEI, a login is one."""
+    events = [event for data in streams(name) for event in heard(name, data)]
+    called = {event.terminal for event in of_kind(events, Login)} | {frame.terminal for frame in frames_of(events)}
+    if protocol(name).called_by_imei:
+        named = {one for one in called if one and one[:2] != "00"}  # a short number filled up; a login put before
+        assert all(imei_of(one, certain=True) == one for one in named)
+    for event in of_kind(events, Identified):
+        assert event.imei is None or imei_of(event.imei, certain=True) == event.imei
+        assert event.iccid is None or (event.iccid.isdecimal() and 18 <= len(event.iccid) <= 20)
+        assert event.imsi is None or (event.imsi.isdecimal() and 12 <= len(event.imsi) <= 15)
+        assert event.operator is None or 20_000 <= int(event.operator) <= 799_999
 
 
 # -- people -----------------------------------------------------------------------------------------------------------

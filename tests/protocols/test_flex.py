@@ -163,6 +163,20 @@ def test_events_do_not_depend_on_how_the_stream_was_cut(step: int) -> None:
     assert session.ask_version() == QUESTION
 
 
+@pytest.mark.parametrize(
+    ("text", "iccid"),
+    [
+        ("*#ICCID 89701017034562198421", "89701017034562198421"),
+        ("*#ICCID:8970101703456219842F", "8970101703456219842"),
+        ("*#ICCID", None), ("*#ICCID 897010", None), ("*#S:89701017034562198421", None),
+    ],
+)  # fmt: skip
+def test_the_card_is_told_where_it_was_asked_for(text: str, iccid: str | None) -> None:
+    _, events = session_of(ntcb(text.encode()))
+    told = of_kind(events, Identified)
+    assert [one.iccid for one in told] == ([] if iccid is None else [iccid])
+
+
 def test_the_usual_read_is_a_frame_at_once() -> None:
     session, (first, *_) = session_of(ARCHIVE)
     session = FlexSession()

@@ -77,6 +77,7 @@ def test_a_session(step: int) -> None:
     (cards,) = of_kind(events, Message)
     assert cards.text == f"IMEI {v.IMEI}, IMSI 250017034562198, ICCID 8970101703456219842"
     assert session.acknowledge(cards) == b""
+    assert of_kind(events, Identified) == [Identified(imei=v.IMEI, imsi="250017034562198", iccid="8970101703456219842")]
     assert of_kind(events, Malformed) == []
 
 

@@ -19,6 +19,7 @@ from protocols.records import (
     VALID,
     Close,
     Frame,
+    Identified,
     Login,
     Malformed,
     Message,
@@ -92,6 +93,9 @@ def test_tk103_session(step: int) -> None:
     frames = of_kind(events, Frame)
     assert [frame.data for frame in frames] == [t.LOGIN, t.PLACE, t.ALARM]
     assert [session.acknowledge(frame) for frame in frames] == [t.LOGIN_ACK, b"", b""]
+    assert not of_kind(events, Identified), "its id once more, no IMEI"
+    told = feed(session, t.LOGIN.replace(b"000088048003342", b"356938035643809"))
+    assert of_kind(told, Identified) == [Identified(imei="356938035643809")]
     assert of_kind(events, Reply) == [Reply(t.HANDSHAKE_ACK)]
     (answer,) = of_kind(events, Message)
     assert answer.answer is None  # nobody asked

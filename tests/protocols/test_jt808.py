@@ -122,14 +122,17 @@ def test_a_batch_value_by_value() -> None:
 def test_who_it_is_comes_from_registration_authentication_and_attributes() -> None:
     events = feed(new_session(), v.REGISTER_2013)
     assert events[0] == Login(v.PHONE, model="KT-20X")
-    assert feed(new_session(), v.AUTH_2019)[0] == Login(v.PHONE_2019, firmware="KT40E_V2.3.07")
+    events = feed(new_session(), v.AUTH_2019)
+    assert events[0] == Login(v.PHONE_2019, firmware="KT40E_V2.3.07")
+    assert of_kind(events, Identified) == [Identified("KT40E_V2.3.07", imei="861472050987321")]
     assert feed(new_session(), v.REGISTER_2019)[0] == Login(v.PHONE_2019, model="KT-40E")
-    for wire, firmware, model in (
-        (v.ATTRIBUTES_2013, "KT20X-FW3.4.19", "KT-20X"), (v.ATTRIBUTES_2019, "2.3.07", "KT-40E"),
-    ):  # fmt: skip
+    for wire, firmware, model, iccid in (
+        (v.ATTRIBUTES_2013, "KT20X-FW3.4.19", "KT-20X", "89860402102090977002"),
+        (v.ATTRIBUTES_2019, "2.3.07", "KT-40E", "89701017034562198421"),
+    ):
         session = new_session()
         events = feed(session, PROTOCOL.missing_login(wire) + wire)
-        assert of_kind(events, Identified) == [Identified(firmware, model)]
+        assert of_kind(events, Identified) == [Identified(firmware, model, iccid=iccid)]
         (message,) = of_kind(events, Message)
         assert "ICCID 89" in message.text
         assert bodies(session.acknowledge(message)) == [(0x8001, bytes.fromhex("0007010700"))]

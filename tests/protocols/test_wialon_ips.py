@@ -477,6 +477,18 @@ def test_firmware_and_model_are_told_once_per_change() -> None:
     ]
 
 
+def test_modem_and_card_are_told_where_parameters_have_them() -> None:
+    def line(text: str) -> bytes:
+        return f"#D#210325;081537;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;NA;;NA;{text}\r\n".encode()
+
+    card = "imei:3:356938035643809,iccid:3:89701017034562198421"
+    heard = talk(W1, line(card), line(card), line("ximei:3:1,imei:1:7"), line("imsi:3:250017034562198"))
+    assert [e.facts for e in heard.events if isinstance(e, Identified)] == [
+        {"imei": "356938035643809", "iccid": "89701017034562198421"},
+        {"imsi": "250017034562198"},
+    ]
+
+
 def test_an_old_record_tells_nothing_against_a_newer_one() -> None:
     """Out of the black box, whatever the order of its messages; each event says what time it is of."""
 

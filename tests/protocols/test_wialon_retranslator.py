@@ -109,8 +109,10 @@ def test_a_version_is_told_once_until_it_changes() -> None:
         return message(wire.block(name, wire.TEXT, text.encode() + b"\0"))
 
     events = feed(RetranslatorSession(), told("1") + told("1") + told("2") + told("X7", "hw") + told("\1"))
-    assert [(one.firmware, one.model) for one in of_kind(events, Identified)] == [
-        ("1", None), ("2", None), (None, "X7"),
+    assert [one.facts for one in of_kind(events, Identified)] == [{"firmware": "1"}, {"firmware": "2"}, {"model": "X7"}]
+    cards = told("356938035643809", "imei") + told("89701017034562198421", "iccid") + told("1", "iccidx")
+    assert [one.facts for one in of_kind(feed(RetranslatorSession(), cards), Identified)] == [
+        {"imei": "356938035643809"}, {"iccid": "89701017034562198421"},
     ]  # fmt: skip
     broken = message(wire.block("fw", wire.TEXT, b"1\0") + b"\0")
     assert not of_kind(feed(RetranslatorSession(), broken), Identified)

@@ -31,6 +31,7 @@ class Terminal:
 
     `last_seen` is the last accepted frame, `last_contact` any sign of life (a login, a ping). `verdicts` maps
     detector to "good", "suspect", "fail" or "unknown", `reasons` detector to a sentence. `records` counts stored ones.
+    `operator` is what people say, `operator_told` the network's MCC and MNC as the terminal tells them.
     `stage` is "in_use", "workshop", "season" or "sold", until `stage_until` if that is known.
 
     `expected_next` is when it should be heard next, `overdue` whether that has passed by so much that it is marked,
@@ -50,6 +51,10 @@ class Terminal:
     stage: str = "in_use"
     stage_until: datetime | None = None
     firmware_target: str | None = None
+    imei: str | None = None
+    iccid: str | None = None
+    imsi: str | None = None
+    operator_told: str | None = None
     connected: bool = False
     last_seen: datetime | None = None
     last_contact: datetime | None = None

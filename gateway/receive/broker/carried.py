@@ -7,16 +7,15 @@ cannot be asked about is decided when the spool is drained.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from gateway.receive.batch import Item, Raw
 from gateway.receive.broker.window import Delivery
-from gateway.receive.conversation import ADMISSION, NO_PAUSE, Ask, Conversation, Wire
+from gateway.receive.conversation import NO_PAUSE, Ask, Conversation, Wire
 from gateway.receive.conversations import Conversations
 from gateway.receive.enrolment import Admission
-from gateway.receive.terminals import NO_ROW, PENDING
+from gateway.receive.terminals import NO_ROW
 from protocols.records import Event, Frame, Identified, Login, Malformed, Message, Quarantined
 
 
@@ -106,7 +105,7 @@ class Carried(Conversation):
                 shared.malformed(self.protocol, thing)
             elif isinstance(thing, Identified):
                 at = None if thing.time is None else thing.time / 1e6
-                shared.history.told_by(self.terminal, self.row, at, firmware=thing.firmware, model=thing.model)
+                shared.history.told_by(self.terminal, self.row, at, **thing.facts)
         self._things = ()
         if not self._outstanding:
             self._delivery.settle()
@@ -120,15 +119,7 @@ class Carried(Conversation):
         return 0  # there is none
 
     async def _admit(self, login: Login) -> None:
-        shared = self._shared
-        name = shared.protocols[self.protocol].name
-        result: Admission = "accepted"
-        row = PENDING
-        try:
-            async with asyncio.timeout(ADMISSION):
-                result, row = await shared.terminals.admit(self.terminal, name, lambda: shared.may_register(self))
-        except TimeoutError:  # no store: others must not wait for it behind this one
-            pass
+        result, row = await self._shared.let_in(self)
         self._task = None
         self._decided(login, result, row)
 

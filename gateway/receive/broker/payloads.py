@@ -138,7 +138,7 @@ def read_frames(
         return [Raw(payload, "identity")], None
     things: list[Event | Raw] = [event for event in events if isinstance(event, Frame | Message | Identified)]
     damaged = [event for event in events if isinstance(event, Malformed)]
-    if not login and named is not None and named.firmware is not None:
+    if not login and named is not None and (named.firmware or named.model):
         things.append(Identified(named.firmware, named.model))
     if not damaged:
         return things, session

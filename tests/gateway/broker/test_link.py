@@ -213,7 +213,7 @@ def test_a_broker_that_is_none_is_left(tmp_path: Path) -> None:
 
 def test_a_registry_that_does_not_answer_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger's message goes by the spool, where it is decided later; those behind it are acknowledged."""
-    monkeypatch.setattr("gateway.receive.broker.carried.ADMISSION", 0.05)
+    monkeypatch.setattr("gateway.receive.conversations.ADMISSION", 0.05)
 
     async def admit(*_: Any) -> Any:
         await asyncio.Event().wait()

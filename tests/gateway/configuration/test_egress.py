@@ -73,6 +73,26 @@ def test_one_may_come_from_the_environment(tmp_path: Path) -> None:
             "[[egress]]\nname = 'a'\nurl = 'mqtt://u:hunter2@h'\npassword_file = 'dozor.toml'",
             "dozor.toml:4: egress.password_file: is set, and the url holds a password: ",
         ),
+        (
+            "[[egress]]\nname = 'a'\nurl = 'egts://7@h'\npassword_file = 'dozor.toml'",
+            "dozor.toml:4: egress.password_file: is set, and egts has no password: remove it",
+        ),
+        (
+            "[[egress]]\nname = 'a'\nurl = 'wialon-retranslator://h'\npassword_file = 'dozor.toml'",
+            "dozor.toml:4: egress.password_file: is set, and wialon-retranslator has no password: remove it",
+        ),
+        (
+            "[[egress]]\nname = 'a'\nurl = 'egts://h'\nterminals = ['7', '356938035643809']",
+            'dozor.toml:4: egress.terminals: "356938035643809" is no object of egts: name numbers from 1 to 4294967295',
+        ),
+        (
+            "[[egress]]\nname = 'a'\nurl = 'wialon-retranslator://h'\nterminals = ['a b']",
+            'dozor.toml:4: egress.terminals: "a b" is no object of wialon-retranslator: name printable ASCII',
+        ),
+        (
+            "[[egress]]\nname = 'a'\nurl = 'egts://h'\nterminals = ['4294967295', '07']",
+            'dozor.toml:4: egress.terminals: "07" is no object of egts: ',
+        ),
         (LEAST + "tls = {ca = 'dozor.toml'}", "dozor.toml:4: egress.tls: "),
         (LEAST + "tls = 'ca.pem'", "dozor.toml:4: egress.tls: "),
         (LEAST + "topic = 'x'", "dozor.toml:4: egress.topic: unknown key"),

@@ -307,6 +307,27 @@ def test_what_a_terminal_without_a_row_tells_waits_for_its_row(
     run(postgres_dsn, act)
 
 
+def test_what_a_terminal_tells_of_modem_and_card_is_in_its_row(postgres_dsn: str) -> None:
+    imei, made_up = "356938035643809", "356938035643800"
+
+    async def act(world: World) -> None:
+        history = world.history()
+        history.told(1, imei=imei, iccid="89701017034562198421", imsi="250017034562198", operator="25001")
+        history.called("b", 2, certain=True)
+        history.called(made_up, 2, certain=True)  # what it was called first: an identity never changes
+        history.called(imei, 3, certain=False)
+        history.called(imei, NO_ROW, certain=False)  # a stranger: kept until it has a row
+        assert await history.flush()
+        assert world.query("SELECT imei, iccid, imsi, operator_told, operator FROM terminal ORDER BY id") == [
+            (imei, "89701017034562198421", "250017034562198", "25001", None),
+            (None,) * 5,
+            (imei, None, None, None, None),
+        ]
+        assert history._strangers == {imei: {"imei": (imei, world.wall)}}
+
+    run(postgres_dsn, act)
+
+
 def test_a_clock_that_was_ahead_keeps_nothing_out(postgres_dsn: str) -> None:
     async def act(world: World) -> None:
         history = world.history()

@@ -254,7 +254,7 @@ def test_while_the_store_is_away_it_is_decided_later_and_what_was_taken_is_spool
 def test_a_registry_that_does_not_answer_holds_nobody_up_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ADMISSION", 0.01)
+    monkeypatch.setattr("gateway.receive.conversations.ADMISSION", 0.01)
 
     async def act(world: World) -> None:
         Registry(world, "accepted", 9)

@@ -88,3 +88,33 @@ def test_the_operator_is_that_of_the_last_record_and_all_terminals_have_their_tu
     rows, seen, counts = asyncio.run(scenario())
     assert counts[0] == 0
     assert seen == {rows[0]: "25001", rows[2]: "46000"}
+
+
+def test_network_and_card_of_the_last_record_are_in_the_terminal_s_row(postgres_dsn):
+    async def scenario():
+        async with pool_of(postgres_dsn) as pool:
+            rows = [await add_terminal(pool, f"t{n}") for n in range(4)]
+            now = datetime.now(UTC)
+            for row in rows:
+                await add_records(pool, row, 2, end=now, layout=("gsm.operator", "sim.imsi"))
+            change = "UPDATE record SET measures = %s::float8[], extra = %s::jsonb WHERE terminal = %s"
+            halves = '{"sim.iccid.1": "8970101703", "sim.iccid.2": "56219842"}'
+            await execute(pool, change, "{25001,250017034562198}", halves, rows[0])
+            await execute(pool, change, "{NaN,NaN}", '{"sim.iccid": "8970101703456219842"}', rows[1])
+            await execute(pool, change, "{NaN,1e17}", '{"sim.iccid.1": "8970101703"}', rows[2])
+            await execute(pool, change, "{25002,1}", None, rows[3])
+            # what the session told is newer than the record
+            told = "UPDATE terminal SET operator_told = '25099', operator_told_at = %s WHERE id = %s"
+            await execute(pool, told, now + timedelta(seconds=-1), rows[3])
+            await execute(pool, "UPDATE record SET time = time - interval '1 hour' WHERE terminal = %s", rows[3])
+            await Operators().refresh(pool, lambda ids, codes: None)
+            async with pool.connection() as link:
+                found = await link.execute("SELECT operator_told, iccid, imsi FROM terminal ORDER BY id")
+                return await found.fetchall()
+
+    assert asyncio.run(scenario()) == [
+        ("25001", "89701017030056219842", "250017034562198"),
+        (None, "8970101703456219842", None),
+        (None, None, None),
+        ("25099", None, None),
+    ]

@@ -1,8 +1,4 @@
-"""A careful `struct` loop over Teltonika Codec 8 frames: what one writes without thinking of columns first.
-
-It verifies the checksum and every count, scales what has a scale and ends with the same columns as the decoder: the
-bench compares them before it times anything. Formats are compiled once and meanings looked up in one dictionary.
-"""
+"""Teltonika's Codec 8: formats are compiled once, and meanings looked up in one dictionary."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ from collections.abc import Sequence
 from struct import Struct
 
 import fastcrc
-import numpy as np
 
 from bench.loops import Rows
 from protocols.records import (
@@ -115,25 +110,3 @@ def decode(frames: Sequence[bytes]) -> Batch:
         if at != end:
             raise ValueError("structure")
     return rows.batch(time_digits=3)
-
-
-def same(ours: Batch, loop: Batch) -> bool:
-    """Whether two batches hold the same; fingerprints are told by other hashes, so they are only counted."""
-    order = np.lexsort((ours.position, ours.frame))
-    if len(ours) != len(loop) or len(np.unique(ours.fingerprint)) != len(np.unique(loop.fingerprint)):
-        return False
-    for name in ("frame", "position", "time", "lat", "lon", "altitude", "speed", "course", "satellites", "flags"):
-        if not np.array_equal(getattr(ours, name)[order], getattr(loop, name), equal_nan=True):
-            return False
-    if {group.names for group in ours.groups} != {group.names for group in loop.groups}:
-        return False
-    place = np.empty(len(order), np.intp)
-    place[order] = np.arange(len(order))
-    for group in ours.groups:
-        other = next(g for g in loop.groups if g.names == group.names)
-        turn = np.argsort(place[group.rows])
-        if not np.array_equal(place[group.rows][turn], other.rows):
-            return False
-        if not np.allclose(group.values[turn], other.values, rtol=1e-15, atol=0, equal_nan=True):
-            return False
-    return True
