@@ -1,4 +1,4 @@
-"""`POST /api/tickets`, a ticket's files, and outages."""
+"""`POST /api/tickets`, and a ticket's files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import msgspec
 from psycopg import sql
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ticketing.core.db import Pool, storable, utc, utc_or_none
+from ticketing.core.db import Pool, storable
 from ticketing.core.idempotency import done
-from ticketing.core.paging import Page
 from ticketing.kit.access import visitor
 from ticketing.kit.answers import answer
 from ticketing.kit.body import json_body
@@ -37,18 +35,6 @@ class Intake:
     pool: Pool
     office: Office
     now: Callable[[], datetime]
-
-
-class Outage(msgspec.Struct, kw_only=True):
-    """A time without service; `terminals` None: all of them."""
-
-    id: int
-    key: str
-    started_at: datetime
-    ended_at: datetime | None
-    eta: datetime | None
-    terminals: int | None
-    told_at: datetime | None
 
 
 async def open_one(request: Request) -> Response:
@@ -88,25 +74,3 @@ async def attachment(request: Request) -> Response:
     if stored is None:
         raise HTTPException(404, "no such file")
     return as_response(stored)
-
-
-async def outages(request: Request) -> Page[Outage]:
-    """The last hundred, newest first."""
-    async with part(request, Intake).pool.connection() as connection:
-        rows = await connection.execute(
-            "SELECT id, key, started_at, ended_at, eta, cardinality(terminals), told_at FROM outage"
-            " ORDER BY id DESC LIMIT 100"
-        )
-        items = [
-            Outage(
-                id=row[0],
-                key=row[1],
-                started_at=utc(row[2]),
-                ended_at=utc_or_none(row[3]),
-                eta=utc_or_none(row[4]),
-                terminals=row[5],
-                told_at=utc_or_none(row[6]),
-            )
-            for row in await rows.fetchall()
-        ]
-    return Page(items, len(items))

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from tests.ticketing.desk.parts import hidden, site, small_fleet
-from ticketing.desk.deeds import DEEDS, PLACED, possible, zoned
+from ticketing.desk.deeds import DEEDS, PLACED, possible
+from ticketing.kit.forms import zoned
 from ticketing.model.states import PEOPLE, REASONS, Action
 from ticketing.tickets.bodies import Body, read_fields
 
