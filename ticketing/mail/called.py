@@ -15,7 +15,7 @@ VERDICTS: dict[str, str] = {
     Kind.FOLLOWED_UP: N_("opened a follow-up"),
     Kind.NOTED: N_("filed as a quiet note"),
     Kind.BOUNCED: N_("a letter that came back"),
-    Kind.HELD: N_("held"),
+    Kind.HELD: N_("waits for a person"),
     Kind.DROPPED: N_("left out"),
 }
 # How a verdict looks: as those of terminals do.

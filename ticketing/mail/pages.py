@@ -25,7 +25,7 @@ from ticketing.mail.judge import Judge
 from ticketing.mail.read import read
 from ticketing.mail.verdicts import Kind
 
-LANES = {"held": N_("Held"), "failing": N_("Cannot be judged"), "": N_("All")}
+LANES = {"held": N_("Held for a person"), "failing": N_("Cannot be judged"), "": N_("All")}
 TEXT_SHOWN = 20_000  # characters; the whole is in the raw mail
 
 

@@ -81,7 +81,7 @@ def test_held_mail_is_seen_and_decided(postgres_dsn):
             assert "&lt;i&gt;x&lt;/i&gt;" in page
             assert f'href="/tickets/{number}"' in page
             assert "it quotes a ticket in which its sender takes no part" in page
-            assert "Held <b>3</b>" in page
+            assert "Held for a person <b>3</b>" in page
             narrowed = (await browser.get("/mail?verdict=held&limit=2")).text
             assert re.findall(r'<tr id="mail-(\d+)"', narrowed) == [str(row) for row in held[:0:-1]]
             (more,) = re.findall(r'href="(/mail\?[^"]*before=[^"]*)"', narrowed)
@@ -91,12 +91,12 @@ def test_held_mail_is_seen_and_decided(postgres_dsn):
             assert "No mail of this kind." in (await browser.get("/mail?verdict=failing")).text
             assert (await browser.get("/mail?verdict=x")).status_code == 400
             one = await browser.get(f"/mail/{held[0]}")
-            assert verdict(one) == "held"
+            assert verdict(one) == "waits for a person"
             assert "does its sender take part?" in one.text
             assert "Let me &lt;b&gt;in&lt;/b&gt; 0" in one.text
             said = hidden(one.text)
             for row, action, after in ((held[0], "accept", "joined its ticket"), (held[1], "dismiss", "left out"),
-                                       (held[2], "again", "held")):  # fmt: skip
+                                       (held[2], "again", "waits for a person")):  # fmt: skip
                 answer = await browser.post(f"/mail/{row}/{action}", data=said)
                 assert (answer.status_code, answer.headers["location"]) == (303, f"/mail/{row}")
                 assert verdict(await browser.get(f"/mail/{row}")) == after

@@ -151,10 +151,11 @@ def test_an_engineer_opens_one_for_a_caller(postgres_dsn):
             # A letter on paper, at the clerk's own hour, of nobody we know.
             paper = hidden((await browser.get("/tickets/new")).text)
             letter = {"channel": "paper", "topic": "letter", "subject": "A complaint", "phone": "+1 555 0100",
-                      "received_at": "2026-03-02T08:00", "vehicle": "no such"}  # fmt: skip
+                      "received_at": "2026-03-02T08:00", "vehicle": "no <b>such</b> %s"}  # fmt: skip
             answer = await browser.post("/tickets/new", data=paper | letter)
             assert (answer.status_code, wrong(answer)) == (422, ["vehicle"])
             assert 'value="2026-03-02T08:00"' in answer.text
+            assert answer.text.count("no terminal no &lt;b&gt;such&lt;/b&gt; %s") == 2
             answer = await browser.post("/tickets/new", data=paper | letter | {"vehicle": "350000000000017"})
             number = answer.headers["location"].rpartition("/")[2]
             ((received, organisation, sender),) = await fetch(

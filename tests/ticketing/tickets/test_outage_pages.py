@@ -114,12 +114,13 @@ def test_the_page_does_the_same(postgres_dsn):
             assert "nothing is away" in page.text
             said = hidden(page.text.partition('id="new"')[2])
             wrong = await browser.post(
-                "/outages", data=said | {"service": "<b>", "eta": local(-1), "terminals": "x\ny"}
+                "/outages", data=said | {"service": "<b>", "eta": local(-1), "terminals": "<b>%s\ny"}
             )
             assert wrong.status_code == 422
             assert wrong.text.count("no terminal") == 2
             assert 'value="&lt;b&gt;"' in wrong.text
-            assert ">\nx\ny</textarea>" in wrong.text
+            assert "no terminal &lt;b&gt;%s" in wrong.text
+            assert ">\n&lt;b&gt;%s\ny</textarea>" in wrong.text
             form = said | {"service": "<b>Maps", "eta": local(2), "terminals": "77001\n77002"}
             both = await asyncio.gather(*(browser.post("/outages", data=form) for _ in range(2)))
             assert [answer.status_code for answer in both] == [303, 303]
