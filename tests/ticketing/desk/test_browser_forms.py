@@ -114,8 +114,9 @@ def test_pages_serve_everybody_and_work_by_keys(postgres_dsn, browser, axe):
     found = []
 
     def complain(said):
-        if getattr(said, "type", "error") == "error":
-            found.append(str(said))
+        text = str(getattr(said, "text", said))
+        if getattr(said, "type", "error") == "error" and "status of 422" not in text:  # the form that is wrong below
+            found.append(text)
 
     with Served(postgres_dsn) as served:
         for role in ROLES:
@@ -138,6 +139,8 @@ def test_pages_serve_everybody_and_work_by_keys(postgres_dsn, browser, axe):
                         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
                         if page.evaluate(WIDER) > 0:
                             found.append(f"{role} {language} {path}, all open: wider than {width} px")
+                        if language == "ru":  # the rules know no languages: each width and each scheme once is enough
+                            continue
                         page.evaluate(axe)
                         found += [f"{role} {width} {scheme} {path}: {each}" for each in page.evaluate(AXE)]
                 speaks(page, served, "en")
