@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 MAX_FIELDS = 140  # the longest form: 50 questions and their answers
 MAX_FILES = 20
-MAX_FIELD = 64 * 1024  # bytes of one field: a text is 10 000 characters at most, of four bytes each
+MAX_FIELD = 128 * 1024  # bytes of one field: a text is 10 000 characters, of twelve bytes each where urlencoded
 
 
 @dataclass(frozen=True, slots=True)
