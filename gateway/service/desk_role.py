@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from gateway import VERSION
 from gateway.configuration.settings import Settings
 from gateway.receive.reception import Reception
+from gateway.service.mail_in import one_of
 from gateway.service.outlook import outlook_of
 from gateway.service.reader import Live, LiveCounts, PostgresReader
 from gateway.service.remote_work import commands_of
@@ -25,6 +26,7 @@ from ticketing.directory.parts import directory_parts
 from ticketing.kit.settings import DeskSettings
 from ticketing.letters.pages import LetterButtons
 from ticketing.mail.api import MailDesk
+from ticketing.mail.notices import MailNotices
 from ticketing.people.users import Users
 from ticketing.tickets.api import Intake
 from ticketing.tickets.buttons import Buttons
@@ -54,6 +56,7 @@ class DeskRole:
         policy_zone = policy.working_time.zone.info
         seal, commands = seal_in(settings.data_dir), commands_of(pool, policy)
         watch.office.seal, watch.office.remote = seal, commands
+        mail = MailDesk(pool, watch.desk.judge, utc_now, {one_of(one).name for one in settings.mailbox})
         self.app: Starlette = create_app(
             tickets=TicketStore(pool, office=watch.office),
             commands=commands,
@@ -69,9 +72,15 @@ class DeskRole:
             parts=[
                 Idempotency(pool),
                 Intake(pool, watch.office, utc_now),
-                MailDesk(pool, watch.desk.judge, utc_now),
+                mail,
                 LetterButtons(pool, Buttons(watch.office), _desk_address(settings), utc_now),
-                *directory_parts(pool, self.users.passwords, policy=settings.desk.policy, seal=seal),
+                *directory_parts(
+                    pool,
+                    self.users.passwords,
+                    policy=settings.desk.policy,
+                    seal=seal,
+                    looks=[MailNotices(mail)],
+                ),
             ],
         )
 

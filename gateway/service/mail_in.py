@@ -12,12 +12,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from psycopg_pool import AsyncConnectionPool
 
+from gateway.configuration.settings import Mailbox as MailboxTable
 from gateway.configuration.settings import Settings
 from gateway.errors import GatewayError
 from ticketing.mail.imap import Mailbox, MailboxSettings
 from ticketing.mail.lmtp import Lmtp
 
 _log = structlog.get_logger()
+
+
+def one_of(one: MailboxTable) -> MailboxSettings:
+    """A `[[mailbox]]` as the reader of mailboxes takes it."""
+    return MailboxSettings(one.host, one.port, one.tls, one.user, one.password_file, folder=one.folder, poll=one.poll)
 
 
 class MailIn:
@@ -29,9 +35,7 @@ class MailIn:
         self.mailboxes = {
             f"{one.user}@{one.host}/{one.folder}": Mailbox(
                 pool,
-                MailboxSettings(
-                    one.host, one.port, one.tls, one.user, one.password_file, folder=one.folder, poll=one.poll
-                ),
+                one_of(one),
                 on_kept=on_kept,
             )
             for one in settings.mailbox

@@ -41,6 +41,10 @@ class BusyKeyError(ConflictError):
     """The request of this key is being worked on just now."""
 
 
+class LostAnswerError(ConflictError):
+    """The request of this key was done, and what it was answered is not written: not yet, or never after a crash."""
+
+
 class Idempotency:
     """Keys and answers in the store."""
 
@@ -84,7 +88,7 @@ class Idempotency:
         if row[1] is None:
             raise BusyKeyError("the request with this Idempotency-Key is being worked on: send it again in a moment")
         if row[1] == DONE:
-            raise ConflictError("this request was done, but its answer was lost: look at what it was about")
+            raise LostAnswerError("this request was done, but its answer was lost: look at what it was about")
         return Answer(row[1], row[2])
 
     async def settle(self, who: str, key: str, answer: Answer) -> None:

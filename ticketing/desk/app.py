@@ -33,12 +33,14 @@ from ticketing.kit.shield import Shield
 from ticketing.kit.throttle import Throttle
 from ticketing.letters import pages as letters
 from ticketing.mail import api as mail
+from ticketing.mail import pages as mail_pages
 from ticketing.model.states import PEOPLE, Action
 from ticketing.people.users import Users
 from ticketing.tickets import routes as tickets
 from ticketing.tickets.store import TicketStore
 
-FEATURES: tuple[tuple[Row, ...], ...] = (directory.ROUTES, tickets.ROUTES, mail.ROUTES)  # the rows of each feature
+# The rows of each feature.
+FEATURES: tuple[tuple[Row, ...], ...] = (directory.ROUTES, tickets.ROUTES, mail.ROUTES, mail_pages.ROUTES)
 
 
 def rows() -> tuple[Row, ...]:
@@ -128,7 +130,8 @@ def create_app(
     rendering = Rendering(settings, now, reader.kinds)
     app.state.rows = rows()
     throttle = throttle or Throttle()
-    put_parts(app, (*parts, rendering, users, settings, throttle))
+    kept = Kept()
+    put_parts(app, (*parts, rendering, users, settings, throttle, kept))
     app.state.desk = Desk(
         tickets=tickets,
         commands=commands,
@@ -137,7 +140,7 @@ def create_app(
         settings=settings,
         throttle=throttle,
         rendering=rendering,
-        kept=Kept(),
+        kept=kept,
         now=now,
     )
     return app

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
 from typing import Literal
 
+from ticketing.kit.vocabulary import CLASSES, ITEMS, TOPICS
 from ticketing.kit.words import N_
 from ticketing.model.states import Action
 
-INSTANTS = ("eta", "until", "slot_from", "slot_to", "received_at")  # typed in the reader's zone, sent on with an offset
 Input = Literal["text", "area", "select", "number", "instant"]
 
 
@@ -37,10 +36,6 @@ class Deed:
     public: bool = False
 
 
-CLASSES = {"network": N_("network"), "hardware": N_("hardware"), "software": N_("software"),
-           "consulting": N_("consulting")}  # fmt: skip
-TOPICS = {"technical": N_("technical"), "finance": N_("finance"), "warranty": N_("warranty"), "letter": N_("letter"),
-          "call-back": N_("call back")}  # fmt: skip
 BASES = {"plan": N_("our plan"), "history": N_("past repairs"), "vendor": N_("the vendor's word")}
 CODES = {"not_reproducible": N_("not reproducible"), "no_data": N_("no data from the client"),
          "misuse": N_("misuse"), "out_of_scope": N_("out of scope")}  # fmt: skip
@@ -50,7 +45,6 @@ WITHDRAWN = {"spam": N_("spam"), "duplicate": N_("duplicate"), "scrapped": N_("t
              "withdrawn": N_("withdrawn by the client")}  # fmt: skip
 LINKS = {"parent": N_("it is the parent"), "duplicate": N_("duplicate"), "split-from": N_("split from it"),
          "follow-up": N_("follows it up")}  # fmt: skip
-FREQUENCIES = {"once": N_("once"), "sometimes": N_("sometimes"), "often": N_("often"), "always": N_("always")}
 _TEXT = Field("text", N_("Text"), "area", needed=True)
 _WORD = Field("text", N_("Text"), "area")
 _REASON = Field("reason", N_("Reason"), needed=True)
@@ -67,7 +61,7 @@ DEEDS: tuple[Deed, ...] = (
     Deed(Action.ASK, N_("Ask client"), N_("Wait for the client's answer"), (
         Field("items", N_("Questions"), "area", hint=N_("one a line"), needed=True),
     ), public=True),
-    Deed(Action.ANSWER, N_("Enter an answer"), N_("The client answered by phone or otherwise"), (_TEXT,)),
+    Deed(Action.ANSWER, N_("Enter an answer"), N_("The client answered by phone or otherwise"), (_WORD,)),
     Deed(Action.ETA, N_("Promise a time"), N_("When it will be right; the client is told"), (
         Field("eta", N_("It will be right at"), "instant", needed=True),
         Field("basis", N_("Known from"), "select", BASES),
@@ -137,6 +131,7 @@ CALLED = {
     "call": N_("phone the client"), "new-eta": N_("promise a time"), "recheck": N_("look again"),
        "loan-unit": N_("give a loan unit"), "swap": N_("replace the unit"), "update": N_("update the firmware"),
     **CLASSES, **TOPICS, **BASES, **CODES, **LINKS,
+    **ITEMS,
     "phoned": N_("by phone"), "explicit": N_("in writing"),
 }  # fmt: skip
 
@@ -145,15 +140,3 @@ def possible(actions: Iterable[Action]) -> list[Deed]:
     """The forms for what can be done, in the order of the page."""
     can = set(actions)
     return [deed for deed in DEEDS if deed.action in can]
-
-
-def zoned(fields: Mapping[str, str], zone: tzinfo) -> dict[str, str]:
-    """Instants that a browser's field says without an offset, with that of the reader's zone then."""
-    said = dict(fields)
-    for name in INSTANTS:
-        try:
-            moment = datetime.fromisoformat(said.get(name, "").strip())
-        except ValueError:  # empty, or refused by its name later
-            continue
-        said[name] = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat()
-    return said

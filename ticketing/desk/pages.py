@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from psycopg import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,29 +18,34 @@ from ticketing.core.errors import ConflictError, InvalidTextError, NotAllowedErr
 from ticketing.core.numbers import parse
 from ticketing.desk import queries
 from ticketing.desk.around import around, coming
-from ticketing.desk.deeds import CALLED, possible, zoned
+from ticketing.desk.deeds import CALLED, possible
 from ticketing.desk.login import NOT_DONE
 from ticketing.desk.queries import desk
 from ticketing.kit import asked, drawing
 from ticketing.kit.access import Visitor, comes_from_here, require, visitor
-from ticketing.kit.forms import form, joined_form, vouched
+from ticketing.kit.body import checked
+from ticketing.kit.forms import form, vouched, zoned
 from ticketing.kit.kept import Told
 from ticketing.kit.pages import render
 from ticketing.kit.parts import part
 from ticketing.kit.ports import GROUPED
 from ticketing.kit.rendering import Rendering
+from ticketing.kit.uploads import posted
 from ticketing.kit.words import N_, _
+from ticketing.mail.api import MailDesk, failing
 from ticketing.model.kinds import COMMON
 from ticketing.model.states import PEOPLE, WATCH, Action
 from ticketing.model.tickets import TEXT_LIMIT, Ticket
+from ticketing.threads.attachments import Offered
 from ticketing.tickets.api import Intake
-from ticketing.tickets.bodies import read_fields
+from ticketing.tickets.bodies import Body, read_fields
 from ticketing.tickets.fleet_health import BY
 from ticketing.tickets.store import NOBODY, Incident
 
 CHARTS = ("speed", "power.external", "fuel.volume.1", "fuel.level.1", "gsm.signal", "power.battery", "satellites")
 SHOWN_CHARTS = 4
 HIDDEN = ("csrf", "next")
+LEADS = ("admin", "manager")  # who are told on the queue of what keeps mail from coming in
 LITRES = {"fuel.level.1": "fuel.volume.1"}  # what is not shown besides, where litres are
 FUEL = ("fuel.level.", "ble.lls.level.", "param.lls", "param.rs485_")  # how measures of fuel-level sensors begin
 SPANS = {"1 h": 1, "6 h": 6, "24 h": 24, "7 d": 168, "30 d": 720}  # hours
@@ -90,6 +96,7 @@ async def tickets(request: Request) -> Response:
         sorts=TICKET_SORT_WORDS,
         limit=request.query_params.get("limit", ""),
         first=_first(request),
+        mailboxes=await failing(part(request, MailDesk)) if visitor(request).user.role in LEADS else [],
     )
 
 
@@ -111,7 +118,9 @@ async def back(request: Request) -> Response:
 async def act(request: Request, action: Action) -> Response:
     """The forms of the ticket page."""
     require(request, str(action))
-    fields = await joined_form(request, "messages")
+    came = await posted(request)
+    fields = came.joined("messages")
+    answers = _answers(fields)
     text = fields.get("text")
     try:
         if not vouched(request, fields):
@@ -124,18 +133,43 @@ async def act(request: Request, action: Action) -> Response:
         )
         if action != Action.CLOSE:
             said.pop("cause", None)  # the page's form is one for all of them
-        found = await queries.act(request, action, read_fields(said))
+        files = [Offered(name, content) for name, content in came.files]
+        found = await queries.act(request, action, _with(answers, read_fields(said)), files)
     except (ConflictError, InvalidTextError, NotAllowedError, WrongInputError, OperationalError) as error:
         why = _(STORE_AWAY) if isinstance(error, OperationalError) else str(error)
-        token = desk(request).kept.put(visitor(request).user.name, Told(why, (text or "")[:TEXT_LIMIT]))
+        if came.files:
+            why = f"{why} {_('Files have to be chosen again.')}"
+        typed = "\n".join([*(f"{item}: {answer}" for item, answer in answers.items()), *([text] if text else [])])
+        token = desk(request).kept.put(visitor(request).user.name, Told(why, typed[:TEXT_LIMIT]))
         return RedirectResponse(f"/tickets/{quote(request.path_params['number'], safe='')}?told={token}", 303)
     return RedirectResponse(f"/tickets/{found.number}", 303)
+
+
+def _answers(fields: dict[str, str]) -> dict[str, str]:
+    """What was answered to each item apart (`asked-N` with `answer-N`), taken out of the fields."""
+    found: dict[str, str] = {}
+    for name in [name for name in fields if name.startswith("asked-")]:
+        item, answer = fields.pop(name), fields.pop(f"answer-{name.removeprefix('asked-')}", "").strip()
+        if answer and len(item) <= TEXT_LIMIT:
+            found[item] = answer
+    return found
+
+
+def _with(answers: dict[str, str], body: Body) -> Body:
+    """The body with the items' answers, checked as those of the API are.
+
+    Raises
+    ------
+    WrongInputError
+    """
+    return msgspec.structs.replace(body, items=checked({"items": answers}, Body).items) if answers else body
 
 
 async def _ticket(request: Request, found: Ticket, told: Told, group: Incident | None) -> Response:
     who = visitor(request)
     actions = [a for a in PEOPLE if a in found.actions and queries.may(who, a, found)]
-    shown: dict[str, Any] = {"ticket": found, "actions": actions, "watch": WATCH, "called": CALLED, "error": told.error}
+    shown: dict[str, Any] = {"ticket": found, "actions": actions, "watch": WATCH, "called": CALLED, "error": told.error,
+                             "news": told.news}  # fmt: skip
     if who.user.role == "client":
         return render(request, "portal.html", text=told.text, **shown)
     now = desk(request).now()

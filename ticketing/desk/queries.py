@@ -5,7 +5,7 @@ Every function takes the request after the gate, checks the right first, then th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -41,6 +41,7 @@ from ticketing.model.states import Action
 from ticketing.model.tickets import Ticket, TicketSummary
 from ticketing.people.scope import Kind, condition
 from ticketing.people.users import Users
+from ticketing.threads.attachments import Offered
 from ticketing.tickets.bodies import Body
 from ticketing.tickets.eyes import for_eyes_of
 from ticketing.tickets.facts import Actor
@@ -120,13 +121,13 @@ def sight(who: Visitor) -> sql.Composable:
     return condition(who.user, Kind.TICKET, "t")
 
 
-async def act(request: Request, action: Action, body: Body) -> Ticket:
+async def act(request: Request, action: Action, body: Body, files: Sequence[Offered] = ()) -> Ticket:
     """A person's action on the ticket the path names; the right has been checked before the body was read."""
     who = require(request, str(action))
     found = await _ticket(request, who)
     if not may(who, action, found):
         raise HTTPException(403, "a ticket about many terminals is closed by a manager")
-    changed = await desk(request).tickets.act(action, found.number, actor_of(who), body)
+    changed = await desk(request).tickets.act(action, found.number, actor_of(who), body, files)
     return for_eyes_of(who.user, changed)
 
 

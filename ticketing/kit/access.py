@@ -37,6 +37,8 @@ RIGHTS = {
     "tickets.open": STAFF | {"client"},
     "mail": READERS,
     "mail.write": STAFF,
+    "outages": READERS,
+    "outages.write": STAFF,
     "close_common": frozenset({"admin", "manager"}),
     "organisations": EVERYBODY,
     "organisations.write": frozenset({"admin", "manager"}),

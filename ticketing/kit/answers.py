@@ -18,8 +18,9 @@ from starlette.responses import Response
 from ticketing.core.errors import ConflictError, InvalidTextError, NotAllowedError, NotFoundError, WrongInputError
 from ticketing.kit.parts import part
 from ticketing.kit.rendering import Rendering
+from ticketing.kit.words import N_
 
-AWAY = "the store does not answer in time; please try again"
+AWAY = N_("the store does not answer in time; please try again")
 TITLES = {
     400: "Something is wrong with this request",
     403: "Not allowed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, tzinfo
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -11,6 +12,14 @@ from starlette.requests import Request
 from ticketing.kit.access import csrf_matches, visitor
 
 FORM_FIELDS = 60
+INSTANTS = (
+    "eta",
+    "until",
+    "slot_from",
+    "slot_to",
+    "received_at",
+    "started_at",
+)  # typed in the reader's zone, sent on with an offset
 
 
 async def raw_form(request: Request) -> FormData:
@@ -30,16 +39,6 @@ async def form(request: Request) -> dict[str, str]:
     """The fields of a form, the last of equal names counts; line ends as in JSON. `HTTPException` as `raw_form`."""
     fields = await raw_form(request)
     return {name: value.replace("\r\n", "\n") for name, value in fields.items() if isinstance(value, str)}
-
-
-async def joined_form(request: Request, *lists: str) -> dict[str, str]:
-    """The same; of the names in `lists`, which checkboxes share, all values, a line each."""
-    came = await raw_form(request)
-    fields = {name: value.replace("\r\n", "\n") for name, value in came.items() if isinstance(value, str)}
-    for name in lists:
-        if name in fields:
-            fields[name] = "\n".join(value for value in came.getlist(name) if isinstance(value, str))
-    return fields
 
 
 def vouched(request: Request, fields: Mapping[str, str]) -> bool:
@@ -69,3 +68,15 @@ async def checked_fields(request: Request) -> FormData:
     if not vouched(request, {"csrf": token if isinstance(token, str) else ""}):
         raise HTTPException(403, "this form is not from the desk or has expired: open the page again")
     return fields
+
+
+def zoned(fields: Mapping[str, str], zone: tzinfo) -> dict[str, str]:
+    """Instants that a browser's field says without an offset, with that of the reader's zone then."""
+    said = dict(fields)
+    for name in INSTANTS:
+        try:
+            moment = datetime.fromisoformat(said.get(name, "").strip())
+        except ValueError:  # empty, or refused by its name later
+            continue
+        said[name] = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat()
+    return said

@@ -17,10 +17,11 @@ LIFETIME = 3600.0  # s
 
 
 class Told(NamedTuple):
-    """Why nothing was done, and the text that came along."""
+    """Why nothing was done, and the text that came along; or what was done otherwise than asked, and no error."""
 
     error: str
     text: str
+    news: str = ""
 
 
 class Kept:

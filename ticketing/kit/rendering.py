@@ -121,6 +121,8 @@ class Rendering:
             kind=lambda k: _(called(kinds, k)),
             action=lambda a: _(ACTIONS.get(a) or a),
             verdict=lambda v: _(VERDICTS.get(v) or v),
+            # Of texts that may be anybody's: `_()` of a template takes what it is given for a pattern, and for safe.
+            words=words.gettext,
             said=lambda options: {value: _(text) for value, text in options.items()},
             segment=lambda text: quote(text, safe=""),
             query=lambda values: urlencode({k: v for k, v in values.items() if v}),

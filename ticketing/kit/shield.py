@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from psycopg import OperationalError
@@ -10,7 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY = 128 * 1024  # a text is 10 000 characters at most, in a form of 12 bytes each; nothing is uploaded
+MAX_BODY = 128 * 1024  # a text is 10 000 characters at most, in a form of 12 bytes each
+MAX_UPLOAD = 24 << 20  # of forms that may bring files: five photographs of a phone
+UPLOADS = re.compile(r"/tickets/(?:new|[^/]{1,40}/[a-z-]{1,20})")
 
 
 def content_policy(tiles: str) -> str:
@@ -57,16 +60,16 @@ class Shield:
                     headers["Strict-Transport-Security"] = "max-age=31536000"
             await send(message)
 
-        taken = 0
+        taken, most = 0, _most(scope)
 
         async def receive_bounded() -> Message:
             nonlocal taken
-            if _announced(scope) > MAX_BODY:  # only here: a stranger's body is not read, and 401 comes first
+            if _announced(scope) > most:  # only here: a stranger's body is not read, and 401 comes first
                 raise _TooLargeError
             message = await receive()
             if message["type"] == "http.request":
                 taken += len(message.get("body", b""))
-                if taken > MAX_BODY:
+                if taken > most:
                     raise _TooLargeError
             return message
 
@@ -74,7 +77,7 @@ class Shield:
             await self._app(scope, receive_bounded, send_with_headers)
         except _TooLargeError:
             if not started:
-                refusal = JSONResponse({"error": f"more than {MAX_BODY} bytes"}, 413, {"Connection": "close"})
+                refusal = JSONResponse({"error": f"more than {most} bytes"}, 413, {"Connection": "close"})
                 await refusal(scope, receive, send_with_headers)
         except ClientDisconnect:  # it went, or was cut off, before it had said everything: nobody is there to be told
             return
@@ -101,8 +104,15 @@ def _away(path: str) -> Response:
     return PlainTextResponse("The store is away; please try again.", 503, headers)
 
 
+def _most(scope: Scope) -> int:
+    """How long the body may be: only a form of files may be long."""
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    upload = kind.lower().startswith(b"multipart/form-data") and UPLOADS.fullmatch(scope["path"])
+    return MAX_UPLOAD if upload else MAX_BODY
+
+
 def _announced(scope: Scope) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else MAX_BODY + 1
+            return int(value) if value.isdigit() else MAX_UPLOAD + 1
     return 0

@@ -105,6 +105,17 @@ KINDS: dict[str, str] = {  # of incidents; what detectors bring along is called 
     MASS: N_("Mass silence"),
     PLATFORM: N_("Platform"),
 }
+CLASSES = {"network": N_("network"), "hardware": N_("hardware"), "software": N_("software"),
+           "consulting": N_("consulting")}  # fmt: skip
+TOPICS = {"technical": N_("technical"), "finance": N_("finance"), "warranty": N_("warranty"), "letter": N_("letter"),
+          "call-back": N_("call back")}  # fmt: skip
+FREQUENCIES = {"once": N_("once"), "sometimes": N_("sometimes"), "often": N_("often"), "always": N_("always")}
+# What a policy's form may ask for.
+ITEMS = {
+    "description": N_("what happens"), "steps": N_("what leads to it"), "frequency": N_("how often"),
+    "server": N_("server address"), "version": N_("software version"), "criticality": N_("how critical it is"),
+    "vehicle": N_("vehicle or terminal"), "contacts": N_("whom to call"), "attachments": N_("files"),
+}  # fmt: skip
 # Keys of evidence, of filters and of groups, and codes of single fields, as `label` makes them readable.
 LABELS = (
     *(N_("Operator"), N_("Customer"), N_("Site"), N_("Region"), N_("Protocol"), N_("Model"), N_("Firmware")),

@@ -8,7 +8,7 @@ and what leads where; what an action needs besides stands in its own function (`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from ticketing.clocks.records import refresh
@@ -18,6 +18,7 @@ from ticketing.core.journal import append_journal
 from ticketing.model.kinds import COMMON
 from ticketing.model.states import MOVES, STAFF, Action, State, events_of, next_state
 from ticketing.model.tickets import checked_text
+from ticketing.threads.attachments import Offered
 from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets import ending, entrusted, remote, work  # the actions register
 from ticketing.tickets.announcing import announce
@@ -46,10 +47,11 @@ async def act(
     *,
     channel: str = "api",
     message: Callable[[int], NewMessage] | None = None,
+    files: Sequence[Offered] = (),
 ) -> int:
     """Do it, inside the caller's transaction; returns the row of the ticket that it was done to.
 
-    `message` makes the message that carries it, of a mail, for the row of the ticket.
+    `message` makes the message that carries it, of a mail, for the row of the ticket; `files` are a form's.
 
     Raises
     ------
@@ -99,7 +101,7 @@ async def act(
                 text=effect.text or text,
                 channel=channel,
                 letter_kind=kind or None,
-                files=files_of(body.attachments).files,
+                files=files_of(body.attachments, files).files,
             ),
         )
     first = move.visible and not await _seen(connection, facts)

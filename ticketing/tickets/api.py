@@ -1,4 +1,4 @@
-"""`POST /api/tickets`, a ticket's files and access data, and outages."""
+"""`POST /api/tickets`, and a ticket's files and access data."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import msgspec
 from psycopg import sql
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ticketing.core.db import Connection, Pool, storable, utc, utc_or_none
+from ticketing.core.db import Connection, Pool, storable
 from ticketing.core.idempotency import done
 from ticketing.core.paging import Page
 from ticketing.kit import asked
@@ -46,18 +45,6 @@ class Intake:
     pool: Pool
     office: Office
     now: Callable[[], datetime]
-
-
-class Outage(msgspec.Struct, kw_only=True):
-    """A time without service; `terminals` None: all of them."""
-
-    id: int
-    key: str
-    started_at: datetime
-    ended_at: datetime | None
-    eta: datetime | None
-    terminals: int | None
-    told_at: datetime | None
 
 
 async def open_one(request: Request) -> Response:
@@ -169,25 +156,3 @@ async def _seen(connection: Connection, request: Request) -> tuple[int, str]:
     if found is None:
         raise HTTPException(404, "no such ticket")
     return int(found[0]), str(found[1])
-
-
-async def outages(request: Request) -> Page[Outage]:
-    """The last hundred, newest first."""
-    async with part(request, Intake).pool.connection() as connection:
-        rows = await connection.execute(
-            "SELECT id, key, started_at, ended_at, eta, cardinality(terminals), told_at FROM outage"
-            " ORDER BY id DESC LIMIT 100"
-        )
-        items = [
-            Outage(
-                id=row[0],
-                key=row[1],
-                started_at=utc(row[2]),
-                ended_at=utc_or_none(row[3]),
-                eta=utc_or_none(row[4]),
-                terminals=row[5],
-                told_at=utc_or_none(row[6]),
-            )
-            for row in await rows.fetchall()
-        ]
-    return Page(items, len(items))

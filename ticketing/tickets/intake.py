@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -13,8 +13,10 @@ from ticketing.clocks.records import Terms, refresh
 from ticketing.core.db import Connection
 from ticketing.core.errors import NotFoundError, Problem, WrongInputError
 from ticketing.core.journal import append_journal
+from ticketing.kit.words import N_
 from ticketing.model.states import Action, State
 from ticketing.policies import Policy, forms
+from ticketing.threads.attachments import Offered
 from ticketing.threads.messages import NewMessage, append
 from ticketing.tickets.bodies import FileIn, Text, Word
 from ticketing.tickets.facts import Actor, lock, set_columns
@@ -83,6 +85,7 @@ async def take_in(
     sender: str | None = None,
     message: Callable[[int], NewMessage] | None = None,
     language: str | None = None,
+    files: Sequence[Offered] = (),
 ) -> Taken:
     """Take it in, inside the caller's transaction.
 
@@ -92,6 +95,7 @@ async def take_in(
     missing : what the policy's form asks and is not there.
     sender : an address or phone of one who is no contact.
     message : makes the first message, of a mail, for the row of the ticket.
+    files : what came with a form, besides `given.attachments`.
 
     Raises
     ------
@@ -109,18 +113,18 @@ async def take_in(
         "sender": sender,
         "vehicle": vehicle,
         "terminal": terminal,
-        "attachments": given.attachments,
+        "attachments": given.attachments or files,
     }
     lacking = missing(terms.policy, asked)
     if given.channel == "portal" and lacking:
         raise WrongInputError(
-            *(Problem(name, "is missing", "the form of your contract asks for it") for name in lacking)
+            *(Problem(name, N_("is missing"), N_("the form of your contract asks for it")) for name in lacking)
         )
     verified = await _verified(terms, given, who, actor, verify, sender)
     if verified and not given.new and vehicle is not None:
         found = await _open_already(connection, vehicle, terminal)
         if found is not None:
-            return await _add(connection, found, given, actor, who, at, message)
+            return await _add(connection, found, given, actor, who, at, message, files)
     opened: Opened = await open_ticket(
         connection,
         office,
@@ -143,7 +147,7 @@ async def take_in(
             missing=lacking,
             received_at=given.received_at,
             text=given.description or given.subject,
-            files=files_of(given.attachments).files,
+            files=files_of(given.attachments, files).files,
             message=message,
         ),
         at,
@@ -159,7 +163,7 @@ async def _who(connection: Connection, given: NewTicket, actor: Actor) -> _Who:
             "SELECT organisation, name, code_word IS NOT NULL FROM contact WHERE id = %s AND active", (given.reporter,)
         )
         row = await rows.fetchone()
-        if row is None:
+        if row is None or (actor.is_client and row[0] not in actor.organisations):
             raise WrongInputError(Problem("reporter", f"no contact {given.reporter}", "see /api/contacts"))
         if organisation is not None and organisation != row[0]:
             raise WrongInputError(Problem("reporter", "is another organisation's", "leave `organisation` out"))
@@ -257,6 +261,7 @@ async def _add(
     who: _Who,
     at: datetime,
     message: Callable[[int], NewMessage] | None,
+    files: Sequence[Offered],
 ) -> Taken:
     """The call becomes a message in what is open."""
     facts = await lock(connection, ticket)
@@ -275,7 +280,7 @@ async def _add(
             subject=given.subject,
             text=given.description or given.subject,
             channel=given.channel,
-            files=files_of(given.attachments).files,
+            files=files_of(given.attachments, files).files,
         ),
     )
     columns: dict[str, Any] = {"said_at": at, "said_by": caller.name}

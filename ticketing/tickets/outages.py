@@ -52,6 +52,17 @@ async def begin(
     return int(outage)
 
 
+async def promise(connection: Connection, outage: int, eta: datetime | None, at: datetime) -> None:
+    """Service is expected by `eta`, or nobody knows when: who was told of the outage is told this as well."""
+    rows = await connection.execute(
+        "UPDATE outage SET eta = %(eta)s, eta_version = eta_version + 1 WHERE id = %(id)s AND ended_at IS NULL"
+        " AND eta IS DISTINCT FROM %(eta)s RETURNING told_at IS NOT NULL",
+        {"id": outage, "eta": eta},
+    )
+    if await rows.fetchone() == (True,):
+        await move(connection, MODULE, outage, at)
+
+
 async def end(connection: Connection, office: Office, key: str, at: datetime) -> int | None:
     """Service is back; who was told that it was away is told. Returns the outage's row, None if there was none."""
     rows = await connection.execute(

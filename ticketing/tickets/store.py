@@ -24,6 +24,7 @@ from ticketing.model.states import WAITING, Action, State
 from ticketing.model.tickets import Ticket, TicketSummary
 from ticketing.people.normal import phone, plate_key
 from ticketing.people.scope import ALL
+from ticketing.threads.attachments import Offered
 from ticketing.tickets.acts import act
 from ticketing.tickets.bodies import Body
 from ticketing.tickets.facts import Actor
@@ -275,8 +276,8 @@ class TicketStore:
                     return None
             return await load_ticket(connection, number, self._clock())
 
-    async def act(self, action: Action, number: str, actor: Actor, body: Body) -> Ticket:
-        """Do one of the actions of the table, in a transaction of its own.
+    async def act(self, action: Action, number: str, actor: Actor, body: Body, files: Sequence[Offered] = ()) -> Ticket:
+        """Do one of the actions of the table, in a transaction of its own; `files` came with a form.
 
         Raises
         ------
@@ -284,7 +285,7 @@ class TicketStore:
         """
         now = self._clock()
         async with self._pool.connection() as connection, connection.transaction():
-            row = await act(connection, self.office, action, number, actor, body, now)
+            row = await act(connection, self.office, action, number, actor, body, now, files=files)
             await done(connection)
             rows = await connection.execute("SELECT number FROM ticket WHERE id = %s", (row,))
             (found,) = await rows.fetchone() or (number,)

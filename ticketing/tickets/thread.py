@@ -14,15 +14,15 @@ from ticketing.tickets.bodies import FileIn
 FILES = Limits()
 
 
-def files_of(attachments: Sequence[FileIn]) -> Kept:
-    """The files of a JSON body, within the bounds.
+def files_of(attachments: Sequence[FileIn], files: Sequence[Offered] = ()) -> Kept:
+    """The files of a JSON body, and those of a form, within the bounds.
 
     Raises
     ------
     WrongInputError
         If one is no base64, or they are too many or too large: whoever sends them can send less.
     """
-    offered = []
+    offered = list(files)
     for place, file in enumerate(attachments):
         try:
             offered.append(Offered(file.name, base64.b64decode(file.content, validate=True)))

@@ -147,7 +147,7 @@ async def _answer(case: Case) -> Effect:
     items = case.body.items if isinstance(case.body.items, dict) else {}
     if not items and not case.text:
         raise WrongInputError(Problem("items", "nothing is answered", "answer the items, or say a text"))
-    said = case.text or "\n".join(f"{item}: {answer}" for item, answer in items.items())
+    said = "\n".join([*(f"{item}: {answer}" for item, answer in items.items()), *([case.text] if case.text else [])])
     return Effect(
         data={"items": dict(items)},
         columns={"missing": [i for i in case.facts.missing if i not in items] if items else [], "resumed_at": case.at},

@@ -26,6 +26,7 @@ from ticketing.kit.settings import DeskSettings
 from ticketing.kit.throttle import Throttle
 from ticketing.letters.pages import LetterButtons
 from ticketing.mail.api import MailDesk
+from ticketing.mail.notices import MailNotices
 from ticketing.people.passwords import Passwords
 from ticketing.people.users import ROLES, Users
 from ticketing.tickets.api import Intake
@@ -79,14 +80,16 @@ async def site(
     ranks=None,
     kinds=None,
     needs_permission=False,
+    judge=None,
 ):
-    """A desk with one user per role, each with `PASSWORD`."""
+    """A desk with one user per role, each with `PASSWORD`; `judge` makes that of mail, of a pool."""
     pool = AsyncConnectionPool(dsn, min_size=1, max_size=6, open=False)
     await pool.open()
     users = Users(pool, passwords=Passwords(hasher=QUICK))
     try:
         for role in roles:
             await users.add(role, role, PASSWORD)
+        mail = MailDesk(pool, judge(pool) if judge else None, utc_now)
         tickets, reader = TicketStore(pool), PostgresReader(pool, live=live, counts=counts, ranks=ranks, kinds=kinds)
         commands = Commands(
             pool, none=no_commands, problem=command_problem, needs_permission=lambda _policy: needs_permission
@@ -104,8 +107,14 @@ async def site(
                 Idempotency(pool),
                 Intake(pool, tickets.office, utc_now),
                 LetterButtons(pool, Buttons(tickets.office), "", utc_now),
-                MailDesk(pool, None, utc_now),
-                *directory_parts(pool, users.passwords, policy="integrator-standard", seal=seal),
+                mail,
+                *directory_parts(
+                    pool,
+                    users.passwords,
+                    policy="integrator-standard",
+                    seal=seal,
+                    looks=[MailNotices(mail)],
+                ),
             ],
         )
         yield Site(app, pool, users, tickets, reader)

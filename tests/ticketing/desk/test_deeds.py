@@ -1,6 +1,7 @@
 """The forms of a ticket's page: every action has one, its fields are those of the body, what is typed gets there."""
 
 import asyncio
+import html
 import re
 from zoneinfo import ZoneInfo
 
@@ -8,9 +9,11 @@ import msgspec
 import pytest
 
 from tests.ticketing.desk.parts import hidden, site, small_fleet
-from ticketing.desk.deeds import DEEDS, PLACED, possible, zoned
+from ticketing.desk.deeds import DEEDS, PLACED, possible
+from ticketing.kit.forms import zoned
 from ticketing.model.states import PEOPLE, REASONS, Action
 from ticketing.tickets.bodies import Body, read_fields
+from ticketing.tickets.facts import Actor
 
 NAMES = {field.encode_name for field in msgspec.structs.fields(Body)} | {"slot_from", "slot_to"}
 
@@ -147,5 +150,63 @@ def test_a_client_sees_a_portal(postgres_dsn):
             assert "Yes, it is fixed" in page
             await browser.post(f"/tickets/{number}/consent", data=csrf | {"means": "button"})
             assert (await desk.tickets.get(number)).state == "closed"
+
+    asyncio.run(main())
+
+
+def test_a_client_answers_each_item_sends_files_and_withdraws(postgres_dsn):
+    async def main():
+        async with site(postgres_dsn, roles=("engineer", "client")) as desk, desk.signed_in("client") as browser:
+            number = (await small_fleet(desk.pool))["new"]
+            path = f"/tickets/{number}"
+            async with desk.pool.connection() as connection:
+                await connection.execute("INSERT INTO organisation (name, created_at) VALUES ('Acme', now())")
+                await connection.execute("UPDATE app_user SET organisations = '{1}' WHERE name = 'client'")
+                await connection.execute("UPDATE ticket SET organisation = 1 WHERE number = %s", (number,))
+            questions = ["Is it <on>?", "steps", "Where?"]
+            engineer = Actor("engineer", "engineer")
+            await desk.tickets.act(Action.TAKE, number, engineer, Body())
+            ask = Body(items=questions)
+            await desk.tickets.act(Action.QUALIFY, number, engineer, Body(class_="hardware"))
+            await desk.tickets.act(Action.ASK, number, engineer, ask)
+            page = (await browser.get(path)).text
+            csrf = {"csrf": hidden(page)["csrf"]}
+            asked = [html.unescape(item) for item in re.findall(r'name="asked-\d+" value="([^"]*)"', page)]
+            assert asked == questions
+            assert re.findall(r'<label for="asked-\d+">([^<]*)</label>', page) == [
+                "Is it &lt;on&gt;?", "what leads to it", "Where?"
+            ]  # fmt: skip
+            form = csrf | {f"asked-{n}": item for n, item in enumerate(asked)}
+            # Nothing said is no answer; what was typed is there again where it was refused.
+            empty = await browser.post(f"{path}/answer", data=form | {"answer-0": "  ", "text": ""})
+            assert "nothing is answered" in (await browser.get(empty.headers["location"])).text
+            refused = await browser.post(
+                f"{path}/reopen", data=form | {"answer-2": "Yard", "text": "x"}, files={"files": ("a.txt", b"x")}
+            )
+            again = (await browser.get(refused.headers["location"])).text
+            assert ">\nWhere?: Yard\nx</textarea>" in again
+            assert "Files have to be chosen again." in again
+            answered = await browser.post(
+                f"{path}/answer", data=form | {"answer-0": "Yes", "answer-2": "Yard\r\n2", "text": "That is all"},
+                files={"files": ("../cab.png", b"\x89PNG\r\n\x1a\n" * 40_000)},
+            )  # fmt: skip
+            assert answered.headers["location"] == path
+            ticket = await desk.tickets.get(number)
+            assert (ticket.state, ticket.missing) == ("in_work", ["steps"])
+            entry = ticket.journal[-1]
+            assert (entry.action, entry.data["items"]) == ("answer", {"Is it <on>?": "Yes", "Where?": "Yard\n2"})
+            said = ticket.messages[-1]
+            assert said.text == "Is it <on>?: Yes\nWhere?: Yard\n2\nThat is all"
+            assert [file["name"] for file in said.attachments] == ["cab.png"]
+            # He takes it back; then nobody works on it.
+            page = (await browser.get(path)).text
+            assert f'action="{path}/withdraw"' in page
+            await browser.post(f"{path}/withdraw", data=csrf | {"reason": "explained"})
+            assert (await desk.tickets.get(number)).state == "in_work"
+            done = await browser.post(f"{path}/withdraw", data=csrf | {"reason": "withdrawn", "text": "It came back"})
+            assert done.headers["location"] == path
+            ticket = await desk.tickets.get(number)
+            assert (ticket.state, ticket.ended) == ("closed", "withdrawn")
+            assert "/withdraw" not in (await browser.get(path)).text
 
     asyncio.run(main())

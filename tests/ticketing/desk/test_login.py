@@ -408,6 +408,18 @@ def test_no_other_site_puts_text_into_the_login_page(postgres_dsn):
             assert (file.status_code, file.headers["location"]) == (303, "/login?next=%2Ftickets%2FDZ-1")
             long = await stranger.post("/tickets/DZ-1/note", data={"text": "x" * MAX_BODY}, headers=HERE)
             assert long.status_code == 413
+            # A form of files keeps its text as well; a long one, or one of unknown length, is not even read.
+            some = {"files": ("cab.png", b"x")}
+            short = await stranger.post("/tickets/DZ-1/note", data={"text": TYPED}, files=some, headers=HERE)
+            assert (short.status_code, kept(short.text)) == (401, TYPED.replace("\r\n", "\n"))
+            kind = {"content-type": "multipart/form-data; boundary=x"}
+
+            async def pieces():
+                yield b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\nhello\r\n--x--\r\n'
+
+            for content in (pieces(), b"x" * (MAX_BODY + 1)):
+                unread = await stranger.post("/tickets/DZ-1/note", content=content, headers=HERE | kind)
+                assert (unread.status_code, unread.headers["location"]) == (303, "/login?next=%2Ftickets%2FDZ-1")
 
     run(postgres_dsn, work)
 

@@ -69,6 +69,7 @@ function ended() {
   const typed = [...document.querySelectorAll("main textarea, main input:not([type=hidden])")].some((field) => field.value !== field.defaultValue);
   if (!typed) { location.reload(); return; }
   document.getElementById("ended").hidden = false;
+  for (const files of document.querySelectorAll("input[type=file]")) files.disabled = true; // nobody reads a stranger's
 }
 
 function selecting(part) {
@@ -118,6 +119,14 @@ document.addEventListener("change", (event) => {
   if (keyed && event.target === document.activeElement) event.target.form.classList.add("keyed");
   else event.target.form.requestSubmit();
 });
+// A form is sent once, however often its button is pressed; going back makes it whole again.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
+document.querySelector("main [aria-invalid]")?.focus();
 setInterval(tick, 1000);
 tick();
 const every = Math.min(...[...document.querySelectorAll("[data-refresh]")].map((part) => Number(part.dataset.refresh) || 60));

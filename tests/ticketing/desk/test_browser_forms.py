@@ -1,0 +1,215 @@
+"""New ticket, outages, inbox and portal in a real Chromium: by keyboard, at both widths, light and dark."""
+
+import asyncio
+import socket
+import threading
+
+import pytest
+import uvicorn
+from playwright.sync_api import expect, sync_playwright
+
+from tests.ticketing.desk.parts import PASSWORD, site
+from tests.ticketing.desk.test_browser import AXE
+from tests.ticketing.desk_parts import add_terminal, done, execute, fetch, raise_one
+from tests.ticketing.directory.test_browser import WIDER
+from tests.ticketing.mail.test_pages import judge_of, receive
+from tests.ticketing.mail.world import mail
+from ticketing.desk.app import FEATURES
+from ticketing.kit.settings import DeskSettings
+
+ROLES = ("manager", "client")
+LOOKS = (("en", 1440, "light"), ("ru", 1440, "dark"), ("ru", 390, "light"), ("zh", 390, "dark"))
+MARKS = {"en": "New ticket", "ru": "Новая заявка", "zh": "新工单"}
+LONG = "a-rather-long-address-of-somebody@subdomain.of.a.long.example.com"
+# By role; T is the client's ticket that waits for an answer.
+PAGES = {
+    "manager": (
+        "/tickets", "/tickets/new", "/tickets/new?contact=1", "/tickets/new?q=a", "/tickets/T", "/outages", "/mail",
+        "/mail?verdict=failing", "/mail/1", "/mail/2",
+    ),
+    "client": ("/tickets", "/tickets/new", "/tickets/T"),
+}  # fmt: skip
+
+
+class Served:
+    """A desk on a loopback port, in a loop of its own thread; `number` is a ticket with two questions."""
+
+    def __init__(self, dsn):
+        self._dsn = dsn
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(60)
+        return self
+
+    def __exit__(self, *_):
+        self._server.should_exit = True
+        self._thread.join(30)
+
+    async def _main(self):
+        settings = DeskSettings(refresh=1, version="test")
+        async with site(self._dsn, roles=ROLES, judge=judge_of, settings=settings) as desk:
+            await self._furnish(desk)
+            listener = socket.create_server(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            self._server = uvicorn.Server(uvicorn.Config(desk.app, lifespan="off", log_level="warning"))
+            self._ready.set()
+            await self._server.serve(sockets=[listener])
+
+    async def _furnish(self, desk):
+        terminal = await add_terminal(desk.pool, "350000000000017", protocol="teltonika", name="Truck 12")
+        for statement in (
+            "INSERT INTO organisation (name, policy, contract, created_at)"
+            " VALUES ('Север Транс <b>', 'support-procedure', '{}', now())",
+            "INSERT INTO contact (organisation, name, phones, emails, created_at)"
+            f" VALUES (1, 'Anna <i>', '{{+79990000001}}', '{{ann@acme.example,{LONG}}}', now())",
+            "INSERT INTO vehicle (organisation, name, plate, plate_key, terminal, created_at)"
+            f" VALUES (1, 'Truck 12', 'А123ВС 77', 'A123BC77', {terminal}, now())",
+            "UPDATE app_user SET organisations = '{1}' WHERE role = 'client'",
+            "INSERT INTO outage (key, started_at, ended_at, told_at, terminals) VALUES"
+            " ('declared/Карты, отчёты', now() - interval '9 h', now() - interval '7 h', now() - interval '8 h', NULL),"
+            " ('platform/gateway/gw-eu-1.telematics.example.com', now() - interval '3 d', now() - interval '2 d', NULL,"
+            " '{1,2,3}'), ('declared/Web portal', now() - interval '20 min', NULL, NULL, NULL)",
+            "INSERT INTO mailbox_position (mailbox, uidvalidity, uid, failing_since, error) VALUES"
+            f" ('imap {LONG}@imap.example.com:993/INBOX', 0, 0, now() - interval '3 h', 'TimeoutError: timed out')",
+        ):
+            await execute(desk.pool, statement)
+        found = await raise_one(desk.pool, terminal, desk.tickets._clock().timestamp() - 300)
+        self.number = found.number
+        await execute(desk.pool, "UPDATE ticket SET organisation = 1, vehicle = 1")
+        await done(desk.tickets, "take", self.number, "manager")
+        await done(desk.tickets, "ask", self.number, "manager", items=["Is the mass switch on?", "Где стоит машина?"])
+        await receive(desk, mail(subject="Нет данных с утра", text="Машина молчит."))
+        ((number,),) = await fetch(desk.pool, "SELECT max(number) FROM ticket")
+        subject, text = f"[#{number}] " + "let me in " * 9, "x" * 200 + "\n\n\nHello"
+        self.held = await receive(desk, mail(sender=f"Eve <eve.{LONG}>", subject=subject, text=text))
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def sign_in(page, served, role, target="/tickets"):
+    page.goto(f"{served.url}/login?next={target}")
+    page.fill("#username", role)
+    page.fill("#password", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{served.url}{target}")
+
+
+def speaks(page, served, language):
+    page.goto(f"{served.url}/account")
+    page.select_option("#f-language", language)
+    page.locator("#settings button").click()
+    page.wait_for_url("**done=settings")
+
+
+def test_pages_serve_everybody_and_work_by_keys(postgres_dsn, browser, axe):
+    found = []
+
+    def complain(said):
+        text = str(getattr(said, "text", said))
+        if getattr(said, "type", "error") == "error" and "status of 422" not in text:  # the form that is wrong below
+            found.append(text)
+
+    with Served(postgres_dsn) as served:
+        for role in ROLES:
+            with browser.new_context(bypass_csp=True) as context:
+                page = context.new_page()
+                page.on("pageerror", complain)
+                page.on("console", complain)
+                page.on("dialog", lambda dialog: complain(dialog.message))
+                sign_in(page, served, role)
+                for language, width, scheme in LOOKS:
+                    speaks(page, served, language)
+                    page.set_viewport_size({"width": width, "height": 900})
+                    page.emulate_media(color_scheme=scheme)
+                    for path in PAGES[role]:
+                        page.goto(served.url + path.replace("/T", f"/{served.number}"))
+                        if path == "/tickets/new":
+                            assert page.locator("h1").inner_text() == MARKS[language]
+                        if page.evaluate(WIDER) > 0:
+                            found.append(f"{role} {language} {path}: wider than {width} px")
+                        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+                        if page.evaluate(WIDER) > 0:
+                            found.append(f"{role} {language} {path}, all open: wider than {width} px")
+                        if language == "ru":  # the rules know no languages: each width and each scheme once is enough
+                            continue
+                        page.evaluate(axe)
+                        found += [f"{role} {width} {scheme} {path}: {each}" for each in page.evaluate(AXE)]
+                speaks(page, served, "en")
+                page.set_viewport_size({"width": 1440, "height": 900})
+                {"manager": a_managers_hour, "client": a_clients_question}[role](page, served)
+    assert not found, "\n".join(found)
+
+
+def a_managers_hour(page, served):
+    """A call, a held mail and an outage, by the keyboard alone."""
+    page.goto(f"{served.url}/tickets")
+    expect(page.locator("#mailboxes .alert")).to_contain_text("cannot be read")
+    page.goto(f"{served.url}/tickets/new")
+    expect(page.locator("#who")).to_be_focused()
+    page.keyboard.type("8 999 000-00-01")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Anna <i>").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**contact=1")
+    expect(page.locator("#open")).to_contain_text(served.number)
+    page.locator("#f-subject").focus()
+    page.keyboard.type("x")
+    page.locator("#f-vehicle").fill("no such thing")
+    page.locator("#f-subject").press("Enter")  # the form is sent; what is wrong is said beside its field
+    expect(page.locator("#f-vehicle-wrong")).to_contain_text("no terminal")
+    expect(page.locator("#f-vehicle")).to_be_focused()
+    page.locator("#f-vehicle").fill("а123вс77")
+    page.set_input_files("#f-files", [{"name": "cab.txt", "mimeType": "text/plain", "buffer": b"seen"}])
+    page.locator("#f-new").check()
+    page.evaluate("{ const form = document.querySelector('#form form'); form.requestSubmit(); form.requestSubmit(); }")
+    page.wait_for_url("**/tickets/DZ-*")
+    expect(page.locator("#stream .files a")).to_have_text("cab.txt")
+
+    page.goto(f"{served.url}/mail")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/mail/{served.held}")
+    page.get_by_role("button", name="Let it in").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#verdict .pill")).to_have_text("joined its ticket")
+
+    page.goto(f"{served.url}/outages")
+    page.locator("#new summary").focus()
+    page.keyboard.press("Enter")
+    page.locator("#new-service").fill("Maps")
+    page.keyboard.press("Enter")
+    expect(page.locator(".away")).to_have_count(2)
+    page.locator(".away", has_text="Maps").get_by_role("button", name="Service is back").click()
+    expect(page.locator("#over tbody tr").first).to_contain_text("Maps")
+
+
+def a_clients_question(page, served):
+    """Each question answered apart, a file with it; then the ticket is withdrawn."""
+    page.goto(f"{served.url}/tickets/{served.number}")
+    page.get_by_label("Is the mass switch on?").fill("Yes, it is")
+    page.set_input_files("#text-files", [{"name": "switch.txt", "mimeType": "text/plain", "buffer": b"on"}])
+    page.get_by_role("button", name="Send message").click()
+    expect(page.locator("#facts .pill")).to_have_text("In work")
+    expect(page.locator("#stream .in .said").last).to_have_text("Is the mass switch on?: Yes, it is")
+    expect(page.locator("#stream .files a")).to_have_text("switch.txt")
+    page.locator("#withdraw summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Withdraw").click()
+    expect(page.locator("#facts .pill")).to_have_text("Closed")
+    expect(page.locator("#withdraw")).to_have_count(0)
+
+
+def test_every_page_of_these_features_is_looked_at():
+    shown = {path.partition("?")[0] for paths in PAGES.values() for path in paths}
+    for row in (row for rows in FEATURES[1:] for row in rows):
+        if row.method == "GET" and not row.path.startswith("/api/") and "attachments" not in row.path:
+            assert row.path in shown or row.path.replace("{id}", "1") in shown, row.path
