@@ -219,6 +219,7 @@ KEPT_FROM = {
     "crew": (SECRET, SOUTH, CONTRACT, PROFILE, COMMAND, "Code word"),
     "client": (SECRET, SOUTH, NOTE, PROFILE, COMMAND),
 }  # fmt: skip
+SLOT = re.compile(r"\{([^}]+)\}")
 FOOTER = re.compile(r"<footer>.*?</footer>", re.DOTALL)
 CSRF = re.compile(r'name="csrf" value="[^"]*"')
 
@@ -272,8 +273,9 @@ class Walk:
     def address(self, method, path, place, asks):
         acted = method == "POST" and "/tickets/{number}/" in path
         names = self.name(place, path, "act" if acted else None)
-        address = re.sub(r"\{([^}]+)\}", lambda m: str(names[m[1]]), path)
-        return address + ("?" + asks.format(**names) if asks else ""), {str(value) for value in names.values()}
+        asked = path + ("?" + asks if asks else "")
+        used = {str(names[name]) for name in SLOT.findall(asked)}  # no more: another's other words tell of it
+        return SLOT.sub(lambda m: str(names[m[1]]), asked), used
 
     def said(self, method, path, place):
         """What is sent with it: JSON of the API, fields of a form."""
@@ -373,7 +375,7 @@ async def _each_route(walk, role):
             if "told=" in answer.headers.get("location", ""):
                 wrong.append((method, path, place, "was not done", answer.headers["location"]))
             plain = scrubbed(answer.text, names)
-            kept = [*KEPT_FROM[role], *([walk.both[1].number] if KEPT_FROM[role] else [])]
+            kept = () if path in OPEN or not KEPT_FROM[role] else (*KEPT_FROM[role], walk.both[1].number)
             wrong.extend((method, path, place, "tells", word) for word in kept if word in plain)
             return answer.headers.get("content-type"), plain
 
