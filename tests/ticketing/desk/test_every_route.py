@@ -532,6 +532,7 @@ def test_the_links_of_a_ticket_are_as_far_as_one_sees(walk, runner):
         await ready(desk, walk.both, "link")
         path, far = f"/api/tickets/{own.tickets['act']}", others.tickets["spare"]
         async with desk.program("admin") as admin, desk.program("engineer") as engineer:
+            await admin.post(f"{path}/link", json={"to": own.tickets["spare"], "kind": "parent"})
             made = await admin.post(f"{path}/link", json={"to": far, "kind": "follow-up"})
             assert {"kind": "follow-up", "number": far} in made.json()["links"]
             assert made.json()["journal"][-1]["text"] == f"follow-up: {far}"
