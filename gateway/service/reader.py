@@ -44,6 +44,7 @@ from ticketing.kit.ports import (
     Terminal,
     TerminalQuery,
 )
+from ticketing.people.scope import ALL
 
 ELSEWHERE = "another service of this store holds the watch"
 STATEMENT_TIMEOUT_MS = 5000  # a page that needs longer is refused: receiving comes first
@@ -132,11 +133,17 @@ class PostgresReader:
         self._counted: dict[int, tuple[int, float]] = {}  # terminal: records, believed until (monotonic)
 
     async def terminals(
-        self, wanted: TerminalQuery = ALL_TERMINALS, *, cursor: str | None = None, limit: int = 50
+        self,
+        wanted: TerminalQuery = ALL_TERMINALS,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        seen: Composable = ALL,
     ) -> Page[Terminal]:
-        """Those that are wanted."""
+        """Those that are wanted and `seen`."""
         position = {} if cursor is None else listing.position(wanted, cursor)
         match, order, values = listing.statement(wanted, self._ranks)
+        match = SQL("{match} AND {seen}").format(match=match, seen=seen)
         direction = SQL("DESC" if wanted.sort.startswith("-") else "ASC")
         values |= position | {"limit": limit + 1}
         async with self._reading() as connection:
@@ -159,12 +166,14 @@ class PostgresReader:
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(items, total, listing.cursor_behind(wanted, last["key"], last["identity"]) if last else None)
 
-    async def terminal(self, identity: str) -> Terminal | None:
-        """One terminal."""
+    async def terminal(self, identity: str, *, seen: Composable = ALL) -> Terminal | None:
+        """One terminal; None also where it is not `seen`."""
         async with self._reading() as connection:
             rows = await _rows(
                 connection,
-                SQL("SELECT {columns} FROM terminal WHERE identity = %(identity)s").format(columns=TERMINAL),
+                SQL("SELECT {columns} FROM terminal t WHERE t.identity = %(identity)s AND {seen}").format(
+                    columns=TERMINAL, seen=seen
+                ),
                 {"identity": identity},
             )
             found = await self._terminals(connection, rows)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
+import msgspec
 from psycopg import sql
 
 from ticketing.core.db import Pool, utc
 from ticketing.kit.words import N_, _
 from ticketing.model.tickets import Ticket, TicketSummary
+from ticketing.people.organisations import Contract
+from ticketing.people.scope import Kind, condition, hidden
+from ticketing.people.users import User
 from ticketing.tickets.reading import SUMMARY, SUMMARY_FROM, summary
 
 OTHERS = 10  # of the client's open tickets that are shown
@@ -28,15 +31,15 @@ AHEAD = {
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """`ahead`: (instant, what) in the order of time; `contract`: the organisation's, None of no client."""
+    """`ahead`: (instant, what) in the order of time; `contract`: the organisation's, None of no client or not shown."""
 
-    contract: dict[str, Any] | None
+    contract: Contract | None
     others: Sequence[TicketSummary]
     ahead: Sequence[tuple[datetime, str]]
 
 
-async def around(pool: Pool, ticket: Ticket, seen: sql.Composable, now: datetime) -> Around:
-    """Look it up; `seen` is the visitor's sight of tickets, as a condition on `t`."""
+async def around(pool: Pool, ticket: Ticket, user: User, now: datetime) -> Around:
+    """Look it up, as far as `user` sees it."""
     async with pool.connection() as connection:
         rows = await connection.execute(
             "SELECT d.module, d.at FROM due d JOIN ticket t ON t.id = d.subject WHERE t.number = %s AND d.at > %s"
@@ -48,12 +51,13 @@ async def around(pool: Pool, ticket: Ticket, seen: sql.Composable, now: datetime
         if ticket.organisation is not None:
             rows = await connection.execute("SELECT contract FROM organisation WHERE id = %s", (ticket.organisation,))
             row = await rows.fetchone()
-            contract = None if row is None else dict(row[0] or {})
+            if row is not None and "contract" not in hidden(user, Kind.ORGANISATION):
+                contract = msgspec.convert(row[0] or {}, Contract)
             rows = await connection.execute(
                 sql.SQL(
                     "SELECT {} {} WHERE t.organisation = %s AND t.state <> 'closed' AND t.number <> %s AND {}"
                     " ORDER BY t.priority, t.id LIMIT %s"
-                ).format(SUMMARY, SUMMARY_FROM, seen),
+                ).format(SUMMARY, SUMMARY_FROM, condition(user, Kind.TICKET, "t")),
                 (ticket.organisation, ticket.number, OTHERS),
             )
             others = [summary(row) for row in await rows.fetchall()]

@@ -36,6 +36,7 @@ from ticketing.mail.api import MailDesk, failing
 from ticketing.model.kinds import COMMON
 from ticketing.model.states import PEOPLE, WATCH, Action
 from ticketing.model.tickets import TEXT_LIMIT, Ticket
+from ticketing.people.scope import Kind
 from ticketing.threads.attachments import Offered
 from ticketing.tickets.api import Intake
 from ticketing.tickets.bodies import Body, read_fields
@@ -173,7 +174,7 @@ async def _ticket(request: Request, found: Ticket, told: Told, group: Incident |
     if who.user.role == "client":
         return render(request, "portal.html", text=told.text, **shown)
     now = desk(request).now()
-    here = await around(part(request, Intake).pool, found, queries.sight(who), now)
+    here = await around(part(request, Intake).pool, found, who.user, now)
     return render(
         request,
         "ticket.html",
@@ -266,8 +267,8 @@ async def terminal(request: Request) -> Response:
         spans=SPANS,
         since=since,
         until=until,
-        tickets=await here.tickets.list(terminal=found.terminal, limit=ROWS),
-        commands=await here.commands.list(found.terminal, limit=ROWS),
+        tickets=await here.tickets.list(terminal=found.terminal, limit=ROWS, seen=who.seen(Kind.TICKET)),
+        commands=await here.commands.list(found.terminal, limit=ROWS) if who.may("commands") else None,
         refusal=await here.commands.refusal(found.terminal) if who.may("command") else None,
         expires=EXPIRES,
         key=secrets.token_urlsafe(12),
@@ -346,7 +347,9 @@ async def fleet(request: Request) -> Response:
         health=await queries.health(request),
         bys=BY,
         counts=await desk(request).tickets.counts(),
-        incidents=await desk(request).tickets.incidents(state="open", limit=ROWS, members=False),
+        incidents=await desk(request).tickets.incidents(
+            state="open", limit=ROWS, members=False, seen=visitor(request).seen(Kind.TICKET)
+        ),
     )
 
 

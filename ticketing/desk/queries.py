@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from psycopg import sql
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -39,11 +38,10 @@ from ticketing.kit.throttle import Throttle
 from ticketing.model.kinds import COMMON
 from ticketing.model.states import Action
 from ticketing.model.tickets import Ticket, TicketSummary
-from ticketing.people.scope import Kind, condition
+from ticketing.people.scope import Kind
 from ticketing.people.users import Users
 from ticketing.threads.attachments import Offered
 from ticketing.tickets.bodies import Body
-from ticketing.tickets.eyes import for_eyes_of
 from ticketing.tickets.facts import Actor
 from ticketing.tickets.fleet_health import BY, Health
 from ticketing.tickets.store import TICKET_SORTS, Explained, Incident, IncidentDetail, TicketStore
@@ -106,7 +104,7 @@ async def tickets(request: Request) -> Page[TicketSummary]:
         topic=asked.parameter(request, "topic"),
         organisation=None if organisation is None else int(organisation),
         sort=sort or "queue",
-        seen=sight(who),
+        seen=who.seen(Kind.TICKET),
     )
 
 
@@ -116,19 +114,13 @@ async def ticket(request: Request) -> Ticket:
     return await _ticket(request, who)
 
 
-def sight(who: Visitor) -> sql.Composable:
-    """What of tickets the visitor sees, as a condition on `t`."""
-    return condition(who.user, Kind.TICKET, "t")
-
-
 async def act(request: Request, action: Action, body: Body, files: Sequence[Offered] = ()) -> Ticket:
     """A person's action on the ticket the path names; the right has been checked before the body was read."""
     who = require(request, str(action))
     found = await _ticket(request, who)
     if not may(who, action, found):
         raise HTTPException(403, "a ticket about many terminals is closed by a manager")
-    changed = await desk(request).tickets.act(action, found.number, actor_of(who), body, files)
-    return for_eyes_of(who.user, changed)
+    return await desk(request).tickets.act(action, found.number, actor_of(who), body, who.user, files)
 
 
 def may(who: Visitor, action: Action, found: Ticket) -> bool:
@@ -145,33 +137,35 @@ async def _ticket(request: Request, who: Visitor) -> Ticket:
     number = request.path_params["number"]
     found = None
     if asked.storable(number):
-        found = await desk(request).tickets.get(number, seen=sight(who))
+        found = await desk(request).tickets.get(number, who.user)
     if found is None:
         raise HTTPException(404, "no such ticket")
-    return for_eyes_of(who.user, found)
+    return found
 
 
 async def incidents(request: Request, *, members: bool = True) -> Page[Incident]:
     """One page of incidents; `members` of groups among them, unless the request says otherwise."""
-    require(request, "incidents")
+    who = require(request, "incidents")
     state, kind = asked.choice(request, "state", ("open", "closed")), asked.parameter(request, "kind")
     terminal = asked.parameter(request, "terminal")
     chosen = asked.choice(request, "members", asked.YES_NO)
     members = asked.YES_NO[chosen] if chosen else members or terminal is not None
     cursor, limit = asked.cursor(request), asked.limit(request)
-    return await desk(request).tickets.incidents(state, kind, terminal, cursor, limit, members=members)
+    return await desk(request).tickets.incidents(
+        state, kind, terminal, cursor, limit, members=members, seen=who.seen(Kind.TICKET)
+    )
 
 
 async def incident(request: Request) -> IncidentDetail:
     """The incident the path names, or 404."""
-    require(request, "incidents")
-    return _found_incident(await desk(request).tickets.incident(_incident(request)))
+    who = require(request, "incidents")
+    return _found_incident(await desk(request).tickets.incident(_incident(request), seen=who.seen(Kind.EVIDENCE)))
 
 
 async def explained(request: Request) -> Explained:
     """The numbers of the decision about the incident that the path names, or 404."""
-    require(request, "incidents")
-    return _found_incident(await desk(request).tickets.explain(_incident(request)))
+    who = require(request, "incidents")
+    return _found_incident(await desk(request).tickets.explain(_incident(request), seen=who.seen(Kind.EVIDENCE)))
 
 
 def _incident(request: Request) -> int:
@@ -190,17 +184,15 @@ async def terminals(request: Request) -> Page[Terminal]:
     who = require(request, "terminals")
     wanted = asked.terminals(request, desk(request).reader.kinds)
     cursor, limit = asked.cursor(request), asked.limit(request)
-    if who.sees_nothing:
-        return Page([], 0)
-    return await desk(request).reader.terminals(wanted, cursor=cursor, limit=limit)
+    return await desk(request).reader.terminals(wanted, cursor=cursor, limit=limit, seen=who.seen(Kind.TERMINAL))
 
 
 async def terminal(request: Request, identity: str | None) -> Terminal:
-    """A terminal, or 404."""
+    """A terminal that the visitor sees, or 404."""
     who = require(request, "terminals")
     found = None
-    if identity and not who.sees_nothing and len(identity) <= 64 and asked.storable(identity):
-        found = await desk(request).reader.terminal(identity)
+    if identity and len(identity) <= 64 and asked.storable(identity):
+        found = await desk(request).reader.terminal(identity, seen=who.seen(Kind.TERMINAL))
     if found is None:
         raise HTTPException(404, "no such terminal")
     return found
@@ -225,12 +217,14 @@ async def send(request: Request, wanted: Wanted) -> tuple[Command, bool]:
 
 async def commands(request: Request) -> Page[Command]:
     """One page of a terminal's commands."""
+    require(request, "commands")
     found = await terminal(request, request.path_params["terminal"])
     return await desk(request).commands.list(found.terminal, asked.cursor(request), asked.limit(request))
 
 
 async def command(request: Request) -> Command:
     """One command of a terminal, or 404."""
+    require(request, "commands")
     found = await terminal(request, request.path_params["terminal"])
     number = request.path_params["id"]
     one = None
@@ -308,22 +302,15 @@ async def search(request: Request) -> Found:
     words = (asked.parameter(request, "q") or "").strip()
     if not words:
         return Found([], [])
-    seen = sight(who)
+    seen = who.seen(Kind.TERMINAL)
     number = parse(words)
-    exact = await desk(request).tickets.get(number, seen=seen) if number else None
-    if who.sees_nothing:  # of terminals
-        tickets = (
-            [exact]
-            if exact is not None
-            else (await desk(request).tickets.list(search=words, limit=FOUND, seen=seen)).items
-        )
-        return Found(list(tickets), [])
+    exact = await desk(request).tickets.get(number, who.user) if number else None
     if exact is not None:  # a short identity may read like a number: then both are meant
-        namesake = await desk(request).reader.terminal(words) if len(words) <= 64 else None
+        namesake = await desk(request).reader.terminal(words, seen=seen) if len(words) <= 64 else None
         return Found([exact], [] if namesake is None else [namesake])
-    found = await desk(request).reader.terminals(TerminalQuery(search=words), limit=FOUND)
+    found = await desk(request).reader.terminals(TerminalQuery(search=words), limit=FOUND, seen=seen)
     same = [t for t in found.items if t.terminal == words]
-    listed = await desk(request).tickets.list(search=words, limit=FOUND, seen=seen)
+    listed = await desk(request).tickets.list(search=words, limit=FOUND, seen=who.seen(Kind.TICKET))
     return Found(listed.items, same or list(found.items))
 
 

@@ -23,7 +23,7 @@ from ticketing.kit.words import _
 from ticketing.people.accounts import AccountDetail, Accounts, ChangedUser, NewUser
 from ticketing.people.contacts import ChangedContact, Contacts, NewContact
 from ticketing.people.organisations import ChangedOrganisation, NewOrganisation, Organisations
-from ticketing.people.scope import Kind
+from ticketing.people.scope import Kind, hidden
 from ticketing.people.scope import shown as visible
 from ticketing.people.users import Users
 from ticketing.people.vehicles import ChangedVehicle, NewVehicle, Vehicles
@@ -50,6 +50,7 @@ async def _organisations(
         "organisations.html",
         status=status,
         organisations=page,
+        away=hidden(visitor(request).user, Kind.ORGANISATION),
         search=search or "",
         first="cursor" not in request.query_params,
         fields=forms.ORGANISATION,
@@ -96,6 +97,7 @@ async def _organisation(
         status=status,
         organisation=found,
         contacts=await part(request, Contacts).list(user, found.id, limit=ROWS),
+        away=hidden(user, Kind.CONTACT),
         vehicles=await part(request, Vehicles).list(user, found.id, limit=ROWS),
         tables=tables,
         values=values,

@@ -10,8 +10,10 @@ import hmac
 import re
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import LiteralString
 from urllib.parse import quote, urlsplit
 
+from psycopg import sql
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -19,9 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ticketing.kit.words import accepted, speak
 from ticketing.model.states import MOVES, PEOPLE
+from ticketing.people.scope import Kind, condition
 from ticketing.people.users import User, Users
 
-# Crew and client have a right to their own visits, vehicles and tickets; until those exist they see nothing.
+# Of what a right opens everybody sees their own (`people.scope`): the rest is missing to them.
 STAFF = frozenset({"admin", "manager", "engineer"})
 READERS = STAFF | {"auditor"}
 EVERYBODY = READERS | {"crew", "client"}
@@ -34,6 +37,7 @@ RIGHTS = {
     "fleet": READERS,
     **{str(action): MOVES[action].roles for action in PEOPLE},
     "secrets": STAFF,
+    "commands": READERS,  # what was sent may hold passwords
     "tickets.open": STAFF | {"client"},
     "mail": READERS,
     "mail.write": STAFF,
@@ -74,10 +78,9 @@ class Visitor:
         """The token their forms carry."""
         return csrf_token(self.session or "")
 
-    @property
-    def sees_nothing(self) -> bool:
-        """Their own tickets and vehicles do not exist in this version."""
-        return self.user.role not in READERS
+    def seen(self, kind: Kind, alias: LiteralString = "t") -> sql.Composable:
+        """What of a kind they see, as a condition on the table that goes by `alias`."""
+        return condition(self.user, kind, alias)
 
     def may(self, right: str) -> bool:
         """Whether their role has the right; a read-scope token may not act."""

@@ -12,8 +12,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
+from psycopg import sql
 
 from ticketing.core.paging import Page
+from ticketing.people.scope import ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +279,17 @@ class Reader(Protocol):
         """What each detector looks for, as pages call it: "silence" is "Silence"."""
 
     async def terminals(
-        self, wanted: TerminalQuery = ALL_TERMINALS, *, cursor: str | None = None, limit: int = 50
+        self,
+        wanted: TerminalQuery = ALL_TERMINALS,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        seen: sql.Composable = ALL,
     ) -> Page[Terminal]:
-        """Those that are wanted."""
+        """Those that are wanted and `seen`: a condition on the table of terminals, `t` (`people.scope`)."""
 
-    async def terminal(self, identity: str) -> Terminal | None:
-        """One terminal."""
+    async def terminal(self, identity: str, *, seen: sql.Composable = ALL) -> Terminal | None:
+        """One terminal; None also where it is not `seen`."""
 
     async def last_record(self, identity: str) -> Record | None:
         """The record with the latest time."""

@@ -30,7 +30,7 @@ from ticketing.threads.download import as_response
 from ticketing.tickets.acts import act
 from ticketing.tickets.bodies import Body, Entrusted
 from ticketing.tickets.entrusted import Opened, read
-from ticketing.tickets.eyes import for_eyes_of
+from ticketing.tickets.eyes import outline, through, ticket_for
 from ticketing.tickets.facts import Actor
 from ticketing.tickets.intake import NewTicket, take_in
 from ticketing.tickets.office import Office
@@ -59,10 +59,14 @@ async def open_one(request: Request) -> Response:
             connection, intake.office, given, actor, now, verify=part(request, Contacts).check_code_word
         )
         ticket = await load_ticket(connection, taken.number, now)
+        if ticket is None:
+            raise HTTPException(404, "no such ticket")
+        if taken.created or await ticket_for(connection, taken.number, user, now) is not None:
+            shown = await through(connection, user, ticket)
+        else:  # another team's: the call is in it, and that is all there is to tell
+            shown = outline(ticket, taken.message)
         await done(connection)
-    if ticket is None:
-        raise HTTPException(404, "no such ticket")
-    return answer(for_eyes_of(user, ticket), 201 if taken.created else 200)
+    return answer(shown, 201 if taken.created else 200)
 
 
 async def attachment(request: Request) -> Response:

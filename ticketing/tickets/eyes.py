@@ -1,15 +1,24 @@
-"""A ticket as one person may see it: what `people.scope` hides is left out, and what clients never see."""
+"""A ticket as one person may see it: what `people.scope` hides is left out, and what clients never see.
+
+ticket_for(connection, number, user, now)    looked up; what is not theirs is as missing
+through(connection, user, ticket)            one in hand: with its evidence, links and journal as far as they see
+for_eyes_of(user, ticket)                    its fields alone, as the role has them
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
+from psycopg import sql
 
+from ticketing.core.db import Connection, storable
 from ticketing.model.states import Action
-from ticketing.model.tickets import Ticket
-from ticketing.people.scope import Kind, hidden
+from ticketing.model.tickets import JournalEntry, Ticket, TicketSummary
+from ticketing.people.scope import Kind, condition, hidden
 from ticketing.people.users import User
+from ticketing.tickets.reading import load_ticket
 
 # What a client sees of the journal: what was done for him, said to him or by him (S1-1).
 PUBLIC = frozenset(
@@ -22,6 +31,73 @@ PUBLIC = frozenset(
     }
 )  # fmt: skip
 INTERNAL = frozenset({Action.FIX, Action.VENDOR, Action.RESUME, Action.COMMAND})  # whose texts are the staff's
+
+
+OTHERS = ("number", "into")  # what an entry calls another ticket by
+
+
+async def ticket_for(connection: Connection, number: str, user: User, now: datetime) -> Ticket | None:
+    """The ticket whole, as far as `user` sees it, inside the caller's transaction; None: it is missing to them."""
+    rows = await connection.execute(
+        sql.SQL("SELECT FROM ticket t WHERE t.number = %s AND {}").format(condition(user, Kind.TICKET, "t")),
+        (storable(number),),
+    )
+    if await rows.fetchone() is None:
+        return None
+    ticket = await load_ticket(connection, number, now)
+    return None if ticket is None else await through(connection, user, ticket)
+
+
+async def sees_its_end(connection: Connection, number: str, user: User) -> bool:
+    """Whether there is a ticket of this number and `user` sees it, as well as those that it was merged into."""
+    rows = await connection.execute(
+        sql.SQL(
+            "WITH RECURSIVE chain(id, into_) AS (SELECT id, merged_into FROM ticket WHERE number = %s"
+            " UNION SELECT m.id, m.merged_into FROM ticket m JOIN chain ON m.id = chain.into_)"
+            " SELECT coalesce(bool_and({}), false) FROM ticket t WHERE t.id IN (SELECT id FROM chain)"
+        ).format(condition(user, Kind.TICKET, "t")),
+        (storable(number),),
+    )
+    return await rows.fetchone() == (True,)
+
+
+async def through(connection: Connection, user: User, ticket: Ticket) -> Ticket:
+    """The ticket without other tickets that `user` does not see, nor evidence that is not theirs."""
+    named = {link.number for link in ticket.links} | {other for entry in ticket.journal for other in _others(entry)}
+    rows = await connection.execute(
+        sql.SQL("SELECT t.number FROM ticket t WHERE t.number = ANY(%s) AND {}").format(
+            condition(user, Kind.TICKET, "t")
+        ),
+        (sorted(named),),
+    )
+    seen = {row[0] for row in await rows.fetchall()}
+    rows = await connection.execute(
+        sql.SQL("SELECT FROM ticket t WHERE t.number = %s AND {}").format(condition(user, Kind.EVIDENCE, "t")),
+        (ticket.number,),
+    )
+    shown = msgspec.structs.replace(
+        ticket,
+        evidence=ticket.evidence if await rows.fetchone() is not None else {},
+        links=[link for link in ticket.links if link.number in seen],
+        journal=[entry if _others(entry) <= seen else _blank(entry) for entry in ticket.journal],
+    )
+    return for_eyes_of(user, shown)
+
+
+def outline(ticket: Ticket, message: int | None) -> Ticket:
+    """What is told of a ticket to who only added a message to it: what a list shows of it, and that message."""
+    summary = {name: getattr(ticket, name) for name in TicketSummary.__struct_fields__}
+    said = [one for one in ticket.messages if one.id == message]
+    return Ticket(**summary, evidence={}, journal=[], messages=said)
+
+
+def _others(entry: JournalEntry) -> set[str]:
+    """The numbers of other tickets that an entry names."""
+    return {str(entry.data[name]) for name in OTHERS if entry.data.get(name)}
+
+
+def _blank(entry: JournalEntry) -> JournalEntry:
+    return msgspec.structs.replace(entry, text="", data={})
 
 
 def for_eyes_of(user: User, ticket: Ticket) -> Ticket:

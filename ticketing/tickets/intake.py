@@ -104,7 +104,7 @@ async def take_in(
     who = await _who(connection, given, actor)
     terms = office.terms_of(who.policy)
     _levels(terms, given)
-    terminal, vehicle, organisation = await _what(connection, given, who)
+    terminal, vehicle, organisation = await _what(connection, given, who, actor)
     details = _details(given)
     asked = {
         **details,
@@ -122,7 +122,7 @@ async def take_in(
         )
     verified = await _verified(terms, given, who, actor, verify, sender)
     if verified and not given.new and vehicle is not None:
-        found = await _open_already(connection, vehicle, terminal)
+        found = await _open_already(connection, vehicle, terminal, None if not actor.is_client else organisation)
         if found is not None:
             return await _add(connection, found, given, actor, who, at, message, files)
     opened: Opened = await open_ticket(
@@ -190,8 +190,10 @@ async def _who(connection: Connection, given: NewTicket, actor: Actor) -> _Who:
     return _Who(organisation, row[0], row[1], reporter, name, has_code_word)
 
 
-async def _what(connection: Connection, given: NewTicket, who: _Who) -> tuple[int | None, int | None, int | None]:
-    """Terminal, vehicle and organisation: each leads to the others."""
+async def _what(
+    connection: Connection, given: NewTicket, who: _Who, actor: Actor
+) -> tuple[int | None, int | None, int | None]:
+    """Terminal, vehicle and organisation: each leads to the others. What is not a client's is as missing."""
     if given.vehicle is not None:
         rows = await connection.execute("SELECT terminal, organisation FROM vehicle WHERE id = %s", (given.vehicle,))
         row = await rows.fetchone()
@@ -205,7 +207,8 @@ async def _what(connection: Connection, given: NewTicket, who: _Who) -> tuple[in
             (given.terminal,),
         )
         row = await rows.fetchone()
-        if row is None or (who.organisation is not None and row[2] not in (None, who.organisation)):
+        theirs = (who.organisation,) if actor.is_client else (None, who.organisation)
+        if row is None or (who.organisation is not None and row[2] not in theirs):
             raise WrongInputError(Problem("terminal", f"no terminal {given.terminal}", "see /api/terminals"))
         return row[0], row[1], who.organisation if who.organisation is not None else row[2]
     return None, None, who.organisation
@@ -242,12 +245,14 @@ async def _verified(
     return who.organisation is not None
 
 
-async def _open_already(connection: Connection, vehicle: int, terminal: int | None) -> int | None:
-    """The open ticket about this vehicle's silence."""
+async def _open_already(
+    connection: Connection, vehicle: int, terminal: int | None, organisation: int | None
+) -> int | None:
+    """The open ticket about this vehicle's silence; to a client's account of the own `organisation` alone."""
     rows = await connection.execute(
-        "SELECT id FROM ticket WHERE kind = 'silence' AND state <> 'closed' AND (vehicle = %s OR terminal = %s)"
-        " ORDER BY id DESC LIMIT 1",
-        (vehicle, terminal),
+        "SELECT id FROM ticket WHERE kind = 'silence' AND state <> 'closed' AND (vehicle = %(vehicle)s"
+        " OR terminal = %(terminal)s) AND (%(own)s::bigint IS NULL OR organisation = %(own)s) ORDER BY id DESC LIMIT 1",
+        {"vehicle": vehicle, "terminal": terminal, "own": organisation},
     )
     row = await rows.fetchone()
     return None if row is None else int(row[0])

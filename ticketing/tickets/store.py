@@ -24,9 +24,11 @@ from ticketing.model.states import WAITING, Action, State
 from ticketing.model.tickets import Ticket, TicketSummary
 from ticketing.people.normal import phone, plate_key
 from ticketing.people.scope import ALL
+from ticketing.people.users import User
 from ticketing.threads.attachments import Offered
 from ticketing.tickets.acts import act
 from ticketing.tickets.bodies import Body
+from ticketing.tickets.eyes import sees_its_end, through, ticket_for
 from ticketing.tickets.facts import Actor
 from ticketing.tickets.fleet_health import BY, Health, fleet_health
 from ticketing.tickets.office import Office
@@ -45,7 +47,10 @@ _INCIDENT = sql.SQL(
     " i.parent, t.number, i.opened_at, i.detected_at, i.last_bad_at, i.last_good_at, i.closed_at, i.flaps, i.zone,"
     " i.zone_confidence"
 )
-_INCIDENTS = sql.SQL("FROM incident i LEFT JOIN terminal e ON e.id = i.terminal LEFT JOIN ticket t ON t.id = i.ticket")
+# Its ticket, and what that says, is there for who sees the ticket.
+_INCIDENTS = sql.SQL(
+    "FROM incident i LEFT JOIN terminal e ON e.id = i.terminal LEFT JOIN ticket t ON t.id = i.ticket AND {seen}"
+)
 
 
 class _Column(NamedTuple):
@@ -265,19 +270,26 @@ class TicketStore:
         following = _cursor(columns, items[-1], found[limit - 1][-1]) if len(found) > limit else None
         return Page(items, count[0] if count else 0, following)
 
-    async def get(self, number: str, *, seen: sql.Composable = ALL) -> Ticket | None:
-        """The ticket whole, or None; also where it is not `seen`."""
+    async def get(self, number: str, user: User | None = None) -> Ticket | None:
+        """The ticket whole as `user` sees it, or None; without a user as the desk itself does."""
         async with self._pool.connection() as connection:
-            if seen is not ALL:
-                rows = await connection.execute(
-                    sql.SQL("SELECT FROM ticket t WHERE t.number = %s AND {}").format(seen), (storable(number),)
-                )
-                if await rows.fetchone() is None:
-                    return None
+            if user is not None:
+                return await ticket_for(connection, number, user, self._clock())
             return await load_ticket(connection, number, self._clock())
 
-    async def act(self, action: Action, number: str, actor: Actor, body: Body, files: Sequence[Offered] = ()) -> Ticket:
-        """Do one of the actions of the table, in a transaction of its own; `files` came with a form.
+    async def act(
+        self,
+        action: Action,
+        number: str,
+        actor: Actor,
+        body: Body,
+        user: User | None = None,
+        files: Sequence[Offered] = (),
+    ) -> Ticket:
+        """Do one of the actions of the table, in a transaction of its own; the ticket as `user` sees it.
+
+        To a `user` other tickets that the body names, and what they were merged into, are as missing where they are
+        not theirs. `files` came with a form.
 
         Raises
         ------
@@ -285,11 +297,17 @@ class TicketStore:
         """
         now = self._clock()
         async with self._pool.connection() as connection, connection.transaction():
+            if user is not None:
+                for named in filter(None, (number, body.into, body.to)):
+                    if not await sees_its_end(connection, named, user):
+                        raise NotFoundError(f"no ticket {named}")
             row = await act(connection, self.office, action, number, actor, body, now, files=files)
             await done(connection)
             rows = await connection.execute("SELECT number FROM ticket WHERE id = %s", (row,))
             (found,) = await rows.fetchone() or (number,)
             ticket = await load_ticket(connection, found, now)
+            if ticket is not None and user is not None:
+                ticket = await through(connection, user, ticket)
         if ticket is None:
             raise NotFoundError(f"no ticket {number}")
         return ticket
@@ -304,10 +322,11 @@ class TicketStore:
         *,
         ticket: str | None = None,
         members: bool = True,
+        seen: sql.Composable = ALL,
     ) -> Page[Incident]:
         """One page of incidents, newest first; `state` is ``open`` or ``closed``, `ticket` the number of one.
 
-        Without `members` those that are in a group are left out.
+        Without `members` those that are in a group are left out; `seen` is the visitor's sight of tickets, `t`.
         """
         where: list[sql.Composable] = []
         values: list[Any] = []
@@ -318,17 +337,16 @@ class TicketStore:
         if not members:
             where.append(sql.SQL("i.parent IS NULL"))
         limit = max(1, min(limit, PAGE_LIMIT))
+        source = _INCIDENTS.format(seen=seen)
         async with self._pool.connection() as connection:
-            total = await connection.execute(
-                sql.SQL("SELECT count(*) {} {}").format(_INCIDENTS, where_all(where)), values
-            )
+            total = await connection.execute(sql.SQL("SELECT count(*) {} {}").format(source, where_all(where)), values)
             count = await total.fetchone()
             if cursor is not None:
                 where.append(sql.SQL("i.id < %s"))
                 values.append(read_cursor(cursor, RowId))
             rows = await connection.execute(
                 sql.SQL("SELECT {} {} {} ORDER BY i.id DESC LIMIT {}").format(
-                    _INCIDENT, _INCIDENTS, where_all(where), sql.Literal(limit + 1)
+                    _INCIDENT, source, where_all(where), sql.Literal(limit + 1)
                 ),
                 values,
             )
@@ -337,11 +355,12 @@ class TicketStore:
         following = cursor_of(items[-1].id) if len(found) > limit else None
         return Page(items, count[0] if count else 0, following)
 
-    async def incident(self, identity: int) -> IncidentDetail | None:
-        """One incident whole, or None."""
+    async def incident(self, identity: int, *, seen: sql.Composable = ALL) -> IncidentDetail | None:
+        """One incident whole, or None; `seen` as in `incidents`."""
         async with self._pool.connection() as connection:
             rows = await connection.execute(
-                sql.SQL("SELECT {}, t.evidence {} WHERE i.id = %s").format(_INCIDENT, _INCIDENTS), (identity,)
+                sql.SQL("SELECT {}, t.evidence {} WHERE i.id = %s").format(_INCIDENT, _INCIDENTS.format(seen=seen)),
+                (identity,),
             )
             row = await rows.fetchone()
             if row is None:
@@ -365,16 +384,18 @@ class TicketStore:
             ]
         return IncidentDetail(**_incident(row), members=members, evidence=row[-1] or {})
 
-    async def explain(self, identity: int) -> Explained | None:
-        """The numbers that an incident was decided by, or None where there is no such incident."""
+    async def explain(self, identity: int, *, seen: sql.Composable = ALL) -> Explained | None:
+        """The numbers that an incident was decided by, or None where there is no such incident; `seen` as there."""
         async with self._pool.connection() as connection:
             rows = await connection.execute(
-                "SELECT i.id, i.kind, e.identity, coalesce(g.group_by, i.group_by), coalesce(g.group_value,"
-                " i.group_value), i.parent, t.number, j.text, j.data, coalesce(t.evidence -> 'decision',"
-                " t.evidence -> 'verdict', t.evidence -> 'storm', '{}') FROM incident i"
-                " LEFT JOIN incident g ON g.id = i.parent LEFT JOIN terminal e ON e.id = i.terminal"
-                " LEFT JOIN ticket t ON t.id = coalesce(i.ticket, g.ticket)"
-                " LEFT JOIN journal j ON j.ticket = t.id AND j.seq = 1 WHERE i.id = %s",
+                sql.SQL(
+                    "SELECT i.id, i.kind, e.identity, coalesce(g.group_by, i.group_by), coalesce(g.group_value,"
+                    " i.group_value), i.parent, t.number, j.text, j.data, coalesce(t.evidence -> 'decision',"
+                    " t.evidence -> 'verdict', t.evidence -> 'storm', '{{}}') FROM incident i"
+                    " LEFT JOIN incident g ON g.id = i.parent LEFT JOIN terminal e ON e.id = i.terminal"
+                    " LEFT JOIN ticket t ON t.id = coalesce(i.ticket, g.ticket) AND {}"
+                    " LEFT JOIN journal j ON j.ticket = t.id AND j.seq = 1 WHERE i.id = %s"
+                ).format(seen),
                 (identity,),
             )
             row = await rows.fetchone()

@@ -40,7 +40,7 @@ def test_engineers_and_admins_send_the_others_do_not(postgres_dsn):
                 assert ('id="command"' in page) == may
                 seen = role not in ("crew", "client")
                 assert ("by admin" in page) == seen
-                assert (await program.get(PATH)).status_code == (200 if seen else 404)
+                assert (await program.get(PATH)).status_code == (200 if seen else 403)
         assert await fetch(desk.pool, "SELECT text, created_by FROM command ORDER BY id") == [
             (f"by {role}", role) for role in ROLES if role in MAY
         ]
