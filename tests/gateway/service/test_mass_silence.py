@@ -49,12 +49,14 @@ class Truck:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[turn % len(self.ports)])
                 try:
                     writer.write(login(self.imei))
-                    await asyncio.wait_for(reader.readexactly(1), 10)
+                    async with asyncio.timeout(10):  # `wait_for` of 3.11 may lose what cancels it
+                        await reader.readexactly(1)
                     while True:
                         if self.speaks:
                             record = avl_record(timestamp=round(time.time() * 1000), satellites=9)
                             writer.write(avl_frame(CODEC_8, [record]))
-                            await asyncio.wait_for(reader.readexactly(4), 10)
+                            async with asyncio.timeout(10):
+                                await reader.readexactly(4)
                         await asyncio.sleep(EVERY)
                 finally:
                     writer.close()
