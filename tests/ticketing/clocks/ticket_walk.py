@@ -129,8 +129,11 @@ def _follow(policy, counting, in_force, steps, day, now):
 
     def judge(minute):
         """Before anything of this minute happens: is the running promise broken by now?"""
-        if running is not None and running.due is not None and minute > running.due and in_force[minute - 1]:
-            running.broken.add(counting[minute - 1])
+        if running is None or running.due is None or not in_force[minute - 1]:
+            return
+        name = counting[minute - 1]
+        if minute > running.due or (minute == running.due and tables[name].fires == "at"):
+            running.broken.add(name)
 
     for minute in range(now + 1):
         name = counting[minute]
