@@ -24,6 +24,10 @@ from gateway.store.migrate import migrate
 from tests.harness import scratch
 from tools import parts
 
+LONGEST = (
+    "tests/bench/test_bench.py", "tests/ticketing/stories/", "tests/ticketing/desk/test_browser",
+    "tests/gateway/egress/test_service.py", "tests/simulation/", "tests/gateway/test_workers.py",
+)  # fmt: skip
 # Whom to be where PostgreSQL refuses to run as root: nobody.
 UNPRIVILEGED = 65534
 
@@ -36,7 +40,11 @@ def _part(name: str, find: Callable[[], Path]) -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of the long form alone are no part of the short one."""
+    """Tests of the long form alone are no part of the short one; the longest modules come first.
+
+    A module is one process's: the last one that is begun should not be one that all others wait for.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     if os.environ.get("DOZOR_SOAK"):
         return
     long = [item for item in items if item.get_closest_marker("soak")]

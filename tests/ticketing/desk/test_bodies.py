@@ -19,7 +19,15 @@ REFUSED = {
 }
 EITHER = {"integer": [2**63 - 1, -1, 0, 2**31], "date-time": ["2999-12-31T23:59:59Z", "1900-01-01T00:00:00Z"],
           "date": ["2999-12-31", "1900-01-01"]}  # fmt: skip
-INSTANTS = {"received_at", "eta", "until", "slot", "absent_until", "stage_until", "started_at"}  # the schema calls them texts
+INSTANTS = {
+    "received_at",
+    "eta",
+    "until",
+    "slot",
+    "absent_until",
+    "stage_until",
+    "started_at",
+}  # the schema calls them texts
 BASE = {"/api/tickets": {"channel": "api", "subject": "x"}}
 SPEC = description("test", rows())
 SCHEMAS = SPEC["components"]["schemas"]
