@@ -15,7 +15,6 @@ import csv
 import io
 import json
 import os
-import select
 import shlex
 import sys
 import time
@@ -41,7 +40,6 @@ from gateway.store.calibrations import Point
 from protocols.lines import Sensor, Status
 from protocols.records import identity_of
 
-_LOOK = 0.5  # s between looks for a Ctrl-C at a question
 SETTLE = 10.0  # s in which a level that is settled does not move
 TOLERANCE = 2.0  # raw, by which it may all the same: a sensor's own noise
 SAMPLES = 3  # at least, in that time
@@ -319,8 +317,6 @@ class _Session:
         while True:
             out = sys.stderr if self._args.json else sys.stdout
             print(question, end="", file=out, flush=True)
-            while sys.stdin.isatty() and not select.select([sys.stdin], [], [], _LOOK)[0]:
-                pass  # a Ctrl-C just before the reading would wait for the next Enter
             line = sys.stdin.readline()
             word = line.strip().lower()
             if not line or word in ("q", "quit", "end"):

@@ -130,6 +130,7 @@ class Conversation:
             [sys.executable, "-m", "gateway.cli", "sensor", "calibrate", *arguments],
             cwd=folder, env=environment(folder, DOZOR_STORE__DSN=dsn), stdin=slave, stdout=slave, stderr=slave,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a run in the background ignores it
         )  # fmt: skip
         os.close(slave)
 
