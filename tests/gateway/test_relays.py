@@ -112,7 +112,8 @@ def test_the_worked_conversation(service: ServiceProcess, step: int) -> None:
         link.send(bytes(spoilt))
         assert answers(link) == (3, wire.DATA_CRC, {})
         assert link.finish() == b""
-    assert service.query("SELECT firmware FROM terminal WHERE identity = '4815162'") == [("4.41",)]
+    firmware = "SELECT firmware FROM terminal WHERE identity = '4815162'"
+    wait_for(lambda: service.query(firmware) == [("4.41",)])
 
 
 @pytest.mark.parametrize(("text", "state"), [("get firmware", "done"), ("run restart", "failed")])

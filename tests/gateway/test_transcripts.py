@@ -167,6 +167,8 @@ def test_a_conversation(service: ServiceProcess, script: Script, step: int) -> N
             assert link.send(told.sends, step).read(len(told.hears)) == told.hears
         found = telemetry(service, script.terminal)
         assert [differs(one, its) for one, its in zip(found, expected(script), strict=True)] == [{}] * len(found)
+        speaks = "SELECT protocol FROM terminal WHERE identity = %s"  # some scripts have one terminal between them
+        wait_for(lambda: service.query(speaks, script.terminal) == [(script.name,)])
         (number,) = itertools.chain(*service.query("SELECT coalesce(max(id), 0) FROM command"))
         assert service.command("terminal", "send", script.terminal, script.command).returncode == 0
         assert link.read(len(script.words)) == script.words
