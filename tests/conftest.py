@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -24,6 +25,9 @@ from gateway.store.migrate import migrate
 from tests.harness import scratch
 from tools import parts
 
+# A slow moment of the machine is no fault of an example: `timing` marks the tests that judge durations.
+hypothesis.settings.register_profile("dozor", deadline=None)
+hypothesis.settings.load_profile("dozor")
 LONGEST = (
     "tests/bench/test_bench.py", "tests/ticketing/stories/", "tests/ticketing/desk/test_browser",
     "tests/gateway/egress/test_service.py", "tests/simulation/", "tests/gateway/test_workers.py",
