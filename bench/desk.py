@@ -4,8 +4,8 @@
 
 Starts a gateway of its own in a temporary folder, opens some tickets as people do, copies them by SQL until there are
 enough (one in ten open, each with its journal, messages and clocks), and asks for pages in turn without load and under
-it. Then so many terminals fall silent at once, each a ticket of its own, while others send: their acks are timed before
-and meanwhile. Milliseconds; the median of the answers, and the slowest of twenty.
+it. Before that so many terminals send and fall silent at once, each a ticket of its own, while as many others send: the
+acks of both are timed. Milliseconds; the median of the answers, and the slowest of twenty.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def copy_them(dsn: str, tickets: int) -> None:
                 rows.write_row((last + 1 + n, 0, ticket_number(1_000_000 + n), n % OPEN == 0))
         link.execute(
             "UPDATE copy SET old = o.id FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS n FROM ticket) o"
-            " WHERE o.n = copy.id % %s",
+            " WHERE o.n = copy.id %% %s",
             (have,),
         )
         made: dict[str, str] = {
@@ -144,7 +144,7 @@ def _copied(link: psycopg.Connection[Any], table: str, made: dict[str, str], whe
                 SQL(made[name]) if name in made else SQL("s.{}").format(Identifier(name)) for name in columns
             ),  # type: ignore[arg-type]
             Identifier(table),
-            SQL(where),  # type: ignore[arg-type]
+            SQL(where),
         )
     )
 
@@ -195,27 +195,23 @@ def under_load(desk: Desk, number: str, rate: float, times: int) -> tuple[dict[s
 
 
 def burst(desk: Desk, count: int, rate: float, seconds: float) -> dict[str, Any]:
-    """The acks' p99 in quiet, and while `count` terminals become tickets."""
-    paced = sending(desk, rate, seconds)
-    quiet = ask("bench.generator", *paced, timeout=seconds + 60)
+    """The acks' p99 in quiet; then its `count` terminals fall silent, and meanwhile that of as many others."""
+    quiet = ask("bench.generator", *sending(desk, rate, seconds, terminals=count), timeout=seconds + 60)
     desk.next_ms = int(quiet["last_ms"]) + 1
-    counted = "SELECT count(*) FROM ticket WHERE kind = 'silence'"
-    before = desk.execute(counted)[0][0]
-    ask(
-        "bench.generator", *sending(desk, count, 8.0, terminals=count, first=FIRST_IMEI + 1_000_000),
-        timeout=90,
-    )  # fmt: skip
+    tickets = "SELECT count(*) FROM ticket WHERE kind = 'silence'"
     deadline = time.monotonic() + WITHIN
-    while desk.execute(counted)[0][0] == before:
+    while not desk.execute(tickets)[0][0]:
         if time.monotonic() > deadline:
             raise RuntimeError("nobody fell silent")
         time.sleep(0.05)
-    begun, had = time.monotonic(), desk.execute(counted)[0][0]
-    meanwhile = ask("bench.generator", *sending(desk, rate, seconds), timeout=seconds + 60)
-    opened = desk.execute(counted)[0][0] - had
-    while desk.execute(counted)[0][0] < before + count:
+    begun, before = time.monotonic(), desk.execute(tickets)[0][0]
+    others = sending(desk, rate, seconds, terminals=count, first=FIRST_IMEI + 1_000_000)
+    meanwhile = ask("bench.generator", *others, timeout=seconds + 60)
+    desk.next_ms = int(meanwhile["last_ms"]) + 1
+    opened = desk.execute(tickets)[0][0] - before
+    while desk.execute(tickets)[0][0] < count:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{desk.execute(counted)[0][0] - before} of {count} became tickets in {WITHIN:.0f} s")
+            raise RuntimeError(f"{desk.execute(tickets)[0][0]} of {count} became tickets in {WITHIN:.0f} s")
         time.sleep(0.2)
     return {
         "terminals": count, "opened_meanwhile": opened, "all_s": round(time.monotonic() - begun, 1),
