@@ -41,10 +41,7 @@ _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhd])+", re.ASCII)
 _PART = re.compile(r"([0-9.]+)([smhd])", re.ASCII)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
-_COLUMNS = sql.SQL(
-    "c.id, c.state, c.text, c.created_at, c.created_by, c.expires_at, c.sent_at, c.finished_at, c.result, c.reason,"
-    " c.key, c.repeat, (SELECT number FROM ticket WHERE id = c.ticket) AS ticket, c.permission"
-)
+_ALL = sql.SQL("TRUE")
 # Of a terminal's open tickets, or of one of them, the permission that lasts longest.
 _PERMITTED: LiteralString = (
     "SELECT p.id, p.ticket, t.state FROM remote_permission p JOIN ticket t ON t.id = p.ticket"
@@ -60,11 +57,20 @@ _CLIENT: LiteralString = (
 _FIND = sql.SQL("SELECT {} FROM command c JOIN terminal t ON t.id = c.terminal WHERE t.identity = %s AND {} = %s")
 
 
+def _columns(seen: sql.Composable) -> sql.Composed:
+    """Of a command `c`; the ticket it was sent from by its number, where it is `seen`."""
+    return sql.SQL(
+        "c.id, c.state, c.text, c.created_at, c.created_by, c.expires_at, c.sent_at, c.finished_at, c.result, c.reason,"
+        " c.key, c.repeat, (SELECT t.number FROM ticket t WHERE t.id = c.ticket AND {}) AS ticket, c.permission"
+    ).format(seen)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command. `repeat`: it may be sent again, on a later connection, while it is not answered.
 
-    `ticket` is the number of the one that it was sent from, `permission` the id of the client's, on that ticket.
+    `ticket` is the number of the one that it was sent from, None to who does not see that one; `permission` the id of
+    the client's, on that ticket.
     """
 
     id: int
@@ -93,7 +99,10 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Commands:
-    """Commands in the store, as people ask for them and look at them."""
+    """Commands in the store, as people ask for them and look at them.
+
+    `seen` is the reader's condition on tickets, `t` (`people.scope`): the number of any other is left out.
+    """
 
     def __init__(
         self,
@@ -115,7 +124,9 @@ class Commands:
         self._needs_permission = needs_permission
         self._now = now
 
-    async def send(self, terminal: str, by: str, wanted: Wanted) -> tuple[Command, bool]:
+    async def send(
+        self, terminal: str, by: str, wanted: Wanted, *, seen: sql.Composable = _ALL
+    ) -> tuple[Command, bool]:
         """Queue a command, or find the one of the same key; whether it is new.
 
         Raises
@@ -129,7 +140,7 @@ class Commands:
             # The ticket's row is locked before the terminal's queue, as by who sends from a ticket.
             ticket = await _one(link, _PERMITTED + " FOR UPDATE OF t", (*[terminal] * 2, None, now, now))
             command, new = await self.queue(
-                link, terminal, by, wanted, now, None if ticket is None else ticket["ticket"]
+                link, terminal, by, wanted, now, None if ticket is None else ticket["ticket"], seen=seen
             )
             if new and ticket is not None:
                 data = {"command": command.id, "terminal": terminal, "permission": command.permission}
@@ -139,7 +150,15 @@ class Commands:
         return command, new
 
     async def queue(
-        self, link: Connection, terminal: str, by: str, wanted: Wanted, now: datetime, ticket: int | None
+        self,
+        link: Connection,
+        terminal: str,
+        by: str,
+        wanted: Wanted,
+        now: datetime,
+        ticket: int | None,
+        *,
+        seen: sql.Composable = _ALL,
     ) -> tuple[Command, bool]:
         """The same inside the caller's transaction, from a ticket whose row is locked, if it is from one."""
         seconds = checked(wanted)
@@ -148,7 +167,7 @@ class Commands:
             raise NotFoundError("no such terminal")
         await link.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK, row["id"]))
         if wanted.key is not None:
-            found = await _one(link, _FIND.format(_COLUMNS, sql.SQL("c.key")), (terminal, wanted.key))
+            found = await _one(link, _FIND.format(_columns(seen), sql.SQL("c.key")), (terminal, wanted.key))
             if found is not None:
                 if found["text"] != wanted.text:
                     raise ConflictError("this key is that of another command")
@@ -173,7 +192,7 @@ class Commands:
             sql.SQL(
                 "INSERT INTO command AS c (terminal, protocol, key, text, repeat, created_by, created_at, expires_at,"
                 " ticket, permission) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {}"
-            ).format(_COLUMNS),
+            ).format(_columns(seen)),
             (
                 row["id"], protocol or "", wanted.key, wanted.text, wanted.repeat, by, now,
                 now + timedelta(seconds=seconds), ticket, permission,
@@ -219,7 +238,9 @@ class Commands:
             "record it on the ticket (permit), with its end"
         )
 
-    async def list(self, terminal: str, cursor: str | None = None, limit: int = 50) -> Page[Command]:
+    async def list(
+        self, terminal: str, cursor: str | None = None, limit: int = 50, *, seen: sql.Composable = _ALL
+    ) -> Page[Command]:
         """A terminal's commands, newest first."""
         before = None if cursor is None else read_cursor(cursor, RowId)
         limit = max(1, min(limit, PAGE_LIMIT))
@@ -234,17 +255,17 @@ class Commands:
                 sql.SQL(
                     "SELECT {} FROM command c WHERE c.terminal = (SELECT id FROM terminal WHERE identity = %s)"
                     " AND (%s::int8 IS NULL OR c.id < %s) ORDER BY c.id DESC LIMIT %s"
-                ).format(_COLUMNS),
+                ).format(_columns(seen)),
                 (terminal, before, before, limit + 1),
             )
         items = [Command(**row) for row in rows[:limit]]
         following = cursor_of(items[-1].id) if len(rows) > limit else None
         return Page(items, total["count"] if total else 0, following)
 
-    async def get(self, terminal: str, number: int) -> Command | None:
+    async def get(self, terminal: str, number: int, *, seen: sql.Composable = _ALL) -> Command | None:
         """One of a terminal's commands."""
         async with self._pool.connection() as link:
-            row = await _one(link, _FIND.format(_COLUMNS, sql.SQL("c.id")), (terminal, number))
+            row = await _one(link, _FIND.format(_columns(seen), sql.SQL("c.id")), (terminal, number))
         return None if row is None else Command(**row)
 
 

@@ -268,7 +268,9 @@ async def terminal(request: Request) -> Response:
         since=since,
         until=until,
         tickets=await here.tickets.list(terminal=found.terminal, limit=ROWS, seen=who.seen(Kind.TICKET)),
-        commands=await here.commands.list(found.terminal, limit=ROWS) if who.may("commands") else None,
+        commands=await here.commands.list(found.terminal, limit=ROWS, seen=who.seen(Kind.TICKET))
+        if who.may("commands")
+        else None,
         refusal=await here.commands.refusal(found.terminal) if who.may("command") else None,
         expires=EXPIRES,
         key=secrets.token_urlsafe(12),

@@ -212,24 +212,26 @@ async def send(request: Request, wanted: Wanted) -> tuple[Command, bool]:
     """A command for the terminal the path names; whether it is new."""
     who = require(request, "command")
     found = await terminal(request, request.path_params["terminal"])
-    return await desk(request).commands.send(found.terminal, who.user.name, wanted)
+    return await desk(request).commands.send(found.terminal, who.user.name, wanted, seen=who.seen(Kind.TICKET))
 
 
 async def commands(request: Request) -> Page[Command]:
     """One page of a terminal's commands."""
-    require(request, "commands")
+    who = require(request, "commands")
     found = await terminal(request, request.path_params["terminal"])
-    return await desk(request).commands.list(found.terminal, asked.cursor(request), asked.limit(request))
+    return await desk(request).commands.list(
+        found.terminal, asked.cursor(request), asked.limit(request), seen=who.seen(Kind.TICKET)
+    )
 
 
 async def command(request: Request) -> Command:
     """One command of a terminal, or 404."""
-    require(request, "commands")
+    who = require(request, "commands")
     found = await terminal(request, request.path_params["terminal"])
     number = request.path_params["id"]
     one = None
     if number.isascii() and number.isdecimal() and len(number) < 19:
-        one = await desk(request).commands.get(found.terminal, int(number))
+        one = await desk(request).commands.get(found.terminal, int(number), seen=who.seen(Kind.TICKET))
     if one is None:
         raise HTTPException(404, "no such command")
     return one

@@ -35,6 +35,7 @@ RIGHTS = {
     "quarantine": READERS,
     "bytes": READERS,
     "fleet": READERS,
+    "reports": READERS | {"client"},
     **{str(action): MOVES[action].roles for action in PEOPLE},
     "secrets": STAFF,
     "commands": READERS,  # what was sent may hold passwords

@@ -67,7 +67,7 @@ _OF_TICKETS = (Kind.TICKET, Kind.MESSAGE, Kind.EVIDENCE)
 _HIDDEN: Mapping[tuple[str, Kind], frozenset[str]] = {
     ("client", Kind.TICKET): frozenset({"commands", "checks", "tasks", "incidents", "priority_reason", "team", "tier"}),
     ("client", Kind.ORGANISATION): frozenset({"profile"}),
-    ("crew", Kind.TICKET): frozenset({"secrets", "permissions", "price", "consent", "priority_reason"}),
+    ("crew", Kind.TICKET): frozenset({"commands", "secrets", "permissions", "price", "consent", "priority_reason"}),
     ("crew", Kind.ORGANISATION): frozenset({"profile", "contract", "policy", "plan"}),
     ("crew", Kind.CONTACT): frozenset({"has_code_word"}),
 }

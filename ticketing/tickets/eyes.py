@@ -30,8 +30,14 @@ PUBLIC = frozenset(
         Action.PERMIT, Action.REVOKE, Action.COMMAND, Action.ENTRUST, Action.SECRET_SEEN, Action.SECRET_GONE,
     }
 )  # fmt: skip
-INTERNAL = frozenset({Action.FIX, Action.VENDOR, Action.RESUME, Action.COMMAND})  # whose texts are the staff's
-
+INTERNAL = frozenset({Action.FIX, Action.VENDOR, Action.RESUME})  # whose texts are the staff's
+# What entries tell of a ticket's fields: to whom a field is hidden, they are blank.
+TELLS = {
+    "commands": frozenset({Action.COMMAND}),
+    "secrets": frozenset({Action.ENTRUST, Action.SECRET_SEEN, Action.SECRET_GONE}),
+    "permissions": frozenset({Action.PERMIT, Action.REVOKE}),
+    "consent": frozenset({Action.CONSENT}),
+}
 
 OTHERS = ("number", "into")  # what an entry calls another ticket by
 
@@ -103,9 +109,14 @@ def _blank(entry: JournalEntry) -> JournalEntry:
 def for_eyes_of(user: User, ticket: Ticket) -> Ticket:
     """The same ticket without what `user` may not see; an object of its own where something is left out."""
     away: dict[str, Any] = {}
+    kept = hidden(user, Kind.TICKET)
     for field in msgspec.structs.fields(Ticket):
-        if field.name.rstrip("_") in hidden(user, Kind.TICKET):
+        if field.name.rstrip("_") in kept:
             away[field.name] = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    if told := {action for name, actions in TELLS.items() if name in kept for action in actions}:
+        ticket = msgspec.structs.replace(
+            ticket, journal=[_blank(entry) if entry.action in told else entry for entry in ticket.journal]
+        )
     if user.role == "client":
         away["journal"] = [
             msgspec.structs.replace(entry, text="" if entry.action in INTERNAL else entry.text, data={})

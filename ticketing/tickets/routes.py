@@ -35,7 +35,7 @@ ROUTES = (
     Row("GET", "/api/tickets/{number}/secrets/{id}", "secrets", api.secret,
         "Read access data; the reading is in the journal", TAG, answer=Opened),
     Row("POST", "/tickets/{number}/secrets/{id}", "secrets", api.secret_shown, "Show access data"),
-    Row("GET", "/api/reports/repairs", "fleet", api.repaired,
+    Row("GET", "/api/reports/repairs", "reports", api.repaired,
         "How long repairs took, from the opening to the first fix: by class, zone and client", TAG, answer=Repairs,
         filters=(("organisation", "of this client: its id"),
                  ("from", "ISO 8601 with an offset; default 90 days before `to`"),

@@ -20,14 +20,18 @@ from tests.ticketing.desk.parts import PASSWORD, hidden, sign_in, site
 from tests.ticketing.desk.two_clients import (
     COMMAND,
     CONTRACT,
+    LABEL,
     MISSING,
     NOBODYS,
     NOTE,
     OTHERS,
     OWN,
+    PLAIN,
     PROFILE,
+    SCOPE,
     SECRET,
     SOUTH,
+    away,
     fill,
     fingerprint,
     ready,
@@ -89,11 +93,13 @@ WITH_CLIENT = {"client": READ_OWN}
 CREATE = way((201,) * 3, (201,) * 3, *[NONE] * 4)
 SHOWN = way(*[READ_ALL] * 4, READ_OWN, READ_OWN)
 CREW = dict.fromkeys(("note", "answer", "task-done"), True)
-CLIENT = dict.fromkeys(("note", "answer", "consent", "dispute", "reopen", "withdraw"), True)
+CLIENT = dict.fromkeys(
+    ("note", "answer", "consent", "dispute", "reopen", "withdraw", "permit", "revoke", "entrust"), True
+)
 ACTIONS = (
     "take", "assign", "escalate", "qualify", "note", "reply", "ask", "answer", "eta", "vendor", "vendor-done", "waive",
     "task-done", "defer", "resume", "visit", "fix", "consent", "dispute", "close", "reopen", "withdraw", "merge",
-    "split", "link",
+    "split", "link", "permit", "revoke", "command", "entrust",
 )  # fmt: skip
 
 
@@ -102,10 +108,23 @@ def but(found, **by_role):
 
 
 def acts(prefix, ok):
-    return {
+    found = {
         ("POST", f"{prefix}/tickets/{{number}}/{action}"): act(ok=ok, crew=action in CREW, client=action in CLIENT)
         for action in ACTIONS
     }
+    command = ("POST", f"{prefix}/tickets/{{number}}/command")
+    return found | {command: but(found[command], manager=NONE)}  # engineer's and admin's
+
+
+def staff(*codes):
+    """Admin, manager and engineer, whatever the ticket's team."""
+    return way(*[codes] * 3, *[NONE] * 3)
+
+
+DAY = datetime.now(UTC).replace(microsecond=0)
+SPAN = f"from={DAY - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}&to={DAY + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+READING = "/api/tickets/{number}/secrets/{id}"  # a GET that is written into the journal
+SHOWS = (("GET", READING), ("POST", "/tickets/{number}/secrets/{id}"))  # access data themselves
 
 
 TABLE = {
@@ -123,12 +142,37 @@ TABLE = {
     **acts("/api", 200),
     ("GET", "/search"): same(200, "q={said}", TEAM),
     ("GET", "/api/search"): same(200, "q={said}", TEAM),
+    ("GET", "/tickets/new"): way(
+        *[READ_ALL] * 3, NONE, NONE, READ_OWN, asks="organisation={id}"
+    ),
+    ("POST", "/tickets/new"): way(*[(303, 303, GONE)] * 3, NONE, NONE, (303, GONE, GONE)),
+    ("GET", "/api/tickets/{number}/secrets"): act(),
+    ("POST", "/api/tickets/{number}/secrets"): act(ok=201, client=True),
+    ("GET", READING): act(),
+    ("POST", "/tickets/{number}/secrets/{id}"): act(),
+    ("GET", "/api/reports/repairs"): way(
+        *[(200,) * 3] * 4, NONE, (200,) * 3, asks=f"organisation={{id}}&{SPAN}", blind=("engineer", "client")
+    ),
+    # Outages have no owner: staff and auditors see all, nobody else any.
+    ("GET", "/outages"): LISTED,
+    ("POST", "/outages"): staff(303, 303, 422),
+    ("POST", "/outages/{id}"): staff(303, 303, GONE),
+    ("POST", "/outages/{id}/end"): staff(303, 303, GONE),
     ("GET", "/api/outages"): LISTED,
+    ("GET", "/api/outages/{id}"): readers(*READ_ALL),
+    ("POST", "/api/outages"): staff(201, 201, 422),
+    ("PATCH", "/api/outages/{id}"): staff(*READ_ALL),
+    ("POST", "/api/outages/{id}/end"): staff(*READ_ALL),
     # Mail: 409, since none comes in here.
     ("GET", "/api/mail"): LISTED,
     ("GET", "/api/mail/{id}"): but(readers(*READ_ALL), engineer=READ_OWN),
     ("GET", "/api/mail/{id}/raw"): but(readers(*READ_ALL), engineer=READ_OWN),
-    **{("POST", f"/api/mail/{{id}}/{deed}"): act(ok=409) for deed in ("accept", "dismiss", "again")},
+    ("GET", "/mail"): LISTED,
+    ("GET", "/mail/{id}"): but(readers(*READ_ALL), engineer=READ_OWN),
+    **{
+        ("POST", f"{prefix}/mail/{{id}}/{deed}"): act(ok=409)
+        for prefix in ("", "/api") for deed in ("accept", "dismiss", "again")
+    },
     # Terminals.
     ("GET", "/terminals"): same(200, "search={word}", OUTSIDE),
     ("GET", "/terminals/{terminal:path}"): TERMINAL,
@@ -214,10 +258,10 @@ TABLE = {
 }  # fmt: skip
 OPEN = {"/login", "/openapi.json", "/l/{token}"}
 KEPT_FROM = {
-    "admin": (), "manager": (), "auditor": (),
-    "engineer": (SECRET,),
-    "crew": (SECRET, SOUTH, CONTRACT, PROFILE, COMMAND, "Code word"),
-    "client": (SECRET, SOUTH, NOTE, PROFILE, COMMAND),
+    "admin": (PLAIN,), "manager": (PLAIN,), "auditor": (PLAIN,),
+    "engineer": (SECRET, PLAIN),
+    "crew": (SECRET, SOUTH, CONTRACT, PROFILE, COMMAND, "Code word", PLAIN, LABEL, SCOPE),
+    "client": (SECRET, SOUTH, NOTE, PROFILE, COMMAND, PLAIN),
 }  # fmt: skip
 SLOT = re.compile(r"\{([^}]+)\}")
 FOOTER = re.compile(r"<footer>.*?</footer>", re.DOTALL)
@@ -236,6 +280,9 @@ def bodies(action, side, spare):
         "visit": {"reason": "hardware"}, "take": {}, "vendor-done": {}, "resume": {}, "dispute": {}, "close": {},
         "withdraw": {"reason": "withdrawn"}, "merge": {"into": spare},
         "split": {"messages": [side.rows["message"]], "subject": "another"}, "link": {"to": spare, "kind": "parent"},
+        "permit": {"by": "x", "means": "phone", "until": tomorrow.isoformat()}, "revoke": {},
+        "command": {"text": "getver"},
+        **{key: {"label": "modem", "secret": f"{PLAIN} modem"} for key in ("entrust", "secrets")},
     }.get(action, {"text": "so it is"})  # fmt: skip
 
 
@@ -271,7 +318,7 @@ class Walk:
         }
 
     def address(self, method, path, place, asks):
-        acted = method == "POST" and "/tickets/{number}/" in path
+        acted = method == "POST" and "/tickets/{number}/" in path and "/secrets/" not in path
         names = self.name(place, path, "act" if acted else None)
         asked = path + ("?" + asks if asks else "")
         used = {str(names[name]) for name in SLOT.findall(asked)}  # no more: another's other words tell of it
@@ -287,6 +334,15 @@ class Walk:
         tag = f"t{next(self.tags)}"
         if path.startswith(("/api/terminals", "/terminals")):
             return {"text": "getver", "expires_in": "10m", "key": tag}
+        if "/outages" in path:
+            eta = (datetime.now(UTC) + timedelta(days=1 + next(self.tags))).isoformat()
+            if "{id}" in path:
+                return {} if last == "end" else {"eta": eta}
+            identities = names["terminal"] if path == "/outages" else [names["terminal"]]
+            return {"service": f"uplink {tag}", "terminals": identities, "eta": eta}
+        if path == "/tickets/new":
+            said = {"channel": "phone", "subject": "it is broken", "description": "no data"}
+            return said | {"organisation": names["id"]}
         if path == "/api/tickets":
             return {"channel": "api", "subject": "it is broken", "organisation": names["id"]}
         resource = path.split("/")[-2 if last.startswith("{") else -1]
@@ -309,6 +365,10 @@ class Walk:
         if path == "/vehicles/{id}":  # what a form leaves empty is emptied
             found |= {"terminal": side.terminal, "plate": f"{side.word}7"}
         return found | ({"active": "yes"} if found else {})
+
+
+def writes(method, path):
+    return method != "GET" or path == READING
 
 
 def scrubbed(text, names):
@@ -361,7 +421,7 @@ async def _each_route(walk, role):
         async def ask(method, path, place, asks):
             address, names = walk.address(method, path, place, asks)
             if method == "GET":
-                client = reader if path.startswith("/api") else browser
+                client = program if path == READING else reader if path.startswith("/api") else browser
                 return await client.get(address), names
             said = walk.said(method, path, place)
             if path.startswith("/api"):
@@ -375,7 +435,11 @@ async def _each_route(walk, role):
             if "told=" in answer.headers.get("location", ""):
                 wrong.append((method, path, place, "was not done", answer.headers["location"]))
             plain = scrubbed(answer.text, names)
-            kept = () if path in OPEN or not KEPT_FROM[role] else (*KEPT_FROM[role], walk.both[1].number)
+            kept = set() if path in OPEN else {*KEPT_FROM[role], *((walk.both[1].number,) if role in TEAM else ())}
+            if (method, path) in SHOWS and found.by_role[role][place] == 200:
+                kept -= {PLAIN}
+                if PLAIN not in plain:
+                    wrong.append((method, path, place, "does not show the access data", plain))
             wrong.extend((method, path, place, "tells", word) for word in kept if word in plain)
             return answer.headers.get("content-type"), plain
 
@@ -385,13 +449,15 @@ async def _each_route(walk, role):
                 continue
             codes = found.by_role[role]
             one = (method, path, found)
-            (refused if method != "GET" and min(codes) >= 400 else allowed).append(one)
+            (refused if writes(method, path) and min(codes) >= 400 else allowed).append(one)
         before = await fingerprint(desk.pool)
-        for method, path, _ in refused + [one for one in allowed if one[0] == "GET"]:
+        for method, path, _ in refused + [one for one in allowed if not writes(*one[:2])]:
             await _three(ask, judge, wrong, role, method, path)
         assert await fingerprint(desk.pool) == before, "what was refused or only read changed something"
         for method, path, _ in allowed:
-            if method != "GET":
+            if writes(method, path):
+                if "/outages/" in path:
+                    await away(desk)
                 if "/tickets/{number}/" in path:
                     await ready(desk, walk.both, path.rpartition("/")[2])
                 await _three(ask, judge, wrong, role, method, path)
@@ -408,11 +474,13 @@ async def _three(ask, judge, wrong, role, method, path):
     found = TABLE[method, path]
     codes = found.by_role[role]
     told = []
-    once = method == "GET" and ("{" not in path + found.asks or codes == (303,) * 3)
-    for place in range(1 if once else 3):
+    nothing = "{" not in path + found.asks and (method == "GET" or path.startswith("/account"))  # is named
+    once = nothing or (method == "GET" and codes == (303,) * 3)
+    places = (0,) if once else (0, 2) if codes == NONE else (0, 1, 2)  # no right: whether there is one or not
+    for place in places:
         answer, names = await ask(method, path, place, found.asks)
         told.append(judge(method, path, place, answer, names))
-    if len(told) == 1:
+    if len(told) < 3:
         return
     if (codes[1] == codes[2] == GONE or role in found.blind) and told[1] != told[2]:
         wrong.append((method, path, "another's is not as missing", told[1], told[2]))
@@ -432,14 +500,16 @@ def test_nobody_and_who_may_only_read(walk, runner):
                     continue
                 for place in range(3):
                     address, _ = walk.address(method, path, place, found.asks)
-                    for headers in sent[place:]:
-                        answer = await stranger.request(method, address, content=b"{", headers=headers)
-                        api = path.startswith("/api")
-                        if answer.status_code != (401 if api else 303) or (not api and answer.content):
-                            wrong.append((method, address, headers, answer.status_code))
-                    if method != "GET":
-                        answer = await reader.request(method, address, json=walk.said(method, path, place))
-                        if answer.status_code != NO or answer.json() != {"error": "this token may only read"}:
+                    headers = sent[place]  # each way of being nobody once a route
+                    answer = await stranger.request(method, address, content=b"{", headers=headers)
+                    api = path.startswith("/api")
+                    if answer.status_code != (401 if api else 303) or (not api and answer.content):
+                        wrong.append((method, address, headers, answer.status_code))
+                    if writes(method, path):
+                        said = {} if method == "GET" else {"json": walk.said(method, path, place)}
+                        answer = await reader.request(method, address, **said)
+                        why = "this token may only read" + (", and a reading is" if path == READING else "")
+                        if answer.status_code != NO or not answer.json()["error"].startswith(why):
                             wrong.append((method, address, "read", answer.status_code))
         assert await fingerprint(desk.pool) == tried
         return wrong
@@ -474,6 +544,35 @@ def test_no_other_site_sends_a_form(walk, runner):
                     if answer.status_code != NO:
                         wrong.append((method, address, "json", answer.status_code))
             assert await fingerprint(desk.pool) == before
+        return wrong
+
+    assert runner.run(main()) == []
+
+
+def test_what_is_of_another_is_not_under_ones_own(walk, runner):
+    """An address that names two things: the own one, with what is another's, is as with what does not exist."""
+
+    async def main():
+        desk, wrong, tried = walk.desk, [], 0
+        async with desk.program("admin") as program, desk.signed_in("admin") as browser:
+            csrf = {"csrf": hidden((await browser.get("/account")).text)["csrf"]}
+            before = await fingerprint(desk.pool)
+            for method, path in TABLE:
+                if len(SLOT.findall(path)) < 2:
+                    continue
+                told, tried = [], tried + 1
+                for row in (OTHERS, MISSING):
+                    address, _ = walk.address(method, path.replace("{id}", str(row)), 0, "")
+                    if path.startswith("/api"):
+                        answer = await program.request(method, address)
+                    else:
+                        answer = await browser.request(method, address, data=csrf if method == "POST" else None)
+                    told.append((answer.status_code, scrubbed(answer.text, {str(row)})))
+                gone = 303 if path.startswith("/settings") else GONE  # a token that is not there is revoked
+                if told[0] != told[1] or told[0][0] != gone:
+                    wrong.append((method, path, *told))
+            assert await fingerprint(desk.pool) == before
+        assert tried > 5
         return wrong
 
     assert runner.run(main()) == []
@@ -641,7 +740,7 @@ def test_what_a_client_writes_runs_nowhere(walk, runner):
                 for path in (f"/tickets/{number}", "/tickets", "/search?q=script"):
                     page = await browser.get(path, follow_redirects=True)
                     assert page.status_code == 200, path
-                    for sign in ("<script>alert", "<img src=x", ">49", "onerror=alert(2)>"):
+                    for sign in ("<script>alert", "<img src=x", "&gt;49", "onerror=alert(2)>"):
                         assert sign not in page.text, (role, path, sign)
                     assert "&lt;script&gt;" in page.text, (role, path)
                 answer = await browser.get(f"/tickets/{number}/attachments/{message['attachments'][0]['id']}")

@@ -16,14 +16,18 @@ from tests.ticketing.desk.parts import (
     add_records,
 )
 from tests.ticketing.desk_parts import add_terminal, execute, fetch, raise_one
+from ticketing.core.journal import append_journal
 from ticketing.letters.tokens import keep_token
+from ticketing.model.states import Action
 from ticketing.threads.attachments import Offered
 from ticketing.threads.messages import NewMessage, append
+from ticketing.tickets.bodies import Body
+from ticketing.tickets.facts import Actor
 
 OWN, OTHERS, MISSING = 7_001_001, 7_002_002, 7_009_009  # ids that nothing else looks like
 NUMBERED = (
     "organisation", "contact", "vehicle", "incident", "quarantine", "command", "attachment", "ticket_message", "inbox",
-    "api_token", "visit", "task",
+    "api_token", "visit", "task", "outage", "ticket_secret", "remote_permission",
 )  # fmt: skip
 NOBODYS = "DZ-900000018"  # a well-formed number that no ticket has
 
@@ -32,6 +36,8 @@ SOUTH = "zzsouth"  # another client's name, terminal, vehicle, contact
 SECRET = "zzsecret"  # what another team's ticket says
 NOTE = "zznote"  # what staff say among themselves in an own ticket
 PROFILE, CONTRACT, COMMAND = "zzprofile", "zzcontract", "zzcommand"
+PLAIN = "zzplain"  # access data themselves: in no answer but that of their reading
+LABEL, SCOPE = "zzlabel", "zzscope"  # what access data are for, and what the client permits
 
 
 @dataclass
@@ -73,6 +79,7 @@ async def fill(desk):
         await _terminal(desk, side, now)
         await _tickets(desk, side, now)
         await _letter_and_mail(desk, side, now)
+        await _entrusted(desk, side, now)
     for table in NUMBERED:
         await execute(desk.pool, f"ALTER TABLE {table} ALTER id RESTART WITH 8000000")
     own, others = both
@@ -179,6 +186,26 @@ async def _letter_and_mail(desk, side, now):
         await keep_token(connection, side.token, letter, now)
 
 
+async def _entrusted(desk, side, now):
+    """Access data and a permission, as staff enters them; a repair that was proven; an outage of the terminal."""
+    staff, number = Actor("admin", "admin"), side.number
+    said = {"label": f"{LABEL} {side.said}", "secret": f"{PLAIN} {side.said}"}
+    await desk.tickets.act(Action.ENTRUST, number, staff, Body(**said))
+    until = now + timedelta(days=9)
+    given = {"by": f"{side.word} contact", "means": "phone", "until": until, "text": f"{SCOPE} {side.said}"}
+    await desk.tickets.act(Action.PERMIT, number, staff, Body(**given))
+    async with desk.pool.connection() as connection:
+        events = {"events": ["fault-fixed"]}
+        await append_journal(connection, side.rows["read"], now, "watch", "recovered", "", "new", events)
+        sent = f"{COMMAND} {side.said}"
+        await append_journal(connection, side.rows["read"], now, "anna", "command", sent, "new", {"command": side.id})
+    await execute(desk.pool, "UPDATE command SET ticket = %s WHERE id = %s", side.rows["read"], side.id)
+    await execute(
+        desk.pool, "INSERT INTO outage (key, started_at, terminals, data) VALUES (%s, now(), %s, %s)",
+        f"declared/{side.word} uplink", [side.rows["terminal"]], Jsonb({"by": side.account}),
+    )  # fmt: skip
+
+
 STATES = {
     "answer": "waiting_client", "vendor-done": "waiting_vendor", "resume": "deferred", "consent": "awaiting_consent",
     "dispute": "awaiting_consent", "close": "awaiting_consent", "reopen": "closed", "take": "new",
@@ -200,6 +227,11 @@ async def ready(desk, both, action):
             " ON CONFLICT (ticket, name) DO UPDATE SET result = excluded.result",
             side.rows["act"], "red" if action == "waive" else "green",
         )  # fmt: skip
+        if action == "revoke":
+            await execute(
+                desk.pool, "INSERT INTO remote_permission (ticket, given_by, means, at, until, written_by)"
+                " VALUES (%s, 'x', 'phone', now(), now() + interval '1 day', 'anna')", side.rows["act"],
+            )  # fmt: skip
         if action == "task-done":
             ((side.rows["task"],),) = await fetch(
                 desk.pool, "INSERT INTO task (ticket, key, kind, created_at) VALUES (%s, gen_random_uuid(), 'call',"
@@ -207,9 +239,15 @@ async def ready(desk, both, action):
             )  # fmt: skip
 
 
+async def away(desk):
+    """The outages are not over: each can be ended once."""
+    await execute(desk.pool, "UPDATE outage SET ended_at = NULL WHERE id = ANY(%s)", [OWN, OTHERS])
+
+
 KEPT = (
     "ticket", "journal", "ticket_message", "ticket_link", "organisation", "contact", "vehicle", "app_user", "api_token",
     "command", "task", "precheck", "inbox", "letter", "letter_token", "incident", "visit",
+    "outage", "ticket_secret", "remote_permission",
 )  # fmt: skip
 
 
