@@ -102,7 +102,7 @@ def copy_them(dsn: str, tickets: int) -> None:
         link.execute("CREATE TEMP TABLE copy (id bigint, old bigint, number text, open boolean)")
         with link.cursor().copy("COPY copy FROM STDIN") as rows:
             for n in range(more):
-                rows.write_row((last + 1 + n, 0, ticket_number(1_000_000 + n), n % OPEN == 0))
+                rows.write_row((last + 1_000_000 + n, 0, ticket_number(1_000_000 + n), n % OPEN == 0))
         link.execute(
             "UPDATE copy SET old = o.id FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS n FROM ticket) o"
             " WHERE o.n = copy.id %% %s",
