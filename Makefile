@@ -10,6 +10,9 @@ FUZZ_ARGS ?=
 # Test processes: most tests wait for real services, so three share two cores well. JOBS=0: all in one.
 JOBS ?= 3
 
+# What is compiled is kept: else each test process would compile, and rewrite, every test module anew, half a minute.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)

@@ -230,9 +230,9 @@ def hypertable_dsn(timescaledb_dsn: str) -> str:
     return dsn
 
 
-@pytest.fixture(params=["native", "timescaledb"])
+@pytest.fixture(params=["native", pytest.param("timescaledb", marks=pytest.mark.soak)])
 def either_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A migrated database, with native partitions and as a hypertable; records and egress are empty."""
+    """A migrated database, with native partitions, in the long form also as a hypertable; both begin empty."""
     if request.param == "native":
         yield request.getfixturevalue("postgres_dsn")
         return

@@ -42,6 +42,7 @@ def result(mosquitto: Path) -> dict[str, Any]:
     return bench(*SHORT, "--reconnect", "0.5", "--fleet", "20000")
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_the_object_is_the_contracts(result: dict[str, Any]) -> None:
     assert set(result["machine"]) == {"cpu", "cores", "memory", "kernel", "python", "postgres"}
@@ -76,6 +77,7 @@ def test_the_object_is_the_contracts(result: dict[str, Any]) -> None:
     assert result["memory"]["bytes_per_connection"] > 0
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_tables_plots_and_the_readme_show_it(result: dict[str, Any], tmp_path: Path) -> None:
     shown = report.text(result)

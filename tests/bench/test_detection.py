@@ -12,6 +12,7 @@ from gateway.backtest.tables import beside
 from gateway.simulator.month.build import write_month
 
 
+@pytest.mark.soak
 def test_a_month_under_two_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace, truth = tmp_path / "m.npz", tmp_path / "t.csv"
     write_month(2, 40, 3, trace=trace, truth=truth, table=beside(trace))

@@ -21,7 +21,7 @@ CREATE TRIGGER nobody BEFORE INSERT ON terminal FOR EACH ROW EXECUTE FUNCTION no
 """
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "workers"])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.soak)], ids=["one process", "workers"])
 def service(request: pytest.FixtureRequest, postgres_server: EmbeddedServer) -> Iterator[ServiceProcess]:
     """On a database whose dates and texts are somebody else's habit."""
     name = f"t{uuid.uuid4().hex}"

@@ -64,7 +64,7 @@ def firmware(service: ServiceProcess, imei: str) -> object:
     return service.query("SELECT firmware FROM terminal WHERE identity = %s", imei)[0][0]
 
 
-@pytest.fixture(scope="module", params=["1", "2"], ids=["one process", "workers"])
+@pytest.fixture(scope="module", params=["1", pytest.param("2", marks=pytest.mark.soak)], ids=["one process", "workers"])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     folder: Path = tmp_path_factory.mktemp("catalogue")
     (folder / "releases.toml").write_text(CATALOGUE)

@@ -121,7 +121,7 @@ def compare(gateway: Configured, truth: list[dict[str, Any]]) -> None:
             assert near(measures.get(name), value), (key, name, measures.get(name), value)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_a_fleet_of_all_protocols_on_one_port(gateway: Configured, tmp_path: Path, workers: int) -> None:
     if workers == 1:
         truth = mixed_fleet(gateway, tmp_path, 4 * len(PROTOCOLS), 3)

@@ -79,6 +79,7 @@ def test_killed_while_making_its_store() -> None:
             service.end()
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_store_killed_and_stopped_under_load() -> None:
     async def disturb(service: ServiceProcess) -> None:

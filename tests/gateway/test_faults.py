@@ -275,6 +275,7 @@ def test_the_whole_data_directory_on_a_full_disk() -> None:
 # -- the store ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_store_stopped_again_and_again_then_drained() -> None:
     """PostgreSQL killed and hung in turn for a while; then the spool is drained, and live acks stay quick."""
     length = 600.0 if SOAK else 10.0
@@ -324,6 +325,7 @@ def distant_service(dsn: str) -> Iterator[tuple[ServiceProcess, StoreProxy]]:
             yield service, proxy
 
 
+@pytest.mark.soak
 def test_a_distant_store_whose_answers_get_lost(postgres_dsn: str) -> None:
     """200 ms more for each answer: acks go on. Then it is unknown again and again whether a batch is stored: it is."""
 

@@ -27,7 +27,9 @@ def call(service, token, path, body=None):
         return json.load(answer)
 
 
-@pytest.mark.parametrize("policy", ["after-sales", "dealer-desk", "integrator-standard@1"])
+@pytest.mark.parametrize(
+    "policy", ["after-sales", pytest.param("dealer-desk", marks=pytest.mark.soak), "integrator-standard@1"]
+)
 def test_due_follows_the_policy(policy):
     with running_service(DOZOR_DESK__POLICY=policy, **QUICK) as service:
         added = service.command(

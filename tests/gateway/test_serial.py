@@ -202,6 +202,7 @@ def test_a_second_one_on_a_port_says_so_and_marks_nothing(tmp_path: Path) -> Non
         assert (done.returncode, "is used by another process" in done.stderr) == (2, True)
 
 
+@pytest.mark.soak
 def test_one_worker_polls_and_another_takes_over_when_it_is_killed(tmp_path: Path) -> None:
     sensors = Sensors("lls", [1], level=numbered)
     with simulated(tmp_path, "bus", sensors) as bus, data_directory() as folder:

@@ -221,6 +221,7 @@ def test_killed_alone_and_with_the_service() -> None:
         assert service.stop() == 0
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_spools_of_more_workers_are_drained_by_fewer() -> None:
     with workers(3) as service:
@@ -365,6 +366,7 @@ def test_a_worker_that_starts_during_a_reload_serves_by_the_new_settings() -> No
             service.end()
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_free_ports_and_a_port_that_is_taken() -> None:
     listen = "teltonika=127.0.0.1:0,wialon-ips/udp=127.0.0.1:0"

@@ -142,6 +142,7 @@ def test_reading_on_without_room_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
     assert "read on" in _caught()
 
 
+@pytest.mark.soak
 def test_a_window_that_opens_too_early_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Conversation, "resume_reading", lambda self: self._resume(Pause.QUEUE))
     assert "window" in _caught(600)

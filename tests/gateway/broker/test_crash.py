@@ -52,6 +52,7 @@ def test_the_gateway_killed_and_the_broker_stopped(mosquitto: Path) -> None:
         assert gateway.stop() == 0
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_two_gateways_share_and_one_is_killed_and_comes_back(mosquitto: Path, postgres_dsn: str) -> None:
     """One group on one store, one of them with workers; what the broker had sent to who died waits for it."""

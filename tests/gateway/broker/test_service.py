@@ -208,6 +208,7 @@ def test_a_simulated_fleet_is_stored_value_by_value(at: Mosquitto, gateway: Serv
     until(lambda: gateway.query(history, names) == [(9, 9)])
 
 
+@pytest.mark.soak
 def test_a_lost_session_is_told_and_a_broker_that_is_away(mosquitto: Path) -> None:
     """Terminals are served whatever brokers do, and nothing secret is told."""
     away = free_port()

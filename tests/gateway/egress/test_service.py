@@ -104,6 +104,7 @@ def test_what_is_stored_is_passed_on(world: tuple[Broker, ServiceProcess]) -> No
         assert (state["state"], state["sent"], state["waiting"], state["consumer"]) == ("following", 6, 0, broker.url)
 
 
+@pytest.mark.soak
 def test_begun_anew_from_the_beginning(world: tuple[Broker, ServiceProcess]) -> None:
     broker, service = world
     imei = "356938035700002"
@@ -198,6 +199,7 @@ def _children(service: ServiceProcess) -> list[psutil.Process]:
     return [child for child in children if "gateway.egress.child" in child.cmdline()]
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_two_services_with_workers_send_as_one(mosquitto: Path) -> None:
     """One is killed and the other goes on within ten seconds."""

@@ -92,7 +92,7 @@ async def _opened(count: int, dsn: str, folder: Path) -> AsyncIterator[Ready]:
         await pool.close()
 
 
-@pytest.fixture(params=[1, 2], ids=["one process", "workers"])
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.soak)], ids=["one process", "workers"])
 def play(
     request: pytest.FixtureRequest, postgres_dsn: str, tmp_path: Path
 ) -> Callable[[Callable[[Ready], Awaitable[None]]], None]:

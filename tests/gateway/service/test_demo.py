@@ -210,6 +210,7 @@ def test_a_killed_demo_takes_its_fleet_its_store_and_its_folder_along(tmp_path: 
         nothing_left(running, children)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_configured_folder_stays_and_its_dsn_is_not_used(tmp_path: Path) -> None:
     data = tmp_path / "kept"

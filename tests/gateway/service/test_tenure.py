@@ -142,6 +142,7 @@ def test_all_receive_one_watches_and_another_takes_over(postgres_dsn: str) -> No
             assert "Traceback" not in logged(service)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_holder_whose_connection_is_lost_stops_or_goes_on(postgres_dsn: str) -> None:
     with services(postgres_dsn, 1) as (service,):
@@ -183,6 +184,7 @@ def test_a_holder_whose_connection_is_lost_stops_or_goes_on(postgres_dsn: str) -
         assert "Traceback" not in logged(service)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_desk_shows_what_the_store_has_while_it_stands_by(postgres_dsn: str, tmp_path: Path) -> None:
     with services(postgres_dsn, 2) as (first, second):

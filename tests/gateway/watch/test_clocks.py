@@ -123,7 +123,7 @@ def untrusted(jumps) -> int:
     return len(jumps)
 
 
-@pytest.mark.parametrize("workers", [False, True], ids=["one process", "workers"])
+@pytest.mark.parametrize("workers", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["one process", "workers"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(jumps=jumps)
 def test_silence_is_found_within_its_limit_and_never_invented(workers, jumps):
