@@ -42,6 +42,8 @@ class Forked:
         self.pid = pid
         self.returncode: int | None = None
         self._status = status
+        self._told = select.poll()
+        self._told.register(status, select.POLLIN)
 
     def __del__(self) -> None:
         if self.returncode is None:
@@ -59,7 +61,7 @@ class Forked:
         return code
 
     def _look(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+        if self.returncode is None and self._told.poll(None if timeout is None else timeout * 1000):
             told = os.read(self._status, NUMBER.size)
             self.returncode = os.waitstatus_to_exitcode(NUMBER.unpack(told)[0]) if told else -signal.SIGKILL
             os.close(self._status)

@@ -270,8 +270,8 @@ def _under(service: ServiceProcess, attacks: Callable[[], Attack], idle: int) ->
     wait_for(stored, within=30)
 
 
-# The short form takes two causes: names and logins.
-SHORT = ("20 000 invented ids", "registrations")
+# The short form takes two causes: rows of quarantine and logins.
+SHORT = ("quarantine flood", "registrations")
 
 
 @pytest.mark.parametrize("kind", KINDS if SOAK else SHORT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,6 +28,8 @@ from tests.ticketing.desk_parts import MONDAY, add_terminal, pool_of
 from ticketing.incidents import Raised
 from ticketing.incidents.carrying import Recovered
 from ticketing.incidents.decisions import Decision, Reason, Step
+
+EXAMPLES = 60 if os.environ.get("DOZOR_SOAK") else 25
 
 LIMIT, HOLD, RECOVERY = 30.0, 5.0, 20.0
 REPORTS = 5  # s between reports
@@ -124,7 +127,7 @@ def untrusted(jumps) -> int:
 
 
 @pytest.mark.parametrize("workers", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["one process", "workers"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(jumps=jumps)
 def test_silence_is_found_within_its_limit_and_never_invented(workers, jumps):
     seen, _ = live_through(jumps, workers=workers)
@@ -139,7 +142,7 @@ def test_silence_is_found_within_its_limit_and_never_invented(workers, jumps):
     assert not any(verdict == "fail" for at, _, verdict in seen if at < SILENT or BACK + 1 < at < SILENT_AGAIN)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(jumps=small)
 @example(jumps={(BACK, "arrived"): -65.0})
 @example(jumps={(175, "arrived"): 3.0, (176, "arrived"): 57.0})

@@ -144,7 +144,7 @@ def live_through(events: dict[int, tuple[str, int]]) -> Service:
     return service
 
 
-EXAMPLES = 400 if os.environ.get("DOZOR_SOAK") else 12
+EXAMPLES = 400 if os.environ.get("DOZOR_SOAK") else 6
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -72,7 +72,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_evidence_of_any_shape_is_shown(evidence):
     rendering = Rendering(DeskSettings(), lambda: NOW)
