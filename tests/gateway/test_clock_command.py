@@ -2,9 +2,9 @@
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -210,9 +210,10 @@ def test_batch_rate(tmp_path):
             day = f"202{4 + number % 3}-{1 + number % 12:02d}-{1 + number % 28:02d}"
             start = f"{day}T{number % 24:02d}:{number % 60:02d}:07Z"
             file.write(json.dumps({"policy": policy, "clock": name, "start": start}) + "\n")
-    began = time.perf_counter()
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = dozor("--batch", str(questions))
-    took = time.perf_counter() - began
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime  # of its core, whoever else works
     assert done.returncode == 0
     assert done.stdout.count(b"\n") == 20_000
     assert b'"error"' not in done.stdout

@@ -25,6 +25,7 @@ import pytest
 
 from gateway.commands.demo import _Demo, _Held
 from gateway.service.demo import StoreView, demo_settings
+from tests.harness import alive
 from tests.ticketing.desk_parts import MONDAY, add_terminal, pool_of, raise_one, recover_one
 
 DOZOR = str(Path(sys.executable).with_name("dozor"))
@@ -100,7 +101,7 @@ def demo(folder: Path, *arguments: str, **variables: str) -> Iterator[Demo]:
 def nothing_left(running: Demo, children: list[psutil.Process], within: float = 15.0) -> None:
     until = time.monotonic() + within
     while True:
-        left = [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        left = alive(children)
         if not left and not list(running.temporary.iterdir()):
             return
         assert time.monotonic() < until, (left, list(running.temporary.iterdir()))
