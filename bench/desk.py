@@ -175,7 +175,7 @@ def sending(desk: Desk, rate: float, seconds: float, *, terminals: int = 1000, f
 
 def under_load(desk: Desk, number: str, rate: float, times: int) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """The same pages while frames come, and what the frames met; it lasts as long as the pages take."""
-    seconds = 20.0 + times / 2
+    seconds = 20.0 + 6.0 * times  # six pages, a second each
     load = start("bench.generator", *sending(desk, rate, seconds), stdout=subprocess.PIPE)
     try:
         before = desk.metric("dozor_frames_total")
