@@ -86,9 +86,6 @@ async def tickets(request: Request) -> Page[TicketSummary]:
     terminal, search = asked.parameter(request, "terminal"), asked.parameter(request, "search")
     sort = asked.choice(request, "sort", ("queue", *TICKET_SORTS))
     cursor, limit = asked.cursor(request), asked.limit(request)
-    organisation = asked.parameter(request, "organisation")
-    if organisation is not None and not (organisation.isdecimal() and len(organisation) < 16):
-        raise HTTPException(400, "organisation: the id of one")
     return await desk(request).tickets.list(
         state,
         kind,
@@ -102,7 +99,7 @@ async def tickets(request: Request) -> Page[TicketSummary]:
         firmware=asked.parameter(request, "firmware"),
         owner=asked.parameter(request, "owner"),
         topic=asked.parameter(request, "topic"),
-        organisation=None if organisation is None else int(organisation),
+        organisation=asked.organisation(request),
         sort=sort or "queue",
         seen=who.seen(Kind.TICKET),
     )
@@ -169,8 +166,7 @@ async def explained(request: Request) -> Explained:
 
 
 def _incident(request: Request) -> int:
-    number: str = request.path_params["id"]
-    return int(number) if number.isascii() and number.isdecimal() and len(number) <= 18 else 0  # what there can be
+    return asked.row_id(request.path_params["id"])
 
 
 def _found_incident(found: T | None) -> T:

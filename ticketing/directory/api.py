@@ -158,8 +158,7 @@ def _told(request: Request, what: str, found: T) -> T:
 
 def _id(request: Request) -> int:
     """The number that the path names; 0, which nothing has, for what is none."""
-    number: str = request.path_params["id"]
-    return int(number) if number.isascii() and number.isdecimal() and len(number) <= 18 else 0
+    return asked.row_id(request.path_params["id"])
 
 
 def _number(request: Request, name: str) -> int | None:

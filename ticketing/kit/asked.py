@@ -64,6 +64,21 @@ def limit(request: Request, default: int = DEFAULT_LIMIT) -> int:
     return int(value)
 
 
+def row_id(text: str) -> int:
+    """The id that a text is; 0, which nothing has, for what is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0
+
+
+def organisation(request: Request) -> int | None:
+    """The organisation that a list is asked for."""
+    value = parameter(request, "organisation")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) < 16):
+        raise HTTPException(400, "organisation: the id of one")
+    return int(value)
+
+
 def cursor(request: Request) -> str | None:
     """The cursor; whether it is one of the list's own is for the list to say."""
     value = request.query_params.get("cursor")

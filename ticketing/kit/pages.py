@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ticketing.kit.access import visitor
+from ticketing.kit.asked import row_id
 from ticketing.kit.parts import part
 from ticketing.kit.rendering import Rendering
 
@@ -22,5 +23,4 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
 
 def number_in(request: Request, name: str = "id") -> int:
     """The number that the path names; 0, which nothing has, for what is none."""
-    value: str = request.path_params[name]
-    return int(value) if value.isascii() and value.isdecimal() and len(value) <= 18 else 0
+    return row_id(request.path_params[name])

@@ -136,16 +136,9 @@ async def repaired(request: Request) -> Repairs:
     since, until = asked.span(
         request, intake.now(), "from", "to", usual=timedelta(days=90), longest=timedelta(days=732)
     )
-    organisation = asked.parameter(request, "organisation")
-    if organisation is not None and not (
-        organisation.isascii() and organisation.isdecimal() and len(organisation) < 16
-    ):
-        raise HTTPException(400, "organisation: the id of one")
+    organisation = asked.organisation(request)
     async with intake.pool.connection() as connection:
-        return await repairs(
-            connection, condition(visitor(request).user, Kind.TICKET, "t"), since, until,
-            None if organisation is None else int(organisation),
-        )  # fmt: skip
+        return await repairs(connection, condition(visitor(request).user, Kind.TICKET, "t"), since, until, organisation)
 
 
 async def _seen(connection: Connection, request: Request) -> tuple[int, str]:

@@ -256,16 +256,12 @@ async def _caller(request: Request, numbers: Mapping[str, str]) -> Caller:
     """Whom the request names; a client with one organisation is of that one."""
     user = visitor(request).user
     named = ("organisation", "contact", "vehicle_id")
-    organisation, contact, vehicle = (_number(numbers.get(name, "")) for name in named)
+    organisation, contact, vehicle = (asked.row_id(numbers.get(name, "")) for name in named)
     if user.role == "client" and not organisation and len(user.organisations) == 1:
         organisation = next(iter(user.organisations))
     return await caller(
         _stores(request), part(request, Intake).pool, user, organisation=organisation, contact=contact, vehicle=vehicle
     )
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0
 
 
 def _stores(request: Request) -> Stores:
