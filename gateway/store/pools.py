@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -39,9 +40,26 @@ WATCH = Bounds(size=6, wait=10.0, lock=5.0, statement=60.0, idle=60.0)
 DESK = Bounds(size=5, wait=3.0, lock=2.0, statement=10.0, idle=15.0)
 
 
-def make_pool(dsn: str, name: str, bounds: Bounds) -> AsyncConnectionPool[AsyncConnection[Any]]:
+class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
+    """A pool that loses no cancelling of who waits for a connection.
+
+    Before Python 3.12 `asyncio.wait_for`, in which the pool waits, swallows the cancelling that comes in the moment its
+    connection does; who cancelled would then wait for ever, as a service does that is to stop.
+    """
+
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection[Any]:
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        link = await super().getconn(timeout)
+        if task is not None and task.cancelling() > before:
+            await self.putconn(link)
+            raise asyncio.CancelledError
+        return link
+
+
+def make_pool(dsn: str, name: str, bounds: Bounds) -> Pool:
     """A pool that is not open yet; `name` is what `pg_stat_activity` calls its connections."""
-    return AsyncConnectionPool(
+    return Pool(
         dsn,
         min_size=1,
         max_size=bounds.size,

@@ -9,10 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg_pool import AsyncConnectionPool
 
 from gateway.receive import asking as module
 from gateway.receive.asking import Asking, pause_after
+from gateway.store.pools import Pool
 
 HOUR, DAY = 3600.0, 86_400.0
 CATALOGUE = """
@@ -46,7 +46,7 @@ class Conversation:
 class World:
     """A store with terminals 1 to 500, and processes that ask."""
 
-    def __init__(self, dsn: str, pool: AsyncConnectionPool, catalogue: Path) -> None:
+    def __init__(self, dsn: str, pool: Pool, catalogue: Path) -> None:
         self.dsn, self.pool, self.catalogue = dsn, pool, catalogue
 
     def process(self) -> Asking:
@@ -81,9 +81,7 @@ def run(postgres_dsn: str, tmp_path: Path) -> Callable[[Callable[[World], Corout
         async def inner() -> None:
             async with (
                 asyncio.timeout(30),
-                AsyncConnectionPool(
-                    postgres_dsn, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}
-                ) as pool,
+                Pool(postgres_dsn, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}) as pool,
             ):
                 world = World(postgres_dsn, pool, catalogue)
                 world.query(

@@ -9,13 +9,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg_pool import AsyncConnectionPool
 
 from gateway.receive import commanding as module
 from gateway.receive import dialogue
 from gateway.receive.commanding import Commanding
 from gateway.store import dispatch
 from gateway.store.dispatch import Connected
+from gateway.store.pools import Pool
 from protocols.teltonika.declaration import RESPONSE, command, login, tcp_frame
 from tests.gateway.receive.conversing import IMEI, Store, World, converse, frame
 
@@ -23,7 +23,7 @@ from tests.gateway.receive.conversing import IMEI, Store, World, converse, frame
 class Shop:
     """A world of conversations whose commands are in a real store."""
 
-    def __init__(self, dsn: str, world: World, pool: AsyncConnectionPool) -> None:
+    def __init__(self, dsn: str, world: World, pool: Pool) -> None:
         self.dsn, self.world, self.pool = dsn, world, pool
         self.commanding = self.process()
         world.shared.commanding = self.commanding
@@ -68,9 +68,7 @@ class Shop:
 def shop(postgres_dsn: str, tmp_path: Path) -> Callable[[Callable[[Shop], Coroutine[Any, Any, None]]], None]:
     def go(act: Callable[[Shop], Coroutine[Any, Any, None]]) -> None:
         async def inner(world: World) -> None:
-            async with AsyncConnectionPool(
-                postgres_dsn, min_size=1, max_size=3, open=False, kwargs={"autocommit": True}
-            ) as pool:
+            async with Pool(postgres_dsn, min_size=1, max_size=3, open=False, kwargs={"autocommit": True}) as pool:
                 found = Shop(postgres_dsn, world, pool)
                 found.query("INSERT INTO terminal (identity, protocol) VALUES (%s, 'teltonika')", IMEI)
                 running = asyncio.create_task(world.shared.commanding.run())

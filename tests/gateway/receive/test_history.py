@@ -10,18 +10,18 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
-from psycopg_pool import AsyncConnectionPool
 
 from gateway.receive import history as module
 from gateway.receive.history import History
 from gateway.receive.instance import instance_name
 from gateway.receive.terminals import NO_ROW, PENDING, Terminals
+from gateway.store.pools import Pool
 
 
 class World:
     """A store, and processes that write their histories into it."""
 
-    def __init__(self, dsn: str, pool: AsyncConnectionPool) -> None:
+    def __init__(self, dsn: str, pool: Pool) -> None:
         self.dsn, self.pool = dsn, pool
         self.wall = 1_700_000_000.0
 
@@ -37,7 +37,7 @@ def run(dsn: str, act: Callable[[World], Coroutine[Any, Any, None]]) -> None:
     async def go() -> None:
         async with (
             asyncio.timeout(30),
-            AsyncConnectionPool(dsn, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}) as pool,
+            Pool(dsn, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}) as pool,
             pool.connection() as link,
         ):
             await link.execute("INSERT INTO terminal (identity) VALUES ('a'), ('b'), ('c')")

@@ -119,3 +119,33 @@ def test_what_a_pool_bounds(postgres_dsn: str) -> None:
                 await link.execute("SELECT 1")
 
     asyncio.run(scenario())
+
+
+def test_who_waits_for_a_connection_can_be_cancelled_in_any_moment(shared_dsn: str) -> None:
+    """Also in the moment the connection comes, which is swallowed below Python 3.12: a stop would wait for ever."""
+
+    async def scenario() -> None:
+        pool = make_pool(shared_dsn, "test", Bounds(size=1, wait=5.0, lock=1.0, statement=1.0, idle=5.0))
+        async with pool:
+
+            async def work() -> None:
+                async with pool.connection():
+                    await asyncio.sleep(30)
+
+            for turns in range(12):
+                held = await pool.getconn()
+                working = asyncio.create_task(work())
+                for _ in range(20):  # it waits
+                    await asyncio.sleep(0)
+                await pool.putconn(held)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                working.cancel()
+                done, _ = await asyncio.wait({working}, timeout=2)
+                working.cancel()
+                assert done, turns
+                assert working.cancelled()
+                async with pool.connection(timeout=2) as link:
+                    await link.execute("SELECT 1")
+
+    asyncio.run(scenario())
