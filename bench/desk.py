@@ -39,7 +39,7 @@ SILENT_AFTER = 20.0  # s, of the terminals that fall silent together
 class Desk(Gateway):
     """With a desk that is asked, and a watch that gives each silent terminal a ticket of its own, soon."""
 
-    def __init__(self, folder: Path, workers: int = 1) -> None:
+    def __init__(self, folder: Path, workers: int = 0) -> None:
         super().__init__(folder, workers)
         self.token = ""
         self.environment |= {

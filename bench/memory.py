@@ -23,7 +23,7 @@ _BURST = 1000  # frames of one terminal before anything is measured: code and bu
 def limit(workers: int = 1) -> int:
     """Connections that the descriptor limit gives one gateway process, or several: the kernel deals them unevenly."""
     each = int(resource.getrlimit(resource.RLIMIT_NOFILE)[1]) - RESERVE - _OWN
-    return each if workers == 1 else int(0.96 * each) * workers
+    return each if workers <= 1 else int(0.96 * each) * workers
 
 
 def measure(service: Gateway, connections: int, *, reconnect: float) -> dict[str, Any]:

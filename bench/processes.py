@@ -106,7 +106,7 @@ class Gateway:
 
     module = "gateway.cli"
 
-    def __init__(self, folder: Path, workers: int = 1) -> None:
+    def __init__(self, folder: Path, workers: int = 0) -> None:
         self.folder = folder
         self.workers = workers
         data = folder / "data"
@@ -151,8 +151,8 @@ class Gateway:
         begun = time.perf_counter()
         with (self.folder / "serve.log").open("ab") as log:
             self._process = start(
-                self.module, "serve", "--workers", str(self.workers), end=signal.SIGTERM, env=self.environment,
-                stdout=log, stderr=log,
+                self.module, "serve", *(["--workers", str(self.workers)] if self.workers else []), end=signal.SIGTERM,
+                env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         while not self._ready():
             if self._process.poll() is not None or time.perf_counter() - begun > READY_WITHIN:
@@ -205,7 +205,7 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway(kind: type[G], workers: int = 1) -> Iterator[G]:
+def gateway(kind: type[G], workers: int = 0) -> Iterator[G]:
     """A ready gateway of this kind on a fresh data directory, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     folder.chmod(0o711)  # as root, PostgreSQL runs as another user

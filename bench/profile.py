@@ -174,7 +174,7 @@ class _Metered(Gateway):
 
     module = "bench.profile"
 
-    def __init__(self, folder: Path, workers: int = 1) -> None:
+    def __init__(self, folder: Path, workers: int = 0) -> None:
         super().__init__(folder, workers)
         self.environment[_ENVIRONMENT] = str(folder / "profile.json")
 

@@ -24,14 +24,17 @@ MOST_EMBEDDED = 12  # each takes up to six connections of the embedded server's 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="receiving processes on the same ports (1)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N",
+        help="receiving processes on the same ports, apart from the watch and the desk (all in one process)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; 0 after an orderly end, 2 if it cannot start."""
     settings = load_settings(args)
     most = MOST if settings.store.dsn else MOST_EMBEDDED
-    if not 1 <= args.workers <= most:
+    if args.workers is not None and not 1 <= args.workers <= most:
         print(f"dozor serve: --workers {args.workers}: take a number from 1 to {most}", file=sys.stderr)
         return 2
     log.configure()
@@ -40,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, args.workers, again))
+            runner.run(_serve(settings, args.workers or 0, again))
     except ImportError:  # stock asyncio works too, more slowly
-        asyncio.run(_serve(settings, args.workers, again))
+        asyncio.run(_serve(settings, args.workers or 0, again))
     return 0
 
 

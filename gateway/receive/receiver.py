@@ -64,13 +64,13 @@ class Receiver:
         clock: Callable[[], float] = time.time,
         worker: int = 0,
         processes: int = 1,
+        shared: bool = False,
         polls: bool = True,
     ) -> None:
         """`processes` of them receive on the same ports; `worker` counts them from 1, and is 0 where there is one.
 
-        One of them `polls` the serial lines.
+        One of them `polls` the serial lines. `shared`: the ports are held by the process that started this one.
         """
-        shared = processes > 1
         self._settings = settings
         self.conversations = Conversations(
             settings, protocols, pipeline, terminals, history, metrics, clock=clock, processes=processes,

@@ -103,9 +103,9 @@ class Receiving:
         metrics: ReceiveMetrics,
         *,
         worker: int = 0,
-        workers: int = 1,
+        workers: int = 0,
     ) -> None:
-        """`worker` counts from 1 where there are several."""
+        """`worker` counts from 1 where there are several `workers`; 0 of them: the service itself receives."""
         self.settings = settings
         self.metrics = metrics
         self.on_accepted: list[Callable[[Accepted], None]] = []
@@ -113,7 +113,8 @@ class Receiving:
         self._pool = pool
         self._parts = parts
         self._worker = worker
-        self._workers = workers
+        self._apart = workers > 0
+        self._processes = max(1, workers)
 
     async def open(self) -> None:
         """Make everything ready but accept nothing; only the receiver's listeners are missing."""
@@ -132,7 +133,7 @@ class Receiving:
         lock = SpoolLock(folder)
         await asyncio.to_thread(lock.acquire)
         parts.callback(lock.release)
-        self.spool = Spool(Directory(folder), settings.spool.max_size // self._workers)
+        self.spool = Spool(Directory(folder), settings.spool.max_size // self._processes)
         await self.spool.open()
         self.pipeline = Pipeline(
             lambda: Writer.open(self._dsn), self.writer, self.spool, protocols, self.metrics, self.terminals.rows,
@@ -144,7 +145,7 @@ class Receiving:
         self.receiver = Receiver(
             settings, protocols, self.pipeline, self.terminals, self.history, self.metrics, self._dsn,
             supervisor=parts.supervisor, instance=instance, secret=await instance_secret(self._pool),
-            worker=self._worker, processes=self._workers, polls=self._worker <= 1,
+            worker=self._worker, processes=self._processes, shared=self._apart, polls=self._worker <= 1,
         )  # fmt: skip
         parts.background("store watch", self.pipeline.watch_store())
 
@@ -235,7 +236,7 @@ class Receiving:
     async def reconfigure(self, settings: Settings, change: Change) -> None:
         """Take over other settings; connections that are open stay open."""
         self.settings = settings
-        self.spool.resize(settings.spool.max_size // self._workers)
+        self.spool.resize(settings.spool.max_size // self._processes)
         await self.receiver.reconfigure(settings, change)
 
 

@@ -55,9 +55,9 @@ _FAREWELL = 2.0  # s for what a part writes at the end: the whole stop takes les
 
 
 class Service:
-    """Everything `dozor serve` runs; receiving may be in `workers` processes of its own."""
+    """Everything `dozor serve` runs; with `workers`, receiving is in so many processes of its own."""
 
-    def __init__(self, settings: Settings, workers: int = 1) -> None:
+    def __init__(self, settings: Settings, workers: int = 0) -> None:
         self.settings = settings
         self.workers = workers
         self.readiness = Readiness()
@@ -153,7 +153,7 @@ class Service:
 
     def _make_reception(self) -> Reception:
         """Receiving in this process, or in workers; what it commits is heard by the watch, which comes later."""
-        if self.workers > 1:
+        if self.workers:
             self._workers = Workers(
                 self.settings, self.dsn, self.receive_pool, self.parts, RECEIVED, self.workers, self._heard
             )

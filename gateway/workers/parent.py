@@ -134,7 +134,7 @@ class Workers:
         self._parts = parts
         self._heard = heard
         self._loop = asyncio.get_running_loop()
-        self._children = [Child(number) for number in range(1, count + 1)]
+        self._children = [Child(number) for number in (range(1, count + 1) if count > 1 else (0,))]
         self._ports = Ports()
         self._stopping = False
         self._generation = 0  # of `_settings`

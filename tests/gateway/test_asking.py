@@ -64,7 +64,9 @@ def firmware(service: ServiceProcess, imei: str) -> object:
     return service.query("SELECT firmware FROM terminal WHERE identity = %s", imei)[0][0]
 
 
-@pytest.fixture(scope="module", params=["1", pytest.param("2", marks=pytest.mark.soak)], ids=["one process", "workers"])
+@pytest.fixture(
+    scope="module", params=[[], pytest.param(["--workers", "2"], marks=pytest.mark.soak)], ids=["alone", "workers"]
+)
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     folder: Path = tmp_path_factory.mktemp("catalogue")
     (folder / "releases.toml").write_text(CATALOGUE)
@@ -73,7 +75,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "DOZOR_WATCH__INCIDENTS__HOLD": "1",
         "DOZOR_WATCH__INCIDENTS__RECOVERY": "2",
     }
-    with running_service("--workers", request.param, **settings) as running:
+    with running_service(*request.param, **settings) as running:
         yield running
         no_exception(running)
 

@@ -221,6 +221,36 @@ def test_killed_alone_and_with_the_service() -> None:
         assert service.stop() == 0
 
 
+@pytest.mark.slow
+def test_receiving_in_one_process_beside_the_desk() -> None:
+    """It is ended alone and started again, and the next service, which is one process, takes its spool over."""
+    with workers(1) as service:
+        (before,) = processes(service)
+
+        def hang_and_kill() -> None:
+            before.kill()
+            wait_for(lambda: service.get("/readyz") == (503, '{"ready":false,"reasons":["workers"]}'), 5)
+            assert service.get("/metrics")[0] == 200
+            service.wait_ready(START_WITHIN)
+            postmaster = psutil.Process(service.postgres_pid())
+            stopped = [postmaster, *postmaster.children(recursive=True)]
+            for process in stopped:
+                process.suspend()
+            wait_for(lambda: bool(_segments(service.data_dir / "spool")), 20)
+            wait_for(lambda: service.metric("dozor_spool_frames") > 0)
+            service.kill()
+            for process in stopped:
+                process.kill()
+            service.arguments = []
+            service.start()
+            wait_for(lambda: service.metric("dozor_spool_frames") == 0, 20)
+
+        trackers = asyncio.run(load(service, 20, 0.05, hang_and_kill))
+        assert processes(service) == []
+        assert check_store(service, trackers) > 20
+        assert service.stop() == 0
+
+
 @pytest.mark.soak
 @pytest.mark.slow
 def test_spools_of_more_workers_are_drained_by_fewer() -> None:
