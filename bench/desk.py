@@ -231,10 +231,11 @@ def main() -> None:
     parser.add_argument("--burst", type=int, default=1000, help="terminals that fall silent together")
     parser.add_argument("--burst-rate", type=float, default=5000.0, help="frames a second of the others meanwhile")
     parser.add_argument("--seconds", type=float, default=8.0, help="of the acks, quiet and in the burst")
+    parser.add_argument("--workers", type=int, default=1, help="receiving processes; 0: all in one process")
     args = parser.parse_args()
     processes.sweep()
-    told: dict[str, Any] = {"tickets": args.tickets}
-    with processes.gateway(Desk) as desk:
+    told: dict[str, Any] = {"tickets": args.tickets, "workers": args.workers}
+    with processes.gateway(Desk, args.workers) as desk:
         desk.sign_in()
         number = open_some(desk)[0]
         told["burst"] = burst(desk, args.burst, args.burst_rate, args.seconds)
