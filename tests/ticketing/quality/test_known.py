@@ -281,6 +281,9 @@ def test_pages_show_what_is_known_as_text_and_mark_it(shared_dsn):
                 (one,) = after["suggestions"]
                 assert (one["read_by"], one["helped_by"]) == ("engineer", "engineer")
                 assert after["journal"][-1]["text"] == said["symptom"]
+                fixed = {"csrf": csrf, "text": "a new rope", "cause": "it was worn", "workaround": ""}
+                await browser.post(f"/tickets/{number}/fix", data=fixed)
+                assert (await program.get(f"/api/tickets/{number}")).json()["details"]["cause"] == "it was worn"
                 form = {"csrf": csrf, "symptom": " ", "link": "no"}
                 refused = await browser.post("/known-errors", data=form)
                 assert refused.status_code == 422
