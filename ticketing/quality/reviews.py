@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -87,18 +87,17 @@ class ReviewRates(msgspec.Struct, kw_only=True):
 
 
 async def look(connection: Connection, office: Office, subject: int, now: datetime) -> datetime:
-    """Draw from the months that are over and were not drawn from; look again when this one is over."""
+    """Draw from the months that are over since the last draw, at first from the latest alone; then when this one is."""
     zone = office.terms.policy.zone
     this = month_of(now, zone)
-    rows = await connection.execute(
-        "SELECT (SELECT max(month) FROM review_month), (SELECT min(closed_at) FROM ticket WHERE state = 'closed')"
-    )
-    last, closed = await rows.fetchone() or (None, None)
-    begin = last or (this if closed is None else month_of(closed, zone))
-    over = [month for month in months(begin, this) if month != this and month != last]
+    begin, end = bounds(this, zone)
+    rows = await connection.execute("SELECT max(month) FROM review_month")
+    (last,) = await rows.fetchone() or (None,)
+    since = last or month_of(begin - timedelta(microseconds=1), zone)
+    over = [month for month in months(since, this) if month not in (last, this)]
     for month in over[-BEHIND:]:
         await draw(connection, office, month, now)
-    return bounds(this, zone)[1]
+    return end
 
 
 async def draw(connection: Connection, office: Office, month: str, now: datetime) -> int:

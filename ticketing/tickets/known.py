@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from typing import LiteralString
 
 import msgspec
 from psycopg import sql
@@ -22,6 +23,7 @@ from ticketing.model.states import WATCH, Action
 from ticketing.model.tickets import Suggestion
 
 CHECK = "documentation"
+LOOKED = 50  # known errors, by words and by kind each, that are compared word by word
 SUGGESTED = 5  # to one ticket: more would be read by nobody
 SHARED = 2  # words of the symptom, if it has so many: one alone is said of everything
 WORDS_KEPT = 2000  # of each text of a known error: 4000 characters have no more
@@ -31,6 +33,33 @@ PREFIX = 4  # characters from which on the beginning of a word is looked for
 TOP = 50  # known errors of a report
 REQUEST = "request"  # the kind of tickets that people open: it tells nothing
 
+# Of what is about the same things, the nearest by kind and model and the nearest by words; of those whatever fits.
+_SUGGEST: LiteralString = """
+WITH about AS NOT MATERIALIZED (
+    SELECT id, words, num_nonnulls(kind, protocol, model) AS named,
+        model IS NOT NULL OR coalesce(kind, %(request)s) <> %(request)s AS plain
+    FROM known_error
+    WHERE active AND (kind IS NULL OR kind = %(kind)s)
+        AND (protocol IS NULL OR lower(protocol) = lower(%(protocol)s))
+        AND (model IS NULL OR lower(model) = lower(%(model)s))
+), near AS (
+    (SELECT id FROM about WHERE plain ORDER BY named DESC, id DESC LIMIT %(looked)s)
+    UNION
+    (SELECT id FROM about WHERE words @@ to_tsquery('russian', %(query)s)
+     ORDER BY ts_rank(words, to_tsquery('russian', %(query)s)) DESC, id DESC LIMIT %(looked)s)
+), fitting AS (
+    SELECT id, named, plain, (SELECT count(*) FROM unnest(symptom) s WHERE s = ANY(asked.lexemes)) AS shared,
+        least(%(shared)s, cardinality(symptom)) AS needed
+    FROM near JOIN about USING (id), tsvector_to_array(ts_filter(words, '{a}')) AS symptom,
+        tsvector_to_array(to_tsvector('russian', %(words)s)) AS asked(lexemes)
+), new AS (
+    INSERT INTO suggestion (ticket, known_error, suggested_at) SELECT %(ticket)s, id, %(at)s FROM fitting
+    WHERE plain OR (needed > 0 AND shared >= needed) ORDER BY named DESC, shared DESC, id DESC
+    LIMIT greatest(0, %(most)s - (SELECT count(*) FROM suggestion
+                                  WHERE ticket = %(ticket)s AND suggested_at IS NOT NULL))
+    ON CONFLICT DO NOTHING RETURNING known_error
+)
+SELECT known_error FROM new ORDER BY known_error"""
 _WORD = re.compile(r"\w+")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 
@@ -77,27 +106,11 @@ async def look(connection: Connection, ticket: int, at: datetime) -> None:
     kind, state, protocol, model, said = found
     words = folded(said, WORDS_ASKED)
     rows = await connection.execute(
-        "WITH asked AS (SELECT to_tsquery('russian', %(query)s) AS query,"
-        "   tsvector_to_array(to_tsvector('russian', %(words)s)) AS lexemes),"
-        " fitting AS (SELECT k.id, num_nonnulls(k.kind, k.protocol, k.model) AS named,"
-        "    (SELECT count(*) FROM unnest(a.lexemes) l"
-        "      WHERE l = ANY(tsvector_to_array(ts_filter(k.words, '{a}')))) AS shared,"
-        "    k.model IS NOT NULL OR coalesce(k.kind, %(request)s) <> %(request)s AS plain,"
-        "    least(%(shared)s, cardinality(tsvector_to_array(ts_filter(k.words, '{a}')))) AS needed"
-        "  FROM known_error k CROSS JOIN asked a WHERE k.active AND (k.kind IS NULL OR k.kind = %(kind)s)"
-        "   AND (k.protocol IS NULL OR lower(k.protocol) = lower(%(protocol)s))"
-        "   AND (k.model IS NULL OR lower(k.model) = lower(%(model)s))"
-        "   AND (k.kind IS NOT NULL OR k.model IS NOT NULL OR k.words @@ a.query)),"
-        " new AS (INSERT INTO suggestion (ticket, known_error, suggested_at) SELECT %(ticket)s, id, %(at)s FROM fitting"
-        "   WHERE plain OR (needed > 0 AND shared >= needed)"
-        "   ORDER BY named DESC, shared DESC, id DESC LIMIT greatest(0, %(most)s - (SELECT count(*) FROM suggestion"
-        "     WHERE ticket = %(ticket)s AND suggested_at IS NOT NULL))"
-        "   ON CONFLICT DO NOTHING RETURNING known_error)"
-        " SELECT known_error FROM new ORDER BY known_error",
+        _SUGGEST,
         {
             "ticket": ticket, "at": at, "kind": kind, "protocol": protocol, "model": model, "most": SUGGESTED,
             "query": " | ".join(f"{word}:A" for word in words), "words": " ".join(words), "request": REQUEST,
-            "shared": SHARED,
+            "shared": SHARED, "looked": LOOKED,
         },
     )  # fmt: skip
     new = [row[0] for row in await rows.fetchall()]

@@ -81,6 +81,10 @@ def test_a_month_is_drawn_from_when_it_is_over_and_once(shared_dsn):
         assert end == datetime(2026, 3, 31, 21, tzinfo=UTC)
         assert await cycle(desk, end - timedelta(seconds=1)) == end
         assert await drawn(desk) == []
+        february = (await written(desk, client, OLGA))[0]  # nobody reviews what was before there were reviews
+        await execute(
+            desk.pool, "UPDATE ticket SET closed_at = closed_at - '1 month'::interval WHERE id = %s", february
+        )
         assert await cycle(desk, end) == bounds("2026-04", MOSCOW)[1]
         found = await drawn(desk)
         assert [(one.month, one.engineer) for one in found] == [("2026-03", "igor")] * 3 + [("2026-03", "olga")]
