@@ -18,7 +18,8 @@ import structlog
 from psycopg import InterfaceError, OperationalError
 
 from ticketing.core.db import Connection, Pool, utc_or_none
-from ticketing.tickets import outages
+from ticketing.quality import reviews
+from ticketing.tickets import outages, sampling
 from ticketing.tickets.clock_watch import Failing, watch_clocks
 from ticketing.tickets.dues import move
 from ticketing.tickets.office import Office
@@ -154,7 +155,10 @@ class Dues:
 def modules_of(pool: Pool, office: Office) -> tuple[Clocks, Dues]:
     """What every desk has, in its order: clocks first, then what looks at single tickets and outages."""
     return Clocks(pool, office), Dues(
-        pool, office, {**LOOKS, outages.MODULE: outages.look}, {outages.MODULE: outages.LOCK}
+        pool,
+        office,
+        {**LOOKS, outages.MODULE: outages.look, sampling.MODULE: reviews.look},
+        {outages.MODULE: outages.LOCK, sampling.MODULE: sampling.LOCK},
     )
 
 

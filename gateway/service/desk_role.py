@@ -28,6 +28,7 @@ from ticketing.letters.pages import LetterButtons
 from ticketing.mail.api import MailDesk
 from ticketing.mail.notices import MailNotices
 from ticketing.people.users import Users
+from ticketing.quality.parts import quality_parts
 from ticketing.tickets.api import Intake
 from ticketing.tickets.buttons import Buttons
 from ticketing.tickets.store import TicketStore
@@ -81,6 +82,7 @@ class DeskRole:
                     seal=seal,
                     looks=[MailNotices(mail)],
                 ),
+                *quality_parts(pool, zone=policy_zone),
             ],
         )
 

@@ -36,11 +36,14 @@ from ticketing.mail import api as mail
 from ticketing.mail import pages as mail_pages
 from ticketing.model.states import PEOPLE, Action
 from ticketing.people.users import Users
+from ticketing.quality import routes as quality
 from ticketing.tickets import routes as tickets
 from ticketing.tickets.store import TicketStore
 
 # The rows of each feature.
-FEATURES: tuple[tuple[Row, ...], ...] = (directory.ROUTES, tickets.ROUTES, mail.ROUTES, mail_pages.ROUTES)
+FEATURES: tuple[tuple[Row, ...], ...] = (
+    directory.ROUTES, tickets.ROUTES, mail.ROUTES, mail_pages.ROUTES, quality.ROUTES,
+)  # fmt: skip
 
 
 def rows() -> tuple[Row, ...]:

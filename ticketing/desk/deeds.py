@@ -45,6 +45,7 @@ WITHDRAWN = {"spam": N_("spam"), "duplicate": N_("duplicate"), "scrapped": N_("t
              "withdrawn": N_("withdrawn by the client")}  # fmt: skip
 LINKS = {"parent": N_("it is the parent"), "duplicate": N_("duplicate"), "split-from": N_("split from it"),
          "follow-up": N_("follows it up")}  # fmt: skip
+SEEN = {"false": N_("the desk alone"), "true": N_("clients and crews too")}
 _TEXT = Field("text", N_("Text"), "area", needed=True)
 _WORD = Field("text", N_("Text"), "area")
 _REASON = Field("reason", N_("Reason"), needed=True)
@@ -107,6 +108,13 @@ DEEDS: tuple[Deed, ...] = (
         Field("by", N_("Who agreed"), needed=True), Field("means", N_("How"), "select", MEANS, needed=True), _WORD,
     )),
     Deed(Action.DISPUTE, N_("Client disagrees"), N_("It is not fixed: back to work"), (_WORD,)),
+    Deed(Action.LEARN, N_("Make a known error of it"), N_("So that the next one like it is mended sooner"), (
+        Field("symptom", N_("Symptom"), "area", hint=N_("in words about no client"), needed=True),
+        Field("cause", N_("Cause"), "area", hint=N_("empty: the ticket's")),
+        Field("workaround", N_("Workaround"), "area", hint=N_("empty: the ticket's")),
+        Field("link", N_("Documentation"), hint=N_("an address, https://…")),
+        Field("public", N_("Who sees it"), "select", SEEN),
+    )),
     Deed(Action.REOPEN, N_("Reopen"), N_("The same fault again"), (_TEXT,)),
     Deed(Action.LINK, N_("Link"), N_("With another ticket"), (
         Field("to", N_("Ticket number"), needed=True), Field("kind", N_("What it is"), "select", LINKS, needed=True),
@@ -120,6 +128,7 @@ DEEDS: tuple[Deed, ...] = (
 )  # fmt: skip
 PLACED = (
     Action.TAKE, Action.NOTE, Action.REPLY, Action.CLOSE, Action.SPLIT, Action.WAIVE, Action.TASK_DONE,
+    Action.READ, Action.HELPED,
 )  # fmt: skip
 # Codes of a ticket's parts as its page calls them.
 CALLED = {
@@ -127,7 +136,7 @@ CALLED = {
        "bounced": N_("came back"), "untold": N_("nobody to tell"), "digested": N_("in a digest"),
     "green": N_("green"), "red": N_("red"), "unknown": N_("unknown"), "waived": N_("waived"),
     "last-packet": N_("packets are current"), "fix": N_("position is valid"), "ports": N_("ports are plausible"),
-       "firmware": N_("firmware is current"),
+       "firmware": N_("firmware is current"), "documentation": N_("what is known was looked into"),
     "call": N_("phone the client"), "new-eta": N_("promise a time"), "recheck": N_("look again"),
        "loan-unit": N_("give a loan unit"), "swap": N_("replace the unit"), "update": N_("update the firmware"),
     **CLASSES, **TOPICS, **BASES, **CODES, **LINKS,

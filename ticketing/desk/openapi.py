@@ -65,7 +65,11 @@ SINGLE: dict[str, Any] = {
 }
 
 INSTANTS = {"time", "received", "last_seen", "last_contact", "since", "until", "expected_next"}
-TIMED = {"FuelEvent": ("at",), "FuelEvents": ("from", "to")}  # whose instants have names that mean others elsewhere
+TIMED = {
+    "FuelEvent": ("at",),
+    "FuelEvents": ("from", "to"),
+    "Review": ("at",),
+}  # whose instants have names that mean others elsewhere
 
 STATE = ("state", "tickets in this state")
 KIND = ("kind", "of this kind: silence, firmware, mass-silence, platform, storm …")
@@ -136,6 +140,9 @@ ACTS = {
     Action.PERMIT: "Record the client's permission to work from afar: whose word, how it came, until when.",
     Action.REVOKE: "Take that permission back.",
     Action.COMMAND: "Send its terminal a command; under some policies only while a permission counts.",
+    Action.READ: "A known error was read for it: `known_error`; the pre-check `documentation` is green then.",
+    Action.HELPED: "A known error was of help with it.",
+    Action.LEARN: "Make a known error of a closed ticket; its symptom in words about no client.",
     Action.ENTRUST: "Keep access data: sealed, erased at `until` (default: after three days) or with the ticket.",
 }
 

@@ -37,6 +37,7 @@ from ticketing.model.kinds import COMMON
 from ticketing.model.states import PEOPLE, WATCH, Action
 from ticketing.model.tickets import TEXT_LIMIT, Ticket
 from ticketing.people.scope import Kind
+from ticketing.quality.reply_templates import ReplyTemplates
 from ticketing.threads.attachments import Offered
 from ticketing.tickets.api import Intake
 from ticketing.tickets.bodies import Body, read_fields
@@ -46,6 +47,7 @@ from ticketing.tickets.store import NOBODY, Incident
 CHARTS = ("speed", "power.external", "fuel.volume.1", "fuel.level.1", "gsm.signal", "power.battery", "satellites")
 SHOWN_CHARTS = 4
 HIDDEN = ("csrf", "next")
+ONE_FORM = (Action.TAKE, Action.NOTE, Action.CONSENT)  # shared with closing
 LEADS = ("admin", "manager")  # who are told on the queue of what keeps mail from coming in
 LITRES = {"fuel.level.1": "fuel.volume.1"}  # what is not shown besides, where litres are
 FUEL = ("fuel.level.", "ble.lls.level.", "param.lls", "param.rs485_")  # how measures of fuel-level sensors begin
@@ -132,8 +134,8 @@ async def act(request: Request, action: Action) -> Response:
             {name: value for name, value in fields.items() if name not in HIDDEN},
             part(request, Rendering).zone_of(visitor(request)),
         )
-        if action != Action.CLOSE:
-            said.pop("cause", None)  # the page's form is one for all of them
+        if action in ONE_FORM:
+            said.pop("cause", None)  # which is of closing alone
         files = [Offered(name, content) for name, content in came.files]
         found = await queries.act(request, action, _with(answers, read_fields(said)), files)
     except (ConflictError, InvalidTextError, NotAllowedError, WrongInputError, OperationalError) as error:
@@ -174,6 +176,8 @@ async def _ticket(request: Request, found: Ticket, told: Told, group: Incident |
     if who.user.role == "client":
         return render(request, "portal.html", text=told.text, **shown)
     now = desk(request).now()
+    templates = await part(request, ReplyTemplates).offered(who.user, found) if Action.REPLY in actions else ()
+    chosen = asked.parameter(request, "template")
     here = await around(part(request, Intake).pool, found, who.user, now)
     return render(
         request,
@@ -184,6 +188,8 @@ async def _ticket(request: Request, found: Ticket, told: Told, group: Incident |
         owner=found.owner,
         text=told.text,
         deeds=possible(actions),
+        templates=templates,
+        ready=next((one.text for one in templates if str(one.template) == chosen), ""),
         around=here,
         next=coming(found, here, now),
         **shown,

@@ -54,6 +54,9 @@ SENTENCES: dict[str, str] = {
     Action.ENTRUST: _("{label}, kept until {until}"),
     Action.SECRET_SEEN: _("{label}"),
     Action.SECRET_GONE: _("{label}"),
+    Action.READ: _("{symptom}"),
+    Action.HELPED: _("{symptom}"),
+    Action.LEARN: _("{symptom}"),
 }
 
 

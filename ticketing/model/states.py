@@ -64,6 +64,9 @@ class Action(StrEnum):
     REVOKE = "revoke"  # and does no more
     COMMAND = "command"  # to the ticket's terminal
     ENTRUST = "entrust"  # credentials, kept sealed
+    READ = "read"  # a known error, for this ticket
+    HELPED = "helped"  # and it was of help
+    LEARN = "learn"  # a known error is made of it
 
     OPENED = "opened"
     MESSAGE = "message"  # somebody wrote or called, and no state changed
@@ -184,6 +187,9 @@ MOVES: dict[Action, Move] = {
     Action.REVOKE: Move(_stay(*OPEN), STAFF | {"client"}),
     Action.COMMAND: Move(_stay(*OPEN), frozenset({"admin", "engineer"}), text=True),
     Action.ENTRUST: Move(_stay(*OPEN), STAFF | {"client"}),
+    Action.READ: Move(_stay(*State), STAFF),
+    Action.HELPED: Move(_stay(*State), STAFF),
+    Action.LEARN: Move(_stay(State.CLOSED), STAFF),
     Action.OPENED: Move({}),
     Action.MESSAGE: Move(_stay(*State)),
     Action.RECOVERING: Move(

@@ -147,6 +147,21 @@ class Sent(msgspec.Struct, kw_only=True):
     permission: int | None
 
 
+class Suggestion(msgspec.Struct, kw_only=True):
+    """A known error suggested for a ticket, or found by search (`suggested_at` None), and whom it helped."""
+
+    known_error: int
+    symptom: str
+    cause: str
+    workaround: str
+    link: str | None
+    suggested_at: datetime | None
+    read_at: datetime | None
+    read_by: str | None
+    helped_at: datetime | None
+    helped_by: str | None
+
+
 class Secret(msgspec.Struct, kw_only=True):
     """Access data that the client entrusted, without the data; `erased`: they are gone."""
 
@@ -188,6 +203,7 @@ class Ticket(TicketSummary, kw_only=True):
     messages: list[TicketMessage] = []
     tasks: list[Task] = []
     checks: list[Check] = []
+    suggestions: list[Suggestion] = []
     incidents: list[int] = []
     links: list[Link] = []
     consent: Consent | None = None

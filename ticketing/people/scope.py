@@ -12,6 +12,7 @@ For a person and a kind of object:
 | manager | all but users |
 | engineer | all but users; of tickets those of the own teams, of no team, and what they own, whatever its team |
 | client | what belongs to the own organisations; of messages the public ones; evidence of their own terminals alone |
+| client, crew | of known errors those that are public and in use |
 | crew | what its visits need, while they are not called off: ticket, vehicle, terminal, organisation, contacts |
 
 Everybody sees the own account. What somebody may *do* with it is a route's right (`kit.access`).
@@ -44,6 +45,8 @@ class Kind(StrEnum):
     CONTACT = "contact"  # contact
     VISIT = "visit"  # visit
     USER = "user"  # app_user
+    KNOWN_ERROR = "known error"  # known_error
+    REPLY_TEMPLATE = "reply template"  # reply_template
 
 
 class Facts(NamedTuple):
@@ -51,7 +54,8 @@ class Facts(NamedTuple):
 
     `organisation`: whose it is; of a terminal that of its vehicle, of a visit that of its vehicle, None without one.
     `team`, `owner`: of the ticket. `crews`: users and teams whose visits need it, those that were called off left out;
-    of a visit whose it is. `public`: of a message. `terminal_organisation`: of evidence. `user`: of an account, its id.
+    of a visit whose it is. `public`: of a message; of a known error whether it is public and in use.
+    `terminal_organisation`: of evidence. `user`: of an account, its id.
     """
 
     organisation: int | None = None
@@ -64,12 +68,22 @@ class Facts(NamedTuple):
 
 
 _OF_TICKETS = (Kind.TICKET, Kind.MESSAGE, Kind.EVIDENCE)
+_OF_DESK = (Kind.KNOWN_ERROR, Kind.REPLY_TEMPLATE)  # nobody's in particular
+_DESK = ("admin", "manager", "auditor", "engineer")
+_GUESTS = ("client", "crew")
 _HIDDEN: Mapping[tuple[str, Kind], frozenset[str]] = {
-    ("client", Kind.TICKET): frozenset({"commands", "checks", "tasks", "incidents", "priority_reason", "team", "tier"}),
+    ("client", Kind.TICKET): frozenset(
+        {"commands", "checks", "tasks", "incidents", "priority_reason", "team", "tier", "suggestions"}
+    ),
     ("client", Kind.ORGANISATION): frozenset({"profile"}),
-    ("crew", Kind.TICKET): frozenset({"commands", "secrets", "permissions", "price", "consent", "priority_reason"}),
+    ("crew", Kind.TICKET): frozenset(
+        {"commands", "secrets", "permissions", "price", "consent", "priority_reason", "suggestions"}
+    ),
     ("crew", Kind.ORGANISATION): frozenset({"profile", "contract", "policy", "plan"}),
     ("crew", Kind.CONTACT): frozenset({"has_code_word"}),
+    ("engineer", Kind.KNOWN_ERROR): frozenset({"ticket"}),  # it may be another team's
+    ("client", Kind.KNOWN_ERROR): frozenset({"ticket", "created_by"}),
+    ("crew", Kind.KNOWN_ERROR): frozenset({"ticket", "created_by"}),
 }
 
 
@@ -88,6 +102,8 @@ def sees(user: User, kind: Kind, facts: Facts) -> bool:
     """Whether `user` sees the object of which these are the facts."""
     if kind == Kind.USER:
         return user.role in ("admin", "auditor") or facts.user == user.id
+    if kind in _OF_DESK:
+        return user.role in _DESK or (user.role in _GUESTS and kind == Kind.KNOWN_ERROR and facts.public)
     match user.role:
         case "admin" | "manager" | "auditor":
             return True
@@ -114,6 +130,10 @@ def condition(user: User, kind: Kind, alias: LiteralString) -> sql.Composable:
     row = sql.Identifier(alias)
     if kind == Kind.USER:
         return ALL if user.role in ("admin", "auditor") else sql.SQL("{}.id = {}").format(row, sql.Literal(user.id))
+    if kind in _OF_DESK:
+        if user.role in _GUESTS and kind == Kind.KNOWN_ERROR:
+            return sql.SQL("({row}.public AND {row}.active)").format(row=row)
+        return ALL if user.role in _DESK else NONE
     match user.role:
         case "admin" | "manager" | "auditor":
             return ALL

@@ -20,6 +20,7 @@ MAX_BYTES = 1 << 20  # a policy is a few kilobytes; more is no policy
 
 MAX_REMINDERS = 3
 MAX_RANK = 9
+MAX_LEAST = 100
 NEEDS = {
     "not_reproducible": "attempts",
     "no_data": "itemised-request",
@@ -285,6 +286,12 @@ def _desk(policy: PolicyFile) -> Iterator[Complaint]:
         parse_days(policy.price.city_days)
     except ClockInputError as error:
         yield Complaint("price", 0, "city_days", error.problem, error.remedy)
+    if policy.review is not None:
+        if not 1 <= policy.review.percent <= 100:
+            yield Complaint("review", 0, "percent", f"{policy.review.percent} is no share", "Write 1 to 100")
+        if not 0 <= policy.review.least <= MAX_LEAST:
+            problem = f"{policy.review.least} is outside 0 to {MAX_LEAST}"
+            yield Complaint("review", 0, "least", problem, "Write how many are looked at however few there are")
     if policy.priority_rule.set_by == "client" and not policy.priority:
         yield Complaint("priority_rule", 0, "set_by", "there is no level to choose", "Add [[priority]] tables")
 

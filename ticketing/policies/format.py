@@ -271,6 +271,15 @@ class PriceTable(Table, frozen=True):
     ours: bool = False
 
 
+class ReviewTable(Table, frozen=True):
+    """How much of what each person wrote to clients is looked at: a share of a month's closed tickets' messages."""
+
+    percent: int
+    least: int = 1
+    requirements: list[str] = []
+    ours: bool = False
+
+
 class PolicyFile(Table, frozen=True):
     """One version of a policy. `format` 1: a stored one of before, whose tickets have its `ticket_clock` alone."""
 
@@ -295,6 +304,7 @@ class PolicyFile(Table, frozen=True):
     form: FormTable = FormTable()
     eta: EtaTable | None = None
     price: PriceTable = PriceTable()
+    review: ReviewTable | None = None
     format: Literal[1, 2] = 2
 
     @property

@@ -28,8 +28,12 @@ from ticketing.mail.inbox import Arrival, keep
 from ticketing.model.states import PEOPLE, Action
 from ticketing.people.contacts import ChangedContact, NewContact
 from ticketing.people.organisations import ChangedOrganisation, NewOrganisation
+from ticketing.people.scope import ALL
 from ticketing.people.users import ROLES, User
 from ticketing.people.vehicles import ChangedVehicle, NewVehicle
+from ticketing.quality import reviews
+from ticketing.quality.known_errors import ChangedKnownError, NewKnownError
+from ticketing.quality.reviews import Mark
 from ticketing.rehearsal.events import Event
 from ticketing.rehearsal.script import Line
 from ticketing.rehearsal.world import SECRET, SUPPORT, World, iso
@@ -66,6 +70,8 @@ async def _action(world: World, action: Action, line: Line, actor: Actor) -> Non
         said["into"] = await _number(world, said["into"])
     if action == Action.LINK and isinstance(said.get("to"), str):
         said["to"] = await _number(world, said["to"])
+    if isinstance(said.get("known_error"), str):
+        said["known_error"] = world.book.row("known-error", said["known_error"])
     body = checked(said, Body)
     row = world.book.row("ticket", line.said.get("ticket"))
     async with world.pool.connection() as connection, connection.transaction():
@@ -75,6 +81,10 @@ async def _action(world: World, action: Action, line: Line, actor: Actor) -> Non
             (child,) = await rows.fetchone() or (None,)
             if child is not None:
                 world.book.keep("ticket", line.ref, child)
+        if line.ref is not None and action == Action.LEARN:
+            rows = await connection.execute("SELECT id FROM known_error WHERE ticket = %s", (row,))
+            (made,) = await rows.fetchone() or (0,)
+            world.book.keep("known-error", line.ref, made)
         if line.ref is not None and action == Action.VISIT:
             world.book.keep("visit", line.ref, row)
 
@@ -363,6 +373,31 @@ async def _crash(world: World, line: Line) -> list[Event]:
     return []
 
 
+async def _known_error(world: World, line: Line) -> list[Event]:
+    said = _without(line, "as")
+    by = User(0, world.book.actor(line.said.get("as")).name, "admin")
+    if ("known-error", line.ref) in world.book.ids:
+        number = world.book.row("known-error", line.ref)
+        await world.known_errors.change(by, number, checked(said, ChangedKnownError))
+        return []
+    made = await world.known_errors.add(by, checked(said, NewKnownError))
+    world.book.keep("known-error", line.ref, made.id)
+    return []
+
+
+async def _review(world: World, line: Line) -> list[Event]:
+    """The first message of `engineer` that was drawn and nobody has judged yet."""
+    engineer = str(line.said.get("engineer", ""))
+    actor = world.book.actor(line.said.get("as"))
+    said = checked(_without(line, "as", "engineer"), Mark)
+    async with world.pool.connection() as connection, connection.transaction():
+        waiting = (await reviews.listed(connection, ALL, engineer=engineer, marked=False, limit=1)).items
+        if not waiting:
+            raise NotFoundError(f"nothing of {engineer!r} is to be reviewed")
+        await reviews.mark(connection, ALL, waiting[0].id, said, actor.name, actor.role, world.now)
+    return []
+
+
 async def _terminal(world: World, identity: str) -> int:
     """A terminal's row; one that nobody knows is registered."""
     if not identity:
@@ -398,6 +433,8 @@ _DOES: dict[str, Do] = {
     "vehicle": _vehicle,
     "user": _user,
     "ticket": _ticket,
+    "known-error": _known_error,
+    "review": _review,
     "finding": _finding,
     "recovered": _recovered,
     "mail": _mail,

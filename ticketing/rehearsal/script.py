@@ -12,13 +12,18 @@ from typing import Any
 
 import msgspec
 
-RESOURCES = ("organisation", "contact", "user", "vehicle", "asset", "stock", "loan", "advisory", "inspection")
+RESOURCES = (
+    "organisation", "contact", "user", "vehicle", "asset", "stock", "loan", "advisory", "inspection", "known-error",
+)  # fmt: skip
 STEPS = ("confirm", "depart", "arrive", "photo", "done", "cancel")
-WORLD = ("ticket", "finding", "recovered", "mail", "press", "accept", "queue", "service", "intake", "channel", "crash")
+WORLD = (
+    "ticket", "finding", "recovered", "mail", "press", "accept", "queue", "service", "intake", "channel", "crash",
+    "review",
+)  # fmt: skip
 MAKES = (*RESOURCES, "ticket", "finding", "mail", "reply", "visit")
 LIMIT = 4 << 20  # bytes of one line
 # Which keys of a line name something made before.
-REFERS = ("as", "ticket", "organisation", "reporter", "vehicle", "visit", "into", "to_ticket", "message")
+REFERS = ("as", "ticket", "organisation", "reporter", "vehicle", "visit", "into", "to_ticket", "message", "known_error")
 
 
 class ScriptError(Exception):

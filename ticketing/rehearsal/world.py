@@ -36,6 +36,7 @@ from ticketing.people.contacts import Contacts
 from ticketing.people.organisations import Organisations
 from ticketing.people.passwords import Passwords
 from ticketing.people.vehicles import Vehicles
+from ticketing.quality.known_errors import KnownErrors
 from ticketing.rehearsal.book import Book
 from ticketing.rehearsal.events import Event, Observer
 from ticketing.rehearsal.modules import Catcher, LetterModule, Mailroom, Recoveries
@@ -79,6 +80,7 @@ class World:
         )
         self.contacts = Contacts(pool, self._passwords, now=self.clock)
         self.vehicles = Vehicles(pool, now=self.clock)
+        self.known_errors = KnownErrors(pool, now=self.clock)
         self.restart()
 
     def clock(self) -> datetime:
@@ -183,10 +185,22 @@ class World:
                 " GROUP BY 1 ORDER BY 1"
             )
             consents: dict[str, int] = dict(await rows.fetchall())
+            rows = await connection.execute(
+                "SELECT count(DISTINCT ticket), count(DISTINCT ticket) FILTER (WHERE read_at IS NOT NULL),"
+                " count(DISTINCT ticket) FILTER (WHERE helped_at IS NOT NULL) FROM suggestion"
+                " WHERE suggested_at IS NOT NULL"
+            )
+            knowledge = await rows.fetchone() or (0, 0, 0)
+            rows = await connection.execute(
+                "SELECT count(*), count(marked_at), count(*) FILTER (WHERE passed) FROM review"
+            )
+            reviewed = await rows.fetchone() or (0, 0, 0)
         return {
             "summary": {
                 "tickets": counts["tickets"], "breaches": counts["breaches"], "letters": letters, "consents": consents,
                 "open": counts["open"],
+                "knowledge": dict(zip(("suggested", "read", "helped"), knowledge, strict=True)),
+                "reviews": dict(zip(("wanted", "marked", "passed"), reviewed, strict=True)),
             }
         }  # fmt: skip
 

@@ -20,7 +20,7 @@ from ticketing.model.states import MOVES, STAFF, Action, State, events_of, next_
 from ticketing.model.tickets import checked_text
 from ticketing.threads.attachments import Offered
 from ticketing.threads.messages import NewMessage, append
-from ticketing.tickets import ending, entrusted, remote, work  # the actions register
+from ticketing.tickets import ending, entrusted, learning, remote, sampling, work  # the actions register
 from ticketing.tickets.announcing import announce
 from ticketing.tickets.bodies import Body, said
 from ticketing.tickets.case import HANDLERS, Case
@@ -33,7 +33,7 @@ from ticketing.tickets.queue import restand
 from ticketing.tickets.rules import stored_policy
 from ticketing.tickets.thread import files_of
 
-__all__ = ["act", "ending", "entrusted", "remote", "work"]
+__all__ = ["act", "ending", "entrusted", "learning", "remote", "work"]
 
 
 async def act(
@@ -104,6 +104,8 @@ async def act(
                 files=files_of(body.attachments, files).files,
             ),
         )
+        if effect.said == ("out", True) and policy.file.review is not None:
+            await sampling.expect(connection, office, at)
     first = move.visible and not await _seen(connection, facts)
     data = {**effect.data, **({"events": list(events)} if events else {})}
     if message_row is not None:

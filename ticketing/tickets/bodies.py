@@ -63,6 +63,10 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     slot: dict[str, datetime] | None = None
     label: Word | None = None
     secret: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | None = None
+    known_error: int | None = None
+    symptom: Text | None = None
+    link: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+    public: bool | None = None
 
 
 class Entrusted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,8 +112,10 @@ def said(action: Action, body: Body, text: str, *, client: bool) -> None:
     ------
     WrongInputError
     """
-    if body.cause is not None and action not in (Action.CLOSE, Action.FIX):
-        raise WrongInputError(Problem("cause", f"{action} takes none", "leave it out: it is of close and fix alone"))
+    if body.cause is not None and action not in (Action.CLOSE, Action.FIX, Action.LEARN):
+        raise WrongInputError(
+            Problem("cause", f"{action} takes none", "leave it out: it is of close, fix and learn alone")
+        )
     if action == Action.ASK and not (text or body.items):
         raise WrongInputError(Problem("items", "ask needs a text, or items", "list what is to be answered"))
     if action == Action.CONSENT and not (client or body.by or body.means or text):

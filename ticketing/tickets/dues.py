@@ -19,6 +19,14 @@ async def poke(connection: Connection, ticket: int, at: datetime) -> None:
     )
 
 
+async def expect(connection: Connection, module: str, subject: int, at: datetime) -> None:
+    """Look by `at`, unless a look is planned already."""
+    await connection.execute(
+        "INSERT INTO due (module, subject, at) VALUES (%s, %s, %s) ON CONFLICT (module, subject) DO NOTHING",
+        (module, subject, at),
+    )
+
+
 async def move(connection: Connection, module: str, subject: int, at: datetime | None) -> None:
     """Look again at `at`; None: nothing will come by itself."""
     if at is None:

@@ -37,6 +37,7 @@ TELLS = {
     "secrets": frozenset({Action.ENTRUST, Action.SECRET_SEEN, Action.SECRET_GONE}),
     "permissions": frozenset({Action.PERMIT, Action.REVOKE}),
     "consent": frozenset({Action.CONSENT}),
+    "suggestions": frozenset({Action.READ, Action.HELPED, Action.LEARN}),
 }
 
 OTHERS = ("number", "into")  # what an entry calls another ticket by

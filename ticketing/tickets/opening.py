@@ -26,6 +26,7 @@ from ticketing.policies.priorities import first
 from ticketing.policies.warranty import price
 from ticketing.threads.attachments import Offered
 from ticketing.threads.messages import NewMessage, append
+from ticketing.tickets import known
 from ticketing.tickets.dues import poke
 from ticketing.tickets.office import CHECKS, Office
 from ticketing.tickets.queue import restand
@@ -205,6 +206,7 @@ async def open_ticket(
     message = await _first_message(connection, row, draft, at)
     if automatic or draft.terminal is not None:
         await _checks(connection, row, draft, at)
+    await known.look(connection, row, at)
     if draft.topic == "call-back":
         await add_task(connection, row, "call", f"{number}/call-back", at, data={"why": "call-back"})
     if draft.kind == "firmware":

@@ -27,6 +27,7 @@ from ticketing.model.tickets import (
     TicketMessage,
     TicketSummary,
 )
+from ticketing.tickets.known import suggestions_of
 
 SUMMARY = sql.SQL(
     "t.number, t.kind, t.state, t.title, t.zone, t.priority, e.identity, t.opened_at, t.due_at, t.verdict, t.owner,"
@@ -118,6 +119,7 @@ async def load_ticket(connection: Connection, number: str, now: datetime) -> Tic
         messages=await messages_of(connection, ticket),
         tasks=await tasks_of(connection, ticket),
         checks=await checks_of(connection, ticket),
+        suggestions=await suggestions_of(connection, ticket),
         incidents=await incidents_of(connection, ticket),
         links=await links_of(connection, ticket),
         consent=None if consent_at is None else Consent(by=consent_by, means=consent_means, at=utc(consent_at)),

@@ -8,6 +8,7 @@ from ticketing.core.errors import ConflictError, NotAllowedError, NotFoundError,
 from ticketing.model.states import Action, State
 from ticketing.policies.deferrals import Evidence, refusals
 from ticketing.policies.priorities import regrade
+from ticketing.tickets import known
 from ticketing.tickets.bodies import ahead, needed
 from ticketing.tickets.case import Case, Effect, does, incident_open
 from ticketing.tickets.tasks import drop_tasks, end_task
@@ -20,8 +21,11 @@ def qualified(case: Case) -> None:
 
 @does(Action.TAKE)
 async def _take(case: Case) -> Effect:
+    async def then() -> None:
+        await known.look(case.connection, case.facts.row, case.at)
+
     return Effect(data={"from": case.facts.owner} if case.facts.owner else {}, columns={"owner": case.actor.name},
-                  letter="")  # fmt: skip
+                  letter="", then=then)  # fmt: skip
 
 
 @does(Action.ASSIGN)

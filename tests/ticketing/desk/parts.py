@@ -29,6 +29,7 @@ from ticketing.mail.api import MailDesk
 from ticketing.mail.notices import MailNotices
 from ticketing.people.passwords import Passwords
 from ticketing.people.users import ROLES, Users
+from ticketing.quality.parts import quality_parts
 from ticketing.tickets.api import Intake
 from ticketing.tickets.buttons import Buttons
 from ticketing.tickets.store import TicketStore
@@ -115,6 +116,7 @@ async def site(
                     seal=seal,
                     looks=[MailNotices(mail)],
                 ),
+                *quality_parts(pool, zone=tickets.office.terms.policy.zone),
             ],
         )
         yield Site(app, pool, users, tickets, reader)

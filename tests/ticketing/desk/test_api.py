@@ -148,6 +148,7 @@ SAID = {
     "link": {"kind": "follow-up"},
     "permit": {"by": "Mr Ivanov", "means": "phone", "until": (datetime.now(UTC) + timedelta(days=9)).isoformat()},
     "entrust": {"label": "the server", "secret": "s3cret"},
+    "learn": {"symptom": "no data", "cause": "a fuse"},
 }
 
 
@@ -175,6 +176,11 @@ async def ready(desk, numbers, action, said):
                 " SELECT id, 'x', 'phone', now(), now() + '1 day', 'x' FROM ticket WHERE number = %s",
                 (number,),
             )
+        if action in ("read", "helped"):
+            rows = await connection.execute(
+                "INSERT INTO known_error (symptom, created_by, created_at) VALUES ('x', 'x', now()) RETURNING id"
+            )
+            said["known_error"] = (await rows.fetchone())[0]
         if action == "split":
             rows = await connection.execute(
                 "SELECT max(m.id) FROM ticket_message m JOIN ticket t ON t.id = m.ticket WHERE number = %s", (number,)

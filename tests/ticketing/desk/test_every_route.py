@@ -20,6 +20,8 @@ from tests.ticketing.desk.parts import PASSWORD, hidden, sign_in, site
 from tests.ticketing.desk.two_clients import (
     COMMAND,
     CONTRACT,
+    DRAWN,
+    HIDDEN,
     LABEL,
     MISSING,
     NOBODYS,
@@ -35,6 +37,7 @@ from tests.ticketing.desk.two_clients import (
     fill,
     fingerprint,
     ready,
+    unmarked,
 )  # fmt: skip
 from tests.ticketing.desk_parts import add_terminal, execute
 from ticketing.kit.throttle import Throttle
@@ -89,6 +92,8 @@ OUTSIDE = ("crew", "client")  # who sees what is theirs of everything
 TEAM = ("engineer", *OUTSIDE)  # and of tickets
 EDIT = way(READ_ALL, READ_ALL, *[NONE] * 4)
 SAVE = way((303, 303, GONE), (303, 303, GONE), *[NONE] * 4)
+SAVE_ANY = way((303,) * 3, (303,) * 3, *[NONE] * 4)
+LEADS_LIST = way((200,) * 3, (200,) * 3, NONE, (200,) * 3, NONE, NONE)
 WITH_CLIENT = {"client": READ_OWN}
 CREATE = way((201,) * 3, (201,) * 3, *[NONE] * 4)
 SHOWN = way(*[READ_ALL] * 4, READ_OWN, READ_OWN)
@@ -99,7 +104,7 @@ CLIENT = dict.fromkeys(
 ACTIONS = (
     "take", "assign", "escalate", "qualify", "note", "reply", "ask", "answer", "eta", "vendor", "vendor-done", "waive",
     "task-done", "defer", "resume", "visit", "fix", "consent", "dispute", "close", "reopen", "withdraw", "merge",
-    "split", "link", "permit", "revoke", "command", "entrust",
+    "split", "link", "permit", "revoke", "command", "entrust", "read", "helped", "learn",
 )  # fmt: skip
 
 
@@ -163,6 +168,34 @@ TABLE = {
     ("POST", "/api/outages"): staff(201, 201, 422),
     ("PATCH", "/api/outages/{id}"): staff(*READ_ALL),
     ("POST", "/api/outages/{id}/end"): staff(*READ_ALL),
+    # Known errors: of clients and crews those that are open to them; the own one is.
+    ("GET", "/known-errors"): same(200, "search={known}", OUTSIDE),
+    ("POST", "/known-errors"): staff(303, 303, 303),
+    ("GET", "/known-errors/{id}"): SHOWN,
+    ("POST", "/known-errors/{id}"): staff(303, 303, GONE),
+    ("GET", "/api/known-errors"): same(200, "search={known}", OUTSIDE),
+    ("GET", "/api/known-errors/{id}"): SHOWN,
+    ("POST", "/api/known-errors"): staff(201, 201, 201),
+    ("PATCH", "/api/known-errors/{id}"): staff(*READ_ALL),
+    ("GET", "/api/reports/knowledge"): way(
+        *[(200,) * 3] * 4, NONE, NONE, asks=f"organisation={{id}}&{SPAN}"
+    ),
+    # Reply templates and reviews are nobody's: no client and no crew sees any.
+    ("GET", "/reply-templates"): LISTED,
+    ("POST", "/reply-templates"): SAVE_ANY,
+    ("GET", "/reply-templates/{id}"): readers(*READ_ALL),
+    ("POST", "/reply-templates/{id}"): SAVE,
+    ("GET", "/api/reply-templates"): LISTED,
+    ("GET", "/api/reply-templates/{id}"): readers(*READ_ALL),
+    ("POST", "/api/reply-templates"): CREATE,
+    ("PATCH", "/api/reply-templates/{id}"): EDIT,
+    ("GET", "/api/tickets/{number}/reply-templates"): but(readers(*READ_ALL), engineer=READ_OWN),
+    ("GET", "/reviews"): LEADS_LIST,
+    ("POST", "/reviews/{id}"): SAVE,
+    ("GET", "/api/reviews"): LEADS_LIST,
+    ("GET", "/api/reviews/{id}"): way(READ_ALL, READ_ALL, NONE, READ_ALL, NONE, NONE),
+    ("PATCH", "/api/reviews/{id}"): EDIT,
+    ("GET", "/api/reports/reviews"): LEADS_LIST,
     # Mail: 409, since none comes in here.
     ("GET", "/api/mail"): LISTED,
     ("GET", "/api/mail/{id}"): but(readers(*READ_ALL), engineer=READ_OWN),
@@ -259,9 +292,9 @@ TABLE = {
 OPEN = {"/login", "/openapi.json", "/l/{token}"}
 KEPT_FROM = {
     "admin": (PLAIN,), "manager": (PLAIN,), "auditor": (PLAIN,),
-    "engineer": (SECRET, PLAIN),
-    "crew": (SECRET, SOUTH, CONTRACT, PROFILE, COMMAND, "Code word", PLAIN, LABEL, SCOPE),
-    "client": (SECRET, SOUTH, NOTE, PROFILE, COMMAND, PLAIN),
+    "engineer": (SECRET, PLAIN, DRAWN),
+    "crew": (SECRET, SOUTH, CONTRACT, PROFILE, COMMAND, "Code word", PLAIN, LABEL, SCOPE, HIDDEN, DRAWN),
+    "client": (SECRET, SOUTH, NOTE, PROFILE, COMMAND, PLAIN, HIDDEN, DRAWN),
 }  # fmt: skip
 SLOT = re.compile(r"\{([^}]+)\}")
 FOOTER = re.compile(r"<footer>.*?</footer>", re.DOTALL)
@@ -282,6 +315,8 @@ def bodies(action, side, spare):
         "split": {"messages": [side.rows["message"]], "subject": "another"}, "link": {"to": spare, "kind": "parent"},
         "permit": {"by": "x", "means": "phone", "until": tomorrow.isoformat()}, "revoke": {},
         "command": {"text": "getver"},
+        **{key: {"known_error": OWN} for key in ("read", "helped")},
+        "learn": {"symptom": "it is silent", "cause": "a loose plug"},
         **{key: {"label": "modem", "secret": f"{PLAIN} modem"} for key in ("entrust", "secrets")},
     }.get(action, {"text": "so it is"})  # fmt: skip
 
@@ -313,6 +348,7 @@ class Walk:
             "terminal:path": "zzmissing1" if missing else side.terminal,
             "word": "zzmissing" if missing else side.word,
             "said": "zzmissing" if missing else side.said,
+            "known": ("north", HIDDEN, "zzmissing")[place],
             "name": "ghost" if missing else side.account,
             "token": "token-of-nobody" if missing else side.token,
         }
@@ -345,6 +381,16 @@ class Walk:
             return said | {"organisation": names["id"]}
         if path == "/api/tickets":
             return {"channel": "api", "subject": "it is broken", "organisation": names["id"]}
+        if "/known-errors" in path:
+            said = {"symptom": f"{names['known']} symptom"}
+            if path == "/known-errors/{id}" and place == 0:  # what a form leaves empty is taken away
+                said["public"] = "yes"
+            return said | ({} if path.startswith("/api") else {"active": "yes"})
+        if "/reply-templates" in path:
+            return {"name": f"R {tag}", "language": "en", "text": "of {number}"}
+        if "/reviews/" in path:
+            criteria = dict.fromkeys(("polite", "clear", "complete", "official"), True)
+            return {"criteria": criteria} if path.startswith("/api") else criteria
         resource = path.split("/")[-2 if last.startswith("{") else -1]
         if method == "PATCH":
             return {"teams": [tag]} if resource == "users" else {"active": True}
@@ -458,6 +504,8 @@ async def _each_route(walk, role):
             if writes(method, path):
                 if "/outages/" in path:
                     await away(desk)
+                if "/reviews/" in path:
+                    await unmarked(desk)
                 if "/tickets/{number}/" in path:
                     await ready(desk, walk.both, path.rpartition("/")[2])
                 await _three(ask, judge, wrong, role, method, path)

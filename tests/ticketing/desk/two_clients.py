@@ -28,6 +28,7 @@ OWN, OTHERS, MISSING = 7_001_001, 7_002_002, 7_009_009  # ids that nothing else 
 NUMBERED = (
     "organisation", "contact", "vehicle", "incident", "quarantine", "command", "attachment", "ticket_message", "inbox",
     "api_token", "visit", "task", "outage", "ticket_secret", "remote_permission",
+    "known_error", "reply_template", "review",
 )  # fmt: skip
 NOBODYS = "DZ-900000018"  # a well-formed number that no ticket has
 
@@ -37,6 +38,8 @@ SECRET = "zzsecret"  # what another team's ticket says
 NOTE = "zznote"  # what staff say among themselves in an own ticket
 PROFILE, CONTRACT, COMMAND = "zzprofile", "zzcontract", "zzcommand"
 PLAIN = "zzplain"  # access data themselves: in no answer but that of their reading
+HIDDEN = "zzhidden"  # what is known of faults and not for clients, and replies in ready words
+DRAWN = "zzdrawn"  # what was drawn for review
 LABEL, SCOPE = "zzlabel", "zzscope"  # what access data are for, and what the client permits
 
 
@@ -80,6 +83,7 @@ async def fill(desk):
         await _tickets(desk, side, now)
         await _letter_and_mail(desk, side, now)
         await _entrusted(desk, side, now)
+        await _learned(desk, side)
     for table in NUMBERED:
         await execute(desk.pool, f"ALTER TABLE {table} ALTER id RESTART WITH 8000000")
     own, others = both
@@ -206,9 +210,37 @@ async def _entrusted(desk, side, now):
     )  # fmt: skip
 
 
+async def _learned(desk, side):
+    """A known error, the own one for clients too; a reply template; a message that was drawn for review."""
+    own = side.id == OWN
+    await execute(
+        desk.pool, "INSERT INTO known_error (symptom, public, ticket, created_by, created_at)"
+        " VALUES (%s, %s, %s, 'admin', now())",
+        f"{side.word} symptom" if own else f"{HIDDEN} symptom", own, side.rows["read"],
+    )  # fmt: skip
+    await execute(
+        desk.pool, "INSERT INTO reply_template (name, language, text, created_by, created_at)"
+        " VALUES (%s, 'en', %s, 'admin', now())", f"{HIDDEN} {side.id}", f"{HIDDEN} {{number}}",
+    )  # fmt: skip
+    await execute(
+        desk.pool, "INSERT INTO review_month (month, drawn_at) VALUES ('2026-03', now()) ON CONFLICT DO NOTHING"
+    )
+    await execute(desk.pool, "INSERT INTO review_share VALUES ('2026-03', %s, 1, 1)", f"{DRAWN} {side.account}")
+    await execute(
+        desk.pool, "INSERT INTO review (month, engineer, message) VALUES ('2026-03', %s, %s)",
+        f"{DRAWN} {side.account}", side.rows["message"],
+    )  # fmt: skip
+
+
+async def unmarked(desk):
+    """The reviews are to be done: each can be marked once."""
+    await execute(desk.pool, "UPDATE review SET marked_at = NULL, passed = NULL, criteria = '{}'")
+
+
 STATES = {
     "answer": "waiting_client", "vendor-done": "waiting_vendor", "resume": "deferred", "consent": "awaiting_consent",
     "dispute": "awaiting_consent", "close": "awaiting_consent", "reopen": "closed", "take": "new",
+    "learn": "closed",
 }  # fmt: skip
 
 
@@ -227,6 +259,8 @@ async def ready(desk, both, action):
             " ON CONFLICT (ticket, name) DO UPDATE SET result = excluded.result",
             side.rows["act"], "red" if action == "waive" else "green",
         )  # fmt: skip
+        if action == "learn":  # a ticket becomes one known error
+            await execute(desk.pool, "UPDATE known_error SET ticket = NULL WHERE ticket = %s", side.rows["act"])
         if action == "revoke":
             await execute(
                 desk.pool, "INSERT INTO remote_permission (ticket, given_by, means, at, until, written_by)"
@@ -247,7 +281,7 @@ async def away(desk):
 KEPT = (
     "ticket", "journal", "ticket_message", "ticket_link", "organisation", "contact", "vehicle", "app_user", "api_token",
     "command", "task", "precheck", "inbox", "letter", "letter_token", "incident", "visit",
-    "outage", "ticket_secret", "remote_permission",
+    "outage", "ticket_secret", "remote_permission", "known_error", "suggestion", "reply_template", "review",
 )  # fmt: skip
 
 

@@ -27,6 +27,8 @@ TABLES = {
     Kind.CONTACT: "contact",
     Kind.VISIT: "visit",
     Kind.USER: "app_user",
+    Kind.KNOWN_ERROR: "known_error",
+    Kind.REPLY_TEMPLATE: "reply_template",
 }
 USERS = st.builds(
     User,
@@ -52,6 +54,12 @@ class World:
         for name in NAMES:
             user = self.add("app_user", name=name, role="admin", password="x", created_at=NOW)
             self.facts[Kind.USER][user] = Facts(user=user)
+        for n in range(4):
+            public, active = n % 2 == 0, n < 2
+            row = self.add("known_error", symptom="x", public=public, active=active, created_by="x", created_at=NOW)
+            self.facts[Kind.KNOWN_ERROR][row] = Facts(public=public and active)
+        row = self.add("reply_template", name="x", language="en", text="x", created_by="x", created_at=NOW)
+        self.facts[Kind.REPLY_TEMPLATE][row] = Facts()
         vehicles, belongs = [], {}
         for n in range(16):
             terminal = self.add("terminal", identity=f"T{n}")
@@ -164,11 +172,14 @@ def test_nobody_sees_more_than_the_roles_say(world, role):
     assert seen[Kind.TICKET] < everything[Kind.TICKET]
     if role == "engineer":
         assert {kind for kind in Kind if seen[kind] == everything[kind]} == {
-            Kind.VEHICLE, Kind.TERMINAL, Kind.ORGANISATION, Kind.CONTACT, Kind.VISIT,
+            Kind.VEHICLE, Kind.TERMINAL, Kind.ORGANISATION, Kind.CONTACT, Kind.VISIT, Kind.KNOWN_ERROR,
+            Kind.REPLY_TEMPLATE,
         }  # fmt: skip
     else:
         for kind in Kind:
             assert seen[kind] < everything[kind], kind
+        assert [world.facts[Kind.KNOWN_ERROR][k].public for k in seen[Kind.KNOWN_ERROR]] == [True]
+        assert seen[Kind.REPLY_TEMPLATE] == set()
     if role == "client":
         assert all(world.facts[Kind.MESSAGE][m].public for m in seen[Kind.MESSAGE])
         assert seen[Kind.EVIDENCE] < seen[Kind.TICKET]
@@ -179,7 +190,7 @@ def test_nobody_sees_more_than_the_roles_say(world, role):
 
 def test_a_client_or_crew_of_nobody_sees_nothing(world):
     for role in ("client", "crew"):
-        for kind in set(Kind) - {Kind.USER}:
+        for kind in set(Kind) - {Kind.USER, Kind.KNOWN_ERROR}:
             assert world.listed(User(9, "nobody", role), kind) == set()
     assert world.listed(User(9, "nobody", "unheard of"), Kind.TICKET) == set()
 

@@ -72,6 +72,56 @@ STORIES = [
         letters={"ack": 1, "work_started": 1, "progress": 1},
     ),
     Story(
+        "S2-9 S1-4",
+        "What is known of a fault is shown with the next one like it, and read before the vendor is asked; how often "
+        "it is read and helps is told",
+        "dealer-desk",
+        [
+            *CLIENT,
+            phone("03-02T10:00", "first", subject="Engine hours stand still", description="the counter is frozen"),
+            line("03-02T10:05", "qualify", ticket="first", as_="igor", class_="software", component="platform"),
+            line("03-02T10:06", "fix", ticket="first", as_="igor", text="counted anew", cause="input 3 is set wrong",
+                 workaround="count by ignition"),
+            line("03-02T10:07", "consent", ticket="first", as_="igor", by="Ann", means="phone"),
+            line("03-02T10:08", "learn", ticket="first", as_="igor", symptom="Engine hours frozen"),
+            line("03-02T10:09", "close", ticket="first", as_="max"),
+            line("03-02T10:10", "learn", ref="k1", ticket="first", as_="igor", symptom="Engine hours counter frozen",
+                 link="https://docs.example/hours#input"),
+            line("03-02T10:11", "learn", ticket="first", as_="olga", symptom="Again"),
+            phone("03-03T10:00", "alike", subject="The engine hours counter is frozen"),
+            phone("03-03T10:01", "other", subject="No map"),
+            line("03-03T10:05", "vendor", ticket="alike", as_="igor", system="maker"),
+            line("03-03T10:05", "vendor", ticket="other", as_="igor", system="maker"),
+            line("03-03T10:06", "read", ticket="alike", as_="bob", known_error="k1"),
+            line("03-03T10:07", "read", ticket="alike", as_="igor", known_error="k1"),
+            line("03-03T10:08", "vendor", ticket="alike", as_="igor", system="maker"),
+            line("03-03T10:09", "vendor-done", ticket="alike", as_="igor"),
+            line("03-03T10:10", "helped", ticket="alike", as_="igor", known_error="k1"),
+        ],
+        [
+            event("refused", do="learn", status=409, at="2026-03-02T07:08:00Z"),
+            event("refused", do="learn", status=409, at="2026-03-02T07:11:00Z"),
+            event("refused", ticket="alike", do="vendor", status=409, reason=lambda why: "documentation" in why),
+            event("state", ticket="other", to="waiting_vendor", at="2026-03-03T07:05:00Z"),
+            event("refused", ticket="alike", do="read", status=403),
+            event("state", ticket="alike", to="waiting_vendor", at="2026-03-03T07:08:00Z"),
+        ],
+        never=[event("refused", ticket="other")],
+        letters={"ack": 3, "recovered": 1, "closed": 1, "progress": 2},
+        until="03-03T12:00",
+        check=lambda events: _knowledge(events, suggested=1, read=1, helped=1),
+    ),
+    Story(
+        "S2-9",
+        "The hit rate of suggestions is told, of the tickets that one sees",
+        proof="tests/ticketing/quality/test_known.py::test_the_hit_rate_counts_tickets",
+    ),
+    Story(
+        "S1-4",
+        "The workaround is offered with the next ticket like it",
+        proof="tests/ticketing/quality/test_known.py::test_the_next_ticket_like_it_is_shown_the_workaround",
+    ),
+    Story(
         "S4-16",
         "Nothing is sent to a terminal before the client allowed it, after that ended, or once it was taken back",
         "after-sales",
@@ -107,3 +157,7 @@ STORIES = [
         proof="tests/ticketing/test_commands.py::test_the_clients_permission_where_the_policy_asks_for_it",
     ),
 ]  # fmt: skip
+
+
+def _knowledge(events, **counts):
+    assert events[-1]["summary"]["knowledge"] == counts
