@@ -18,6 +18,8 @@ import structlog
 from psycopg import InterfaceError, OperationalError
 
 from ticketing.core.db import Connection, Pool, utc_or_none
+from ticketing.recordings import store as recordings
+from ticketing.reloads import jobs, queue
 from ticketing.tickets import outages
 from ticketing.tickets.clock_watch import Failing, watch_clocks
 from ticketing.tickets.dues import move
@@ -154,7 +156,10 @@ class Dues:
 def modules_of(pool: Pool, office: Office) -> tuple[Clocks, Dues]:
     """What every desk has, in its order: clocks first, then what looks at single tickets and outages."""
     return Clocks(pool, office), Dues(
-        pool, office, {**LOOKS, outages.MODULE: outages.look}, {outages.MODULE: outages.LOCK}
+        pool,
+        office,
+        {**LOOKS, recordings.MODULE: recordings.look, outages.MODULE: outages.look, jobs.MODULE: queue.look},
+        {outages.MODULE: outages.LOCK, jobs.MODULE: jobs.LOCK},
     )
 
 

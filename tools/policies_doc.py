@@ -116,6 +116,12 @@ MEANINGS: dict[str, str] = {
     "price.visit_in_city": "inside the service city, in any year; absent: as elsewhere",
     "price.city_days": "days on which that holds",
     "price.ours": "the regulation does not state it",
+    "reloads.window": "when archives may be asked of terminals again, every day, by the wall clock of the"
+    " policy's zone; the desk's own policy counts for all",
+    "reloads.at_once": "how many at a time",
+    "reloads.ours": "the regulation does not state it",
+    "recordings.days": "for how many days after the call a recording is kept",
+    "recordings.ours": "the regulation does not state it",
     "deferral.code": "why work is put off or refused",
     "deferral.needs": "the evidence",
     "deferral.recheck": "whether it is looked at again",

@@ -271,6 +271,23 @@ class PriceTable(Table, frozen=True):
     ours: bool = False
 
 
+class ReloadsTable(Table, frozen=True):
+    """When archives may be asked of terminals again, by the wall clock of the policy's zone, and how many at a time."""
+
+    window: str = "20:00-06:00"
+    at_once: int = 1
+    requirements: list[str] = []
+    ours: bool = False
+
+
+class RecordingsTable(Table, frozen=True):
+    """For how many days after the call a recording is kept."""
+
+    days: int = 180
+    requirements: list[str] = []
+    ours: bool = False
+
+
 class PolicyFile(Table, frozen=True):
     """One version of a policy. `format` 1: a stored one of before, whose tickets have its `ticket_clock` alone."""
 
@@ -295,6 +312,8 @@ class PolicyFile(Table, frozen=True):
     form: FormTable = FormTable()
     eta: EtaTable | None = None
     price: PriceTable = PriceTable()
+    reloads: ReloadsTable = ReloadsTable()
+    recordings: RecordingsTable = RecordingsTable()
     format: Literal[1, 2] = 2
 
     @property

@@ -28,6 +28,7 @@ OWN, OTHERS, MISSING = 7_001_001, 7_002_002, 7_009_009  # ids that nothing else 
 NUMBERED = (
     "organisation", "contact", "vehicle", "incident", "quarantine", "command", "attachment", "ticket_message", "inbox",
     "api_token", "visit", "task", "outage", "ticket_secret", "remote_permission",
+    "reload", "recording",
 )  # fmt: skip
 NOBODYS = "DZ-900000018"  # a well-formed number that no ticket has
 
@@ -36,6 +37,7 @@ SOUTH = "zzsouth"  # another client's name, terminal, vehicle, contact
 SECRET = "zzsecret"  # what another team's ticket says
 NOTE = "zznote"  # what staff say among themselves in an own ticket
 PROFILE, CONTRACT, COMMAND = "zzprofile", "zzcontract", "zzcommand"
+WHERE = "zzwhere"  # a recording is: in no answer but that of a listening
 PLAIN = "zzplain"  # access data themselves: in no answer but that of their reading
 LABEL, SCOPE = "zzlabel", "zzscope"  # what access data are for, and what the client permits
 
@@ -200,9 +202,35 @@ async def _entrusted(desk, side, now):
         sent = f"{COMMAND} {side.said}"
         await append_journal(connection, side.rows["read"], now, "anna", "command", sent, "new", {"command": side.id})
     await execute(desk.pool, "UPDATE command SET ticket = %s WHERE id = %s", side.rows["read"], side.id)
+    await _recorded(desk, side, now)
     await execute(
         desk.pool, "INSERT INTO outage (key, started_at, terminals, data) VALUES (%s, now(), %s, %s)",
         f"declared/{side.word} uplink", [side.rows["terminal"]], Jsonb({"by": side.account}),
+    )  # fmt: skip
+
+
+async def _recorded(desk, side, now):
+    """A call's recording, and an archive that is asked again in the maker's own words."""
+    await execute(
+        desk.pool, "INSERT INTO recording (ticket, link, consent, called_at, until, created_at, created_by)"
+        " VALUES (%s, %s, true, %s, %s, %s, %s)",
+        side.rows["read"], f"https://recorder.example/{WHERE}/{side.word}", now, now + timedelta(days=9), now,
+        side.account,
+    )  # fmt: skip
+    await execute(
+        desk.pool, "INSERT INTO reload (ticket, terminal, since, until, text, asked_at, asked_by, not_before)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        side.rows["read"], side.rows["terminal"], now - timedelta(days=99), now - timedelta(days=98),
+        f"{COMMAND} {side.word}", now, side.account, now,
+    )  # fmt: skip
+
+
+async def waits(desk):
+    """The archives that are asked again wait: each can be called off once, and asked for once."""
+    await execute(desk.pool, "DELETE FROM reload WHERE id NOT IN (%s, %s)", OWN, OTHERS)
+    await execute(
+        desk.pool, "UPDATE reload SET state = 'queued', finished_at = NULL, tried_at = NULL WHERE id IN (%s, %s)",
+        OWN, OTHERS,
     )  # fmt: skip
 
 
@@ -247,7 +275,7 @@ async def away(desk):
 KEPT = (
     "ticket", "journal", "ticket_message", "ticket_link", "organisation", "contact", "vehicle", "app_user", "api_token",
     "command", "task", "precheck", "inbox", "letter", "letter_token", "incident", "visit",
-    "outage", "ticket_secret", "remote_permission",
+    "outage", "ticket_secret", "remote_permission", "reload", "recording",
 )  # fmt: skip
 
 

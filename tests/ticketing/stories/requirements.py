@@ -136,7 +136,5 @@ REQUIREMENTS: dict[str, tuple[str, str]] = {
 # What has neither a story nor a proof, and why; in the order above.
 NOT_YET: dict[str, str] = {
     "S2-9": "there is no search in documentation or in known errors",
-    "S2-26": "archives are not re-loaded by a queue of jobs",
-    "S2-19": "no call recordings",
     "S2-20": "no reply templates and no review of samples",
 }

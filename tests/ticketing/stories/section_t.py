@@ -4,6 +4,18 @@ from tests.ticketing.stories.story import CLIENT, Story, event, line, mail
 
 STORIES = [
     Story(
+        "S2-19",
+        "A recorded call may be heard by an auditor, and each listening is on record",
+        "dealer-desk",
+        proof="tests/ticketing/recordings/test_recordings.py::test_whoever_listens_is_on_record_and_nobody_else_hears",
+    ),
+    Story(
+        "S2-19",
+        "When its time is over, a recording is deleted, and the journal says so",
+        "dealer-desk",
+        proof="tests/ticketing/recordings/test_recordings.py::test_retention_deletes_the_link_and_the_file_and_says_so",
+    ),
+    Story(
         "S2-21",
         "What staff write goes out in the desk's name alone",
         proof="tests/ticketing/letters/test_compose.py::test_nothing_that_people_write_becomes_a_header_markup_or_template",
