@@ -333,6 +333,43 @@ def test_two_engines_on_one_store_begin_each_job_once(postgres_dsn):
         assert await fetch(desk.pool, begun) == [(6, 6)]
 
 
+def test_what_is_called_off_while_the_engine_looks_is_not_begun(postgres_dsn):
+    @played(postgres_dsn, "T1")
+    async def _(desk):
+        job = await desk.ask("T1")
+        async with desk.pool.connection() as link, link.transaction():
+            await jobs.cancel(link, job, "anna", desk.now)
+            desk.now = NIGHT
+            async with asyncio.timeout(5):
+                await desk.another().cycle(NIGHT)  # it waits for nobody
+            assert await desk.commands() == []
+        await desk.until(NIGHT + MINUTE)
+        assert ((await desk.get(job)).state, await desk.commands()) == ("cancelled", [])
+
+
+def test_of_two_that_ask_for_one_span_at_once_one_waits(postgres_dsn):
+    names = [f"T{n}" for n in range(4)]
+
+    @played(postgres_dsn, *names)
+    async def _(desk):
+        await execute(desk.pool, "UPDATE ticket SET terminal = %s", desk.rows["T0"])  # each from a ticket of its own
+        told = await asyncio.gather(*map(desk.ask, names), return_exceptions=True)
+        assert [type(one) for one in told if not isinstance(one, int)] == [ConflictError] * 3
+
+
+def test_a_merged_tickets_archive_is_its_survivors(postgres_dsn):
+    @played(postgres_dsn, "T1", "T2")
+    async def _(desk):
+        job = await desk.ask("T1")
+        await execute(
+            desk.pool, "UPDATE ticket SET state = 'closed', closed_at = %s, merged_into = (SELECT id FROM ticket WHERE"
+            " number = %s) WHERE number = %s", NOON, desk.numbers["T2"], desk.numbers["T1"],
+        )  # fmt: skip
+        await desk.until(NIGHT)
+        found = await desk.get(job)
+        assert (found.ticket, found.state, found.terminal) == (desk.numbers["T2"], "running", "T1")
+
+
 def test_a_kill_in_the_middle_of_a_step_repeats_nothing(postgres_dsn, monkeypatch):
     """The engine dies after the command was queued and before the step was over: neither is there."""
 
