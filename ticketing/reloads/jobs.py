@@ -56,7 +56,8 @@ class Reload(msgspec.Struct, kw_only=True):
     """An archive to be asked of its terminal again; `ticket` is a number, `terminal` an identity.
 
     `place` counts from 1, the one that runs; None: it is over. `share` of the span holds records, `records` came since
-    it was begun. `nights` were tried and did not do. `command` is null where the protocol's own is sent.
+    it was begun. `nights` were tried and did not do. `estimate` is null too where it lies more than a year ahead,
+    `command` where the protocol's own is sent.
     """
 
     id: int
@@ -244,12 +245,12 @@ async def estimated(connection: Connection, office: Office, items: Sequence[Relo
     places: Mapping[int, int] = {one.id: place for place, one in enumerate(queue, start=1)}
     basis = "history" if pace.measured else "plan"
     return [
-        one
-        if one.id not in times
-        else msgspec.structs.replace(
+        msgspec.structs.replace(
             one,
-            place=places[one.id],
-            estimate=Estimate(begins_at=times[one.id][0], ends_at=times[one.id][1], basis=basis),
+            place=places.get(one.id),
+            estimate=Estimate(begins_at=times[one.id][0], ends_at=times[one.id][1], basis=basis)
+            if one.id in times
+            else None,
         )
         for one in items
     ]

@@ -9,6 +9,7 @@ from ticketing.policies import Policy
 from ticketing.working_time.hours import parse_hours
 from ticketing.working_time.time_zones import DAY, MINUTE, Zone, instant, zone
 
+HORIZON = timedelta(days=366)  # nobody is told of later nights
 _AHEAD = 4  # days laid out: a clock change may skip one night
 
 
@@ -37,10 +38,12 @@ class Nights:
         return self.around(at)[0] <= at
 
     def walk(self, at: datetime, work: timedelta) -> tuple[datetime, datetime]:
-        """When work that may begin at `at` begins and ends, if nights alone count."""
+        """When work that may begin at `at` begins and ends, if nights alone count; it ends within `HORIZON`."""
         begin, end = self.around(at)
         began = at = max(at, begin)
         while end - at < work:
+            if at - began > HORIZON:
+                return began, began + HORIZON
             work -= end - at
             before = end
             begin, end = self.around(before)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ticketing import policies
 from ticketing.reloads.forecast import SETTLE, USUAL, Rate, Waiting, forecast
-from ticketing.reloads.nights import Nights
+from ticketing.reloads.nights import HORIZON, Nights
 from ticketing.working_time.time_zones import zone
 
 MOSCOW = Nights("20:00-06:00", zone("Europe/Moscow"))
@@ -110,6 +110,15 @@ def test_what_runs_goes_first():
     assert found == {2: (night, night + H), 1: (night + H, night + 3 * H)}
 
 
+def test_nobody_is_told_of_nights_that_are_too_far_away():
+    """However slow archives were and however short nights are, the queue is played forward in no time."""
+    minute = Nights("20:00-20:01", zone("Europe/Moscow"))
+    noon = at("2026-03-02T12:00+03:00")
+    found = forecast(noon, minute, [waiting(n, 200) for n in range(500)], 1)
+    assert list(found) == [0]
+    assert found[0][1] - found[0][0] == HORIZON
+
+
 def test_the_pace_is_learned_from_those_that_are_done():
     day = timedelta(days=1)
     assert Rate.of(0, 0, 0) == Rate.of(10, 10, 2) == Rate(USUAL, False)
@@ -117,4 +126,5 @@ def test_the_pace_is_learned_from_those_that_are_done():
     learned = Rate.of(3 * SETTLE + 3 * 8640, 3 * 86_400, 3)
     assert (learned.pace, learned.measured) == (pytest.approx(0.1), True)
     assert learned.left(day, 0.75).total_seconds() == pytest.approx(SETTLE + 2160)
+    assert Rate.of(10**9, 86_400, 9).pace == 1.0, "no slower than the archive was filled"
     assert Rate.of(1, 86_400, 9).left(day, 0.0) == timedelta(seconds=SETTLE)

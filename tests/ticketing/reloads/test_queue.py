@@ -445,6 +445,24 @@ def test_what_could_never_be_done_is_refused(postgres_dsn):
         assert await fetch(desk.pool, "SELECT FROM reload") == []
 
 
+def test_nothing_is_asked_without_the_clients_permission_where_the_policy_wants_it(postgres_dsn):
+    @played(postgres_dsn, "T1", policy="after-sales")
+    async def _(desk):
+        with pytest.raises(ConflictError, match="permission"):
+            await desk.ask("T1")
+        await execute(
+            desk.pool, "INSERT INTO remote_permission (ticket, given_by, means, at, until, written_by)"
+            " SELECT id, 'Ann', 'phone', %s, %s, 'anna' FROM ticket", NOON - HOUR, NOON + MINUTE,
+        )  # fmt: skip
+        job = await desk.ask("T1")
+        await desk.until(NIGHT + DAY)
+        found = await desk.get(job)
+        assert (found.state, found.nights, await desk.commands()) == ("queued", 2, [])
+        *_, (action, _, data) = await desk.journal("T1")
+        assert action == "reload-put-off"
+        assert "permission" in data["reason"]
+
+
 def test_the_makers_own_words_are_sent_where_somebody_knows_them(postgres_dsn):
     @played(postgres_dsn)
     async def _(desk):
