@@ -54,6 +54,8 @@ class WireProtocol:
         so; None: more bytes would tell. In place of the function: it cannot be told by its first bytes.
     on_wire : a frame as the terminal sent it, where `Frame.data` is not that.
     command_problem : a command's text -> why it is none, empty if it is one; None: the protocol has no commands.
+    archive_command : ``archive_command(since, until) -> text``, unix seconds: the command that makes a terminal send
+        its archive of that span again, whatever was acknowledged; None: as far as it is public, there is none.
     closes_on_damage : acks are cumulative or bare counts, so that one behind a damaged frame would release it.
     keyed : `new_session` takes besides `secret`, bytes that only this instance knows, and what the configuration's
         table of the protocol's name holds.
@@ -76,6 +78,7 @@ class WireProtocol:
     begins: Callable[[bytes, str], bool | None] | None = None
     on_wire: Callable[[Frame], bytes] = lambda frame: frame.data
     command_problem: Callable[[str], str] | None = None
+    archive_command: Callable[[float, float], str] | None = None
     closes_on_damage: bool = False
     keyed: bool = False
     time_digits: int = 0
@@ -197,6 +200,14 @@ def command_problem(name: str | None, text: str) -> str:
     """Why `text` is no command of a terminal that speaks `name`, empty if it is one; unknown: what holds for all."""
     problem = protocol(name).command_problem if name in PROTOCOLS else None
     return problem(text) if problem is not None else text_problem(text, MAX_COMMAND)
+
+
+def archive_command(name: str | None, since: float, until: float) -> str:
+    """What makes a terminal that speaks `name` send its archive of a span again; empty: there is no such command."""
+    if name not in RECEIVED:
+        return ""
+    asked = protocol(name).archive_command
+    return "" if asked is None else asked(since, until)
 
 
 def _entry(name: str) -> Registered:

@@ -172,14 +172,7 @@ class Commands:
                 if found["text"] != wanted.text:
                     raise ConflictError("this key is that of another command")
                 return Command(**found), False
-        protocol, none = await self._spoken(link, terminal, row["protocol"])
-        if none:
-            raise ConflictError(none)
-        permission, missing = await self._permission(link, terminal, now, ticket)
-        if missing:
-            raise ConflictError(missing)
-        if problem := self._problem(protocol, wanted.text):
-            raise InvalidTextError(problem)
+        protocol, permission = await self.check(link, terminal, wanted.text, now, ticket)
         count = await _one(
             link,
             "SELECT count(*) FROM command WHERE terminal = %s AND state IN ('queued', 'sent')",
@@ -201,6 +194,21 @@ class Commands:
         if made is None:
             raise NotFoundError("no such terminal")
         return Command(**made), True
+
+    async def check(
+        self, link: Connection, terminal: str, text: str, now: datetime, ticket: int | None
+    ) -> tuple[str | None, int | None]:
+        """What it would be sent by and under which permission, were it sent now. Raises as `queue` does."""
+        row = await _one(link, "SELECT protocol FROM terminal WHERE identity = %s", (terminal,))
+        protocol, none = await self._spoken(link, terminal, None if row is None else row["protocol"])
+        if none:
+            raise ConflictError(none)
+        permission, missing = await self._permission(link, terminal, now, ticket)
+        if missing:
+            raise ConflictError(missing)
+        if problem := self._problem(protocol, text):
+            raise InvalidTextError(problem)
+        return protocol, permission
 
     async def refusal(self, terminal: str) -> str:
         """Why nothing can be sent to a terminal now; empty: it can be tried."""

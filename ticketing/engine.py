@@ -19,6 +19,8 @@ from psycopg import InterfaceError, OperationalError
 
 from ticketing.core.db import Connection, Pool, utc_or_none
 from ticketing.quality import reviews
+from ticketing.recordings import store as recordings
+from ticketing.reloads import jobs, queue
 from ticketing.tickets import outages, sampling
 from ticketing.tickets.clock_watch import Failing, watch_clocks
 from ticketing.tickets.dues import move
@@ -157,8 +159,14 @@ def modules_of(pool: Pool, office: Office) -> tuple[Clocks, Dues]:
     return Clocks(pool, office), Dues(
         pool,
         office,
-        {**LOOKS, outages.MODULE: outages.look, sampling.MODULE: reviews.look},
-        {outages.MODULE: outages.LOCK, sampling.MODULE: sampling.LOCK},
+        {
+            **LOOKS,
+            recordings.MODULE: recordings.look,
+            outages.MODULE: outages.look,
+            jobs.MODULE: queue.look,
+            sampling.MODULE: reviews.look,
+        },
+        {outages.MODULE: outages.LOCK, jobs.MODULE: jobs.LOCK, sampling.MODULE: sampling.LOCK},
     )
 
 

@@ -119,6 +119,12 @@ MEANINGS: dict[str, str] = {
     "review.percent": "of the messages that a person wrote in tickets closed in a month, rounded up; no table: none",
     "review.least": "at least so many, where there are as many",
     "review.ours": "the regulation does not state it",
+    "reloads.window": "when archives may be asked of terminals again, every day, by the wall clock of the"
+    " policy's zone; the desk's own policy counts for all",
+    "reloads.at_once": "how many at a time",
+    "reloads.ours": "the regulation does not state it",
+    "recordings.days": "for how many days after the call a recording is kept",
+    "recordings.ours": "the regulation does not state it",
     "deferral.code": "why work is put off or refused",
     "deferral.needs": "the evidence",
     "deferral.recheck": "whether it is looked at again",

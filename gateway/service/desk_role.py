@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from gateway import VERSION
 from gateway.configuration.settings import Settings
 from gateway.receive.reception import Reception
+from gateway.service.archives import StoredArchives
 from gateway.service.mail_in import one_of
 from gateway.service.outlook import outlook_of
 from gateway.service.reader import Live, LiveCounts, PostgresReader
@@ -57,6 +58,7 @@ class DeskRole:
         policy_zone = policy.working_time.zone.info
         seal, commands = seal_in(settings.data_dir), commands_of(pool, policy)
         watch.office.seal, watch.office.remote = seal, commands
+        watch.office.archives = StoredArchives()
         mail = MailDesk(pool, watch.desk.judge, utc_now, {one_of(one).name for one in settings.mailbox})
         self.app: Starlette = create_app(
             tickets=TicketStore(pool, office=watch.office),

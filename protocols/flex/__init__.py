@@ -7,6 +7,8 @@ frames to columns; `declaration` the readable truth and the oracle of the decode
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from typing import Any
 
 from construct import ConstructError
@@ -89,6 +91,17 @@ def _command_problem(text: str) -> str:
     return ""
 
 
+def _archive_command(since: float, until: float) -> str:
+    """Repeat from the black box for the first server that is set up, both ends included; times are UTC, as records'.
+
+    Source: Navtelecom's wiki, standard commands, `*!REP_FL 1,09.04.18/13:00:59,10.04.18/03:00:00`.
+    """
+    first, last = (
+        datetime.fromtimestamp(at, UTC).strftime("%d.%m.%y/%H:%M:%S") for at in (math.floor(since), math.ceil(until))
+    )
+    return f"*!REP_FL 1,{first},{last}"
+
+
 PROTOCOL = WireProtocol(
     name="flex",
     called_by_imei=True,
@@ -101,6 +114,7 @@ PROTOCOL = WireProtocol(
     member=_member,
     missing_login=_missing_login,
     command_problem=_command_problem,
+    archive_command=_archive_command,
     anatomy=anatomy,
     begins=_begins,
     on_wire=_on_wire,

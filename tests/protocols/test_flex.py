@@ -578,6 +578,15 @@ def test_which_text_is_a_command(text: str, fine: bool) -> None:
     assert (PROTOCOL.command_problem(text) == "") is fine
 
 
+def test_an_archive_is_asked_again_as_the_maker_says() -> None:
+    """Source: Navtelecom's wiki, standard commands, "Re-Upload Telemetry"."""
+    assert PROTOCOL.archive_command is not None
+    text = PROTOCOL.archive_command(1_523_278_859.9, 1_523_329_199.1)
+    assert text == "*!REP_FL 1,09.04.18/13:00:59,10.04.18/03:00:00"
+    assert PROTOCOL.command_problem is not None
+    assert PROTOCOL.command_problem(text) == ""
+
+
 def test_truncation_is_told_at_every_byte() -> None:
     for data in (ARCHIVE, URGENT, ADDITIONAL, ANSWER):
         for size in range(1, len(data)):

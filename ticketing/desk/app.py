@@ -37,12 +37,15 @@ from ticketing.mail import pages as mail_pages
 from ticketing.model.states import PEOPLE, Action
 from ticketing.people.users import Users
 from ticketing.quality import routes as quality
+from ticketing.recordings import api as recordings
+from ticketing.reloads import api as reloads
 from ticketing.tickets import routes as tickets
 from ticketing.tickets.store import TicketStore
 
 # The rows of each feature.
 FEATURES: tuple[tuple[Row, ...], ...] = (
-    directory.ROUTES, tickets.ROUTES, mail.ROUTES, mail_pages.ROUTES, quality.ROUTES,
+    directory.ROUTES, tickets.ROUTES, mail.ROUTES, mail_pages.ROUTES, quality.ROUTES, recordings.ROUTES,
+    reloads.ROUTES,
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ticketing.kit.words import accepted, speak
-from ticketing.model.states import MOVES, PEOPLE
+from ticketing.model.states import MOVES, PEOPLE, Action
 from ticketing.people.scope import Kind, condition
 from ticketing.people.users import User, Users
 
@@ -51,6 +51,11 @@ RIGHTS = {
     "reply-templates.write": frozenset({"admin", "manager"}),
     "reviews": frozenset({"admin", "manager", "auditor"}),
     "reviews.write": frozenset({"admin", "manager"}),
+    "reloads": READERS | {"client"},
+    "reloads.write": MOVES[Action.COMMAND].roles,  # what it does is to send commands
+    "recordings": READERS,
+    "recordings.write": STAFF,
+    "recordings.listen": frozenset({"admin", "auditor"}),
     "close_common": frozenset({"admin", "manager"}),
     "organisations": EVERYBODY,
     "organisations.write": frozenset({"admin", "manager"}),

@@ -19,6 +19,8 @@ INSTANTS = (
     "slot_to",
     "received_at",
     "started_at",
+    "called_at",
+    "since",
 )  # typed in the reader's zone, sent on with an offset
 
 

@@ -57,6 +57,13 @@ SENTENCES: dict[str, str] = {
     Action.READ: _("{symptom}"),
     Action.HELPED: _("{symptom}"),
     Action.LEARN: _("{symptom}"),
+    Action.RELOAD_ASKED: _("{terminal}, from {since} to {until}"),
+    Action.RELOAD_BEGUN: _("{terminal}: {command}"),
+    Action.RELOAD_PUT_OFF: _("until {until}: {reason}"),
+    Action.RELOAD_ENDED: _("{state}, {records} new records: {reason}"),
+    Action.RECORDED: _("call of {called}, kept until {until}"),
+    Action.HEARD: _("call of {called}"),
+    Action.UNRECORDED: _("call of {called}"),
 }
 
 

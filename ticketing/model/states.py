@@ -88,6 +88,13 @@ class Action(StrEnum):
     CHECKED = "checked"  # a pre-check
     SECRET_SEEN = "secret-read"  # noqa: S105 - somebody looked at what the client entrusted
     SECRET_GONE = "secret-erased"  # noqa: S105 - its time, or the ticket's, is over
+    RELOAD_ASKED = "reload-asked"  # an archive is to be asked of its terminal again
+    RELOAD_BEGUN = "reload-begun"
+    RELOAD_PUT_OFF = "reload-put-off"  # to the next night
+    RELOAD_ENDED = "reload-ended"
+    RECORDED = "recording-added"
+    HEARD = "recording-heard"
+    UNRECORDED = "recording-erased"  # its time is over
 
 
 OPEN = tuple(state for state in State if state != State.CLOSED)
@@ -215,7 +222,8 @@ MOVES: dict[Action, Move] = {
         for action in (
             Action.WARNED, Action.BREACHED, Action.STOPPED, Action.CHANGED, Action.DETACHED, Action.LETTER,
             Action.REMINDED, Action.ESCALATED, Action.ETA_PASSED, Action.TASK, Action.CHECKED,
-            Action.SECRET_SEEN, Action.SECRET_GONE,
+            Action.SECRET_SEEN, Action.SECRET_GONE, Action.RELOAD_ASKED, Action.RELOAD_BEGUN, Action.RELOAD_PUT_OFF,
+            Action.RELOAD_ENDED, Action.RECORDED, Action.HEARD, Action.UNRECORDED,
         )
     },
 }  # fmt: skip

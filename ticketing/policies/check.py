@@ -21,6 +21,8 @@ MAX_BYTES = 1 << 20  # a policy is a few kilobytes; more is no policy
 MAX_REMINDERS = 3
 MAX_RANK = 9
 MAX_LEAST = 100
+MAX_AT_ONCE = 10
+MAX_DAYS = 3650
 NEEDS = {
     "not_reproducible": "attempts",
     "no_data": "itemised-request",
@@ -292,8 +294,23 @@ def _desk(policy: PolicyFile) -> Iterator[Complaint]:
         if not 0 <= policy.review.least <= MAX_LEAST:
             problem = f"{policy.review.least} is outside 0 to {MAX_LEAST}"
             yield Complaint("review", 0, "least", problem, "Write how many are looked at however few there are")
+    yield from _kept(policy)
     if policy.priority_rule.set_by == "client" and not policy.priority:
         yield Complaint("priority_rule", 0, "set_by", "there is no level to choose", "Add [[priority]] tables")
+
+
+def _kept(policy: PolicyFile) -> Iterator[Complaint]:
+    """Archives that are asked again, recordings that are kept."""
+    try:
+        parse_hours(policy.reloads.window)
+    except ClockInputError as error:
+        yield Complaint("reloads", 0, "window", error.problem, error.remedy)
+    if not 1 <= policy.reloads.at_once <= MAX_AT_ONCE:
+        problem = f"{policy.reloads.at_once} is outside 1 to {MAX_AT_ONCE}"
+        yield Complaint("reloads", 0, "at_once", problem, "Take a small one: the servers are to be spared")
+    if not 1 <= policy.recordings.days <= MAX_DAYS:
+        problem = f"{policy.recordings.days} is outside 1 to {MAX_DAYS}"
+        yield Complaint("recordings", 0, "days", problem, "Write whole days")
 
 
 def _once(table: str, key: str, values: Sequence[str]) -> Iterator[Complaint]:

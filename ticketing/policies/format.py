@@ -280,6 +280,23 @@ class ReviewTable(Table, frozen=True):
     ours: bool = False
 
 
+class ReloadsTable(Table, frozen=True):
+    """When archives may be asked of terminals again, by the wall clock of the policy's zone, and how many at a time."""
+
+    window: str = "20:00-06:00"
+    at_once: int = 1
+    requirements: list[str] = []
+    ours: bool = False
+
+
+class RecordingsTable(Table, frozen=True):
+    """For how many days after the call a recording is kept."""
+
+    days: int = 180
+    requirements: list[str] = []
+    ours: bool = False
+
+
 class PolicyFile(Table, frozen=True):
     """One version of a policy. `format` 1: a stored one of before, whose tickets have its `ticket_clock` alone."""
 
@@ -305,6 +322,8 @@ class PolicyFile(Table, frozen=True):
     eta: EtaTable | None = None
     price: PriceTable = PriceTable()
     review: ReviewTable | None = None
+    reloads: ReloadsTable = ReloadsTable()
+    recordings: RecordingsTable = RecordingsTable()
     format: Literal[1, 2] = 2
 
     @property

@@ -28,12 +28,13 @@ PUBLIC = frozenset(
         Action.FIX, Action.RECOVERING, Action.RECOVERED, Action.RELAPSED, Action.CONSENT, Action.DISPUTE, Action.CLOSE,
         Action.REOPEN, Action.WITHDRAW, Action.MERGE, Action.DEEMED, Action.MESSAGE, Action.VENDOR, Action.RECHECK,
         Action.PERMIT, Action.REVOKE, Action.COMMAND, Action.ENTRUST, Action.SECRET_SEEN, Action.SECRET_GONE,
+        Action.RELOAD_ASKED, Action.RELOAD_BEGUN, Action.RELOAD_PUT_OFF, Action.RELOAD_ENDED,
     }
 )  # fmt: skip
 INTERNAL = frozenset({Action.FIX, Action.VENDOR, Action.RESUME})  # whose texts are the staff's
 # What entries tell of a ticket's fields: to whom a field is hidden, they are blank.
 TELLS = {
-    "commands": frozenset({Action.COMMAND}),
+    "commands": frozenset({Action.COMMAND, Action.RELOAD_BEGUN}),
     "secrets": frozenset({Action.ENTRUST, Action.SECRET_SEEN, Action.SECRET_GONE}),
     "permissions": frozenset({Action.PERMIT, Action.REVOKE}),
     "consent": frozenset({Action.CONSENT}),

@@ -78,6 +78,34 @@ async def blind(terminal: str, at: datetime) -> Sequence[Finding]:
     return [Finding(name, "unknown") for name in CHECKS]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the store holds of a span: of each of its equal slices whether there is a record, and how many came late.
+
+    `late` are those of the span that were received since an instant.
+    """
+
+    slices: Sequence[bool]
+    late: int
+
+    @property
+    def share(self) -> float:
+        """Of the span, 0 to 1."""
+        return sum(self.slices) / len(self.slices)
+
+
+class Archives(Protocol):
+    """Terminals' archives: what asks for them, and what of them the store holds."""
+
+    def command(self, protocol: str | None, since: datetime, until: datetime) -> str:
+        """What makes a terminal of that protocol send the archive of a span again; empty: there is no such command."""
+
+    async def held(
+        self, connection: Connection, terminal: int, since: datetime, until: datetime, slices: int, late: datetime
+    ) -> Held:
+        """What there is of a terminal, by its row; `late` begins what counts as received late."""
+
+
 class Office:
     """The desk's own side of every action. Policies are read once; what is in force changes by making another."""
 
@@ -104,6 +132,7 @@ class Office:
         self.post: Post = post or NoPost()
         self.probe = probe
         self.remote: Commands | None = None  # who sends commands to terminals; None: nobody
+        self.archives: Archives | None = None  # None: nobody can ask for one again
         self.seal: Seal | None = None  # for what clients entrust; None: nothing can be kept
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 from argon2 import PasswordHasher
 from psycopg_pool import AsyncConnectionPool
 
+from gateway.service.archives import StoredArchives
 from gateway.service.reader import Live, LiveCounts, PostgresReader
 from gateway.store.partitions import Partitions
 from protocols.registry import command_problem, no_commands
@@ -96,7 +97,7 @@ async def site(
             pool, none=no_commands, problem=command_problem, needs_permission=lambda _policy: needs_permission
         )
         seal = Seal(b"k" * 32)
-        tickets.office.remote, tickets.office.seal = commands, seal
+        tickets.office.remote, tickets.office.seal, tickets.office.archives = commands, seal, StoredArchives()
         app = create_app(
             tickets=tickets,
             commands=commands,

@@ -30,9 +30,9 @@ LONG = "a-rather-long-address-of-somebody@subdomain.of.a.long.example.com"
 PAGES = {
     "manager": (
         "/tickets", "/tickets/new", "/tickets/new?contact=1", "/tickets/new?q=a", "/tickets/T", "/outages", "/mail",
-        "/mail?verdict=failing", "/mail/1", "/mail/2",
+        "/mail?verdict=failing", "/mail/1", "/mail/2", "/recordings?ticket=DZ-1", "/recordings", "/reloads",
     ),
-    "client": ("/tickets", "/tickets/new", "/tickets/T"),
+    "client": ("/tickets", "/tickets/new", "/tickets/T", "/reloads"),
 }  # fmt: skip
 
 
@@ -84,6 +84,20 @@ class Served:
         found = await raise_one(desk.pool, terminal, desk.tickets._clock().timestamp() - 300)
         self.number = found.number
         await execute(desk.pool, "UPDATE ticket SET organisation = 1, vehicle = 1")
+        for state, share in (("queued", 0), ("running", 0.333), ("done", 1), ("failed", 0.5)):
+            await execute(
+                desk.pool, "INSERT INTO reload (ticket, terminal, since, until, state, asked_at, asked_by, not_before,"
+                " share, begun_at, tried_at, finished_at, reason) SELECT id, %s, now() - interval '2 d',"
+                " now() - interval '1 d', %s, now(), %s, now(), %s, now(), CASE WHEN %s THEN now() END,"
+                " CASE WHEN %s THEN now() END, 'the terminal refused it: *Z:' || repeat('x', 80) FROM ticket",
+                terminal, state, LONG, share, state == "running", state in ("done", "failed"),
+            )  # fmt: skip
+        for consent in (True, False):
+            await execute(
+                desk.pool, "INSERT INTO recording (ticket, link, consent, called_at, until, created_at, created_by)"
+                " SELECT id, 'https://recorder.example/1', %s, now(), now() + interval '9 d', now(), %s FROM ticket",
+                consent, LONG,
+            )  # fmt: skip
         await done(desk.tickets, "take", self.number, "manager")
         await done(desk.tickets, "ask", self.number, "manager", items=["Is the mass switch on?", "Где стоит машина?"])
         await receive(desk, mail(subject="Нет данных с утра", text="Машина молчит."))

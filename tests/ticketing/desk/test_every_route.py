@@ -33,11 +33,13 @@ from tests.ticketing.desk.two_clients import (
     SCOPE,
     SECRET,
     SOUTH,
+    WHERE,
     away,
     fill,
     fingerprint,
     ready,
     unmarked,
+    waits,
 )  # fmt: skip
 from tests.ticketing.desk_parts import add_terminal, execute
 from ticketing.kit.throttle import Throttle
@@ -129,7 +131,13 @@ def staff(*codes):
 DAY = datetime.now(UTC).replace(microsecond=0)
 SPAN = f"from={DAY - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}&to={DAY + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 READING = "/api/tickets/{number}/secrets/{id}"  # a GET that is written into the journal
-SHOWS = (("GET", READING), ("POST", "/tickets/{number}/secrets/{id}"))  # access data themselves
+LISTENING = "/api/recordings/{id}/listen"  # and so is this one
+SHOWS = {  # access data themselves; where a recording is
+    ("GET", READING): PLAIN,
+    ("POST", "/tickets/{number}/secrets/{id}"): PLAIN,
+    ("GET", LISTENING): WHERE,
+    ("POST", "/recordings/{id}/listen"): WHERE,
+}
 
 
 TABLE = {
@@ -196,6 +204,26 @@ TABLE = {
     ("GET", "/api/reviews/{id}"): way(READ_ALL, READ_ALL, NONE, READ_ALL, NONE, NONE),
     ("PATCH", "/api/reviews/{id}"): EDIT,
     ("GET", "/api/reports/reviews"): LEADS_LIST,
+    # Recordings: a ticket's; heard by auditors and admins.
+    ("GET", "/recordings"): LISTED._replace(asks="ticket={number}", blind=("engineer",)),
+    ("POST", "/recordings"): way(*[(303, 303, GONE)] * 2, (303, GONE, GONE), *[NONE] * 3),
+    ("POST", "/recordings/{id}/listen"): way(READ_ALL, NONE, NONE, READ_ALL, NONE, NONE),
+    ("GET", "/api/recordings"): LISTED._replace(asks="ticket={number}", blind=("engineer",)),
+    ("POST", "/api/recordings"): way(*[(201, 201, GONE)] * 2, (201, GONE, GONE), *[NONE] * 3),
+    ("GET", "/api/recordings/{id}"): but(readers(*READ_ALL), engineer=READ_OWN),
+    ("GET", LISTENING): way(READ_ALL, NONE, NONE, READ_ALL, NONE, NONE),
+    # Archives that are asked again: a ticket's; asked for by who may send commands.
+    ("GET", "/reloads"): way(
+        *[(200,) * 3] * 4, NONE, (200,) * 3, asks="ticket={number}", blind=("engineer", "client")
+    ),
+    ("POST", "/reloads"): way((303, 303, GONE), NONE, (303, GONE, GONE), *[NONE] * 3),
+    ("POST", "/reloads/{id}/cancel"): way((303, 303, GONE), NONE, (303, GONE, GONE), *[NONE] * 3),
+    ("GET", "/api/reloads"): way(
+        *[(200,) * 3] * 4, NONE, (200,) * 3, asks="ticket={number}", blind=("engineer", "client")
+    ),
+    ("POST", "/api/reloads"): way((201, 201, GONE), NONE, (201, GONE, GONE), *[NONE] * 3),
+    ("GET", "/api/reloads/{id}"): way(READ_ALL, READ_ALL, READ_OWN, READ_ALL, NONE, READ_OWN),
+    ("POST", "/api/reloads/{id}/cancel"): way((200, 200, GONE), NONE, (200, GONE, GONE), *[NONE] * 3),
     # Mail: 409, since none comes in here.
     ("GET", "/api/mail"): LISTED,
     ("GET", "/api/mail/{id}"): but(readers(*READ_ALL), engineer=READ_OWN),
@@ -291,14 +319,14 @@ TABLE = {
 }  # fmt: skip
 OPEN = {"/login", "/openapi.json", "/l/{token}"}
 KEPT_FROM = {
-    "admin": (PLAIN,), "manager": (PLAIN,), "auditor": (PLAIN,),
-    "engineer": (SECRET, PLAIN, DRAWN),
-    "crew": (SECRET, SOUTH, CONTRACT, PROFILE, COMMAND, "Code word", PLAIN, LABEL, SCOPE, HIDDEN, DRAWN),
-    "client": (SECRET, SOUTH, NOTE, PROFILE, COMMAND, PLAIN, HIDDEN, DRAWN),
+    "admin": (PLAIN, WHERE), "manager": (PLAIN, WHERE), "auditor": (PLAIN, WHERE),
+    "engineer": (SECRET, PLAIN, DRAWN, WHERE),
+    "crew": (SECRET, SOUTH, CONTRACT, PROFILE, COMMAND, "Code word", PLAIN, LABEL, SCOPE, HIDDEN, DRAWN, WHERE),
+    "client": (SECRET, SOUTH, NOTE, PROFILE, COMMAND, PLAIN, HIDDEN, DRAWN, WHERE),
 }  # fmt: skip
 SLOT = re.compile(r"\{([^}]+)\}")
 FOOTER = re.compile(r"<footer>.*?</footer>", re.DOTALL)
-CSRF = re.compile(r'name="csrf" value="[^"]*"')
+CSRF = re.compile(r'name="(?:csrf|key)" value="[^"]*"')
 
 
 def bodies(action, side, spare):
@@ -370,6 +398,15 @@ class Walk:
         tag = f"t{next(self.tags)}"
         if path.startswith(("/api/terminals", "/terminals")):
             return {"text": "getver", "expires_in": "10m", "key": tag}
+        if "/recordings" in path:
+            consent = "true" if path == "/recordings" else True
+            return {"ticket": names["number"], "link": f"https://recorder.example/{WHERE}/{tag}", "consent": consent}
+        if "/reloads" in path:
+            begin = DAY - timedelta(days=9 + next(self.tags) % 80)
+            span = {"from": begin.isoformat(), "to": (begin + timedelta(minutes=5)).isoformat()}
+            if path == "/reloads":
+                span = {"since": span["from"], "until": span["to"]}
+            return {"ticket": names["number"], "command": "getver", **span}
         if "/outages" in path:
             eta = (datetime.now(UTC) + timedelta(days=1 + next(self.tags))).isoformat()
             if "{id}" in path:
@@ -414,7 +451,7 @@ class Walk:
 
 
 def writes(method, path):
-    return method != "GET" or path == READING
+    return method != "GET" or path in (READING, LISTENING)
 
 
 def scrubbed(text, names):
@@ -467,7 +504,7 @@ async def _each_route(walk, role):
         async def ask(method, path, place, asks):
             address, names = walk.address(method, path, place, asks)
             if method == "GET":
-                client = program if path == READING else reader if path.startswith("/api") else browser
+                client = program if path in (READING, LISTENING) else reader if path.startswith("/api") else browser
                 return await client.get(address), names
             said = walk.said(method, path, place)
             if path.startswith("/api"):
@@ -483,9 +520,9 @@ async def _each_route(walk, role):
             plain = scrubbed(answer.text, names)
             kept = set() if path in OPEN else {*KEPT_FROM[role], *((walk.both[1].number,) if role in TEAM else ())}
             if (method, path) in SHOWS and found.by_role[role][place] == 200:
-                kept -= {PLAIN}
-                if PLAIN not in plain:
-                    wrong.append((method, path, place, "does not show the access data", plain))
+                kept -= {SHOWS[method, path]}
+                if SHOWS[method, path] not in plain:
+                    wrong.append((method, path, place, "does not show what it is for", plain))
             wrong.extend((method, path, place, "tells", word) for word in kept if word in plain)
             return answer.headers.get("content-type"), plain
 
@@ -506,6 +543,8 @@ async def _each_route(walk, role):
                     await away(desk)
                 if "/reviews/" in path:
                     await unmarked(desk)
+                if "/reloads" in path:
+                    await waits(desk)
                 if "/tickets/{number}/" in path:
                     await ready(desk, walk.both, path.rpartition("/")[2])
                 await _three(ask, judge, wrong, role, method, path)
@@ -556,7 +595,8 @@ def test_nobody_and_who_may_only_read(walk, runner):
                     if writes(method, path):
                         said = {} if method == "GET" else {"json": walk.said(method, path, place)}
                         answer = await reader.request(method, address, **said)
-                        why = "this token may only read" + (", and a reading is" if path == READING else "")
+                        told = {READING: ", and a reading is", LISTENING: ", and a listening is"}
+                        why = "this token may only read" + told.get(path, "")
                         if answer.status_code != NO or not answer.json()["error"].startswith(why):
                             wrong.append((method, address, "read", answer.status_code))
         assert await fingerprint(desk.pool) == tried

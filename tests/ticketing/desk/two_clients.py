@@ -29,6 +29,7 @@ NUMBERED = (
     "organisation", "contact", "vehicle", "incident", "quarantine", "command", "attachment", "ticket_message", "inbox",
     "api_token", "visit", "task", "outage", "ticket_secret", "remote_permission",
     "known_error", "reply_template", "review",
+    "reload", "recording",
 )  # fmt: skip
 NOBODYS = "DZ-900000018"  # a well-formed number that no ticket has
 
@@ -37,6 +38,7 @@ SOUTH = "zzsouth"  # another client's name, terminal, vehicle, contact
 SECRET = "zzsecret"  # what another team's ticket says
 NOTE = "zznote"  # what staff say among themselves in an own ticket
 PROFILE, CONTRACT, COMMAND = "zzprofile", "zzcontract", "zzcommand"
+WHERE = "zzwhere"  # a recording is: in no answer but that of a listening
 PLAIN = "zzplain"  # access data themselves: in no answer but that of their reading
 HIDDEN = "zzhidden"  # what is known of faults and not for clients, and replies in ready words
 DRAWN = "zzdrawn"  # what was drawn for review
@@ -204,6 +206,7 @@ async def _entrusted(desk, side, now):
         sent = f"{COMMAND} {side.said}"
         await append_journal(connection, side.rows["read"], now, "anna", "command", sent, "new", {"command": side.id})
     await execute(desk.pool, "UPDATE command SET ticket = %s WHERE id = %s", side.rows["read"], side.id)
+    await _recorded(desk, side, now)
     await execute(
         desk.pool, "INSERT INTO outage (key, started_at, terminals, data) VALUES (%s, now(), %s, %s)",
         f"declared/{side.word} uplink", [side.rows["terminal"]], Jsonb({"by": side.account}),
@@ -235,6 +238,31 @@ async def _learned(desk, side):
 async def unmarked(desk):
     """The reviews are to be done: each can be marked once."""
     await execute(desk.pool, "UPDATE review SET marked_at = NULL, passed = NULL, criteria = '{}'")
+
+
+async def _recorded(desk, side, now):
+    """A call's recording, and an archive that is asked again in the maker's own words."""
+    await execute(
+        desk.pool, "INSERT INTO recording (ticket, link, consent, called_at, until, created_at, created_by)"
+        " VALUES (%s, %s, true, %s, %s, %s, %s)",
+        side.rows["read"], f"https://recorder.example/{WHERE}/{side.word}", now, now + timedelta(days=9), now,
+        side.account,
+    )  # fmt: skip
+    await execute(
+        desk.pool, "INSERT INTO reload (ticket, terminal, since, until, text, asked_at, asked_by, not_before)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        side.rows["read"], side.rows["terminal"], now - timedelta(days=99), now - timedelta(days=98),
+        f"{COMMAND} {side.word}", now, side.account, now,
+    )  # fmt: skip
+
+
+async def waits(desk):
+    """The archives that are asked again wait: each can be called off once, and asked for once."""
+    await execute(desk.pool, "DELETE FROM reload WHERE id NOT IN (%s, %s)", OWN, OTHERS)
+    await execute(
+        desk.pool, "UPDATE reload SET state = 'queued', finished_at = NULL, tried_at = NULL WHERE id IN (%s, %s)",
+        OWN, OTHERS,
+    )  # fmt: skip
 
 
 STATES = {
@@ -281,7 +309,8 @@ async def away(desk):
 KEPT = (
     "ticket", "journal", "ticket_message", "ticket_link", "organisation", "contact", "vehicle", "app_user", "api_token",
     "command", "task", "precheck", "inbox", "letter", "letter_token", "incident", "visit",
-    "outage", "ticket_secret", "remote_permission", "known_error", "suggestion", "reply_template", "review",
+    "outage", "ticket_secret", "remote_permission", "known_error", "suggestion", "reply_template", "review", "reload",
+    "recording",
 )  # fmt: skip
 
 

@@ -82,4 +82,24 @@ STORIES = [
         never=[event("letter", kind="delay"), event("letter", to=[BOB])],
         letters={"ack": 1, "reply": 1, "progress": 1, "eta": 1},
     ),
+    Story(
+        "S2-26",
+        "Archives are asked again at night alone, one at a time, in the order of requests",
+        "dealer-desk",
+        proof="tests/ticketing/reloads/test_queue.py::"
+        "test_archives_are_asked_at_night_in_the_order_of_requests_one_at_a_time",
+    ),
+    Story(
+        "S2-26",
+        "The approximate dates move as the queue does",
+        "dealer-desk",
+        proof="tests/ticketing/reloads/test_queue.py::test_the_estimate_moves_with_the_queue",
+    ),
+    Story(
+        "S2-26",
+        "What a night does not finish goes on in the next one, and nothing is asked by day",
+        "dealer-desk",
+        proof="tests/ticketing/reloads/test_queue.py::"
+        "test_no_command_outlives_the_night_and_the_job_goes_on_in_the_next",
+    ),
 ]  # fmt: skip

@@ -62,6 +62,18 @@ STORIES = [
         proof="tests/ticketing/quality/test_reviews.py::test_the_rate_is_met_when_all_that_was_drawn_is_marked",
     ),
     Story(
+        "S2-19",
+        "A recorded call may be heard by an auditor, and each listening is on record",
+        "dealer-desk",
+        proof="tests/ticketing/recordings/test_recordings.py::test_whoever_listens_is_on_record_and_nobody_else_hears",
+    ),
+    Story(
+        "S2-19",
+        "When its time is over, a recording is deleted, and the journal says so",
+        "dealer-desk",
+        proof="tests/ticketing/recordings/test_recordings.py::test_retention_deletes_the_link_and_the_file_and_says_so",
+    ),
+    Story(
         "S2-21",
         "What staff write goes out in the desk's name alone",
         proof="tests/ticketing/letters/test_compose.py::test_nothing_that_people_write_becomes_a_header_markup_or_template",

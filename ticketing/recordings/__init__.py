@@ -1,0 +1,1 @@
+"""Recordings of calls: who may hear them, who did, and until when they are kept."""
