@@ -154,8 +154,8 @@ async def messages_of(connection: Connection, ticket: int) -> list[TicketMessage
         " (SELECT coalesce(jsonb_agg(jsonb_build_object('to', l.address, 'state', l.state, 'at', l.sent_at)"
         "   ORDER BY l.id), '[]') FROM letter l WHERE l.data @> jsonb_build_object('message', m.id)"
         "   AND l.ticket = m.ticket)"
-        " FROM ticket_message m WHERE m.ticket = %(ticket)s OR m.ticket IN (SELECT id FROM ticket WHERE merged_into ="
-        " %(ticket)s) ORDER BY m.at, m.id",
+        " FROM ticket_message m WHERE m.ticket = ANY(ARRAY(SELECT id FROM ticket WHERE merged_into = %(ticket)s)"
+        "  || %(ticket)s::bigint) ORDER BY m.at, m.id",
         {"ticket": ticket},
     )
     return [
