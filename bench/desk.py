@@ -1,6 +1,6 @@
 """The desk while terminals send: what its pages take with a large queue, and what a burst of tickets costs the acks.
 
-    python -m bench.desk --tickets 100000 --rate 20000 --burst 1000
+    python -m bench.desk --tickets 100000 --rate 20000 --terminals 1000
 
 Starts a gateway of its own in a temporary folder, opens some tickets as people do, copies them by SQL until there are
 enough (one in ten open, each with its journal, messages and clocks), and asks for pages in turn without load and under
@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,37 +224,44 @@ def burst(desk: Desk, count: int, rate: float, seconds: float) -> dict[str, Any]
     }  # fmt: skip
 
 
+def measure(
+    *, tickets: int = 100_000, rate: float = 20_000.0, times: int = 40, terminals: int = 1000,
+    burst_rate: float = 5000.0, seconds: float = 8.0, workers: int = 1, say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """All of it: `times` answers of each page at `rate` frames a second, and `terminals` that fall silent together.
+
+    `workers` receive, in processes of their own; 0: all is one process.
+    """
+    told: dict[str, Any] = {"tickets": tickets, "workers": workers}
+    with processes.gateway(Desk, workers) as desk:
+        desk.sign_in()
+        number = open_some(desk)[0]
+        told["burst"] = burst(desk, terminals, burst_rate, seconds)
+        say(_line("burst", told["burst"]))
+        copy_them(desk.dsn, tickets)
+        told["quiet"] = pages(desk, number, times)
+        told["loaded"], told["load"] = under_load(desk, number, rate, times)
+    for name in told["quiet"]:
+        say(_line(name, {"quiet": told["quiet"][name], "under load": told["loaded"][name]}))
+    return told
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.desk", description=__doc__)
     parser.add_argument("--tickets", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=20_000.0, help="frames a second while pages are asked for")
     parser.add_argument("--times", type=int, default=40, help="answers of each page")
-    parser.add_argument("--burst", type=int, default=1000, help="terminals that fall silent together")
+    parser.add_argument("--terminals", type=int, default=1000, help="that fall silent together")
     parser.add_argument("--burst-rate", type=float, default=5000.0, help="frames a second of the others meanwhile")
     parser.add_argument("--seconds", type=float, default=8.0, help="of the acks, quiet and in the burst")
     parser.add_argument("--workers", type=int, default=1, help="receiving processes; 0: all in one process")
-    args = parser.parse_args()
     processes.sweep()
-    told: dict[str, Any] = {"tickets": args.tickets, "workers": args.workers}
-    with processes.gateway(Desk, args.workers) as desk:
-        desk.sign_in()
-        number = open_some(desk)[0]
-        told["burst"] = burst(desk, args.burst, args.burst_rate, args.seconds)
-        _say("burst", told["burst"])
-        begun = time.perf_counter()
-        copy_them(desk.dsn, args.tickets)
-        _say("filled", {"s": round(time.perf_counter() - begun)})
-        told["quiet"] = pages(desk, number, args.times)
-        told["loaded"], told["load"] = under_load(desk, number, args.rate, args.times)
-        _say("load", told["load"])
-        for name in told["quiet"]:
-            _say(name, {"quiet": told["quiet"][name], "under load": told["loaded"][name]})
-    print(json.dumps(told))
+    print(json.dumps(measure(**vars(parser.parse_args()), say=partial(print, file=sys.stderr, flush=True))))
 
 
-def _say(name: str, figures: dict[str, Any]) -> None:
-    print(f"{name:20} " + "  ".join(f"{key} {value}" for key, value in figures.items()), file=sys.stderr, flush=True)
+def _line(name: str, figures: dict[str, Any]) -> str:
+    return f"  {name:12} " + "  ".join(f"{key} {value}" for key, value in figures.items())
 
 
 if __name__ == "__main__":
