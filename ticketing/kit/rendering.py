@@ -25,7 +25,7 @@ from ticketing.core.moments import iso, local_time
 from ticketing.kit import words
 from ticketing.kit.access import Visitor
 from ticketing.kit.settings import DeskSettings
-from ticketing.kit.vocabulary import ACTIONS, KINDS, PROMISES, ROLES, SPAN_UNITS, STATES, VERDICTS
+from ticketing.kit.vocabulary import ACTIONS, KINDS, PRICES, PROMISES, ROLES, SPAN_UNITS, STATES, VERDICTS
 from ticketing.kit.words import CALLED, _, language
 from ticketing.model.kinds import MASS, PLATFORM, STORM
 from ticketing.working_time.errors import ClockInputError
@@ -121,6 +121,8 @@ class Rendering:
             kind=lambda k: _(called(kinds, k)),
             action=lambda a: _(ACTIONS.get(a) or a),
             verdict=lambda v: _(VERDICTS.get(v) or v),
+            price=lambda p: ", ".join(_(PRICES.get(part) or part) for part in str(p).split("+")),
+            size=size,
             # Of texts that may be anybody's: `_()` of a template takes what it is given for a pattern, and for safe.
             words=words.gettext,
             said=lambda options: {value: _(text) for value, text in options.items()},
@@ -164,6 +166,13 @@ class Rendering:
 def called(words: Mapping[str, str], code: str) -> str:
     """What a code is called; one that is not listed is made readable."""
     return words.get(code, code.replace("_", " ").replace("-", " ").capitalize())
+
+
+def size(count: int) -> str:
+    """So many bytes, in the unit that fits."""
+    if count < 1024:
+        return f"{count} B"
+    return f"{count / 1024:.1f} KiB" if count < 1 << 20 else f"{count / (1 << 20):.1f} MiB"
 
 
 @lru_cache(maxsize=256)

@@ -28,6 +28,16 @@ PROMISES: dict[str, str] = {
     "unknown": N_("not known"),
 }
 VERDICTS: dict[str, str] = {"good": N_("good"), "suspect": N_("suspect"), "fail": N_("fail"), "unknown": N_("unknown")}
+PRICES: dict[str, str] = {
+    "free": N_("free of charge"),
+    "cost": N_("at cost"),
+    "visit-cost": N_("what the visit costs"),
+    "quote": N_("to be agreed"),
+    "in-warranty": N_("in warranty"),
+    "after-warranty": N_("out of warranty"),
+    "acceptance-unknown": N_("since when the warranty counts is not known"),
+    "service-city": N_("in the service city"),
+}
 ROLES: dict[str, str] = {
     "admin": N_("admin"),
     "manager": N_("manager"),

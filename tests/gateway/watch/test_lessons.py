@@ -26,7 +26,7 @@ def test_a_cause_is_told_to_the_watch_once(postgres_dsn, monkeypatch, cause, nor
             world.reporting = {}
             await world.pass_time(200)
             number = (await world.store.list(kind="silence")).items[0].number
-            with pytest.raises(WrongInputError, match="of close and fix alone"):
+            with pytest.raises(WrongInputError, match="of close, fix and learn alone"):
                 await done(world.store, "note", number, "anna", "garage", "normal")
             world.reporting = {terminal: 10}
             await world.pass_time(400)

@@ -1,16 +1,13 @@
 """The desk in a real Chromium over a real server: forms, clocks, refreshing, keys, and no complaint of the browser."""
 
-import asyncio
 import os
-import socket
-import threading
 
 import pytest
-import uvicorn
 from playwright.sync_api import expect, sync_playwright
 from starlette.routing import Route
 
-from tests.ticketing.desk.parts import PASSWORD, add_records, site, small_fleet
+from tests.ticketing.desk.browsing import AXE, Served, picture, sign_in
+from tests.ticketing.desk.parts import PASSWORD, add_records, small_fleet
 from tests.ticketing.desk_parts import add_terminal, done, raise_one
 from ticketing.commands import STATES
 from ticketing.desk import login, pages
@@ -23,36 +20,10 @@ LOOKS = {1440: BOTH, 390: BOTH} if os.environ.get("DOZOR_SOAK") else {1440: BOTH
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
-class Served:
-    """A desk on a loopback port, in a loop of its own thread."""
-
-    def __init__(self, dsn):
-        self._dsn = dsn
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
-
-    def __enter__(self):
-        self._thread.start()
-        assert self._ready.wait(30)
-        return self
-
-    def __exit__(self, *_):
-        self._server.should_exit = True
-        self._thread.join(30)
-
-    def call(self, work):
-        """Run a coroutine of `work(desk)` in the desk's loop."""
-        return asyncio.run_coroutine_threadsafe(work(self.desk), self._loop).result(30)
-
-    async def _main(self):
-        self._loop = asyncio.get_running_loop()
-        async with site(self._dsn, roles=("engineer",), settings=DeskSettings(refresh=1, live=1)) as self.desk:
-            self.numbers = await small_fleet(self.desk.pool)
-            listener = socket.create_server(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self._server = uvicorn.Server(uvicorn.Config(self.desk.app, lifespan="off", log_level="warning"))
-            self._ready.set()
-            await self._server.serve(sockets=[listener])
+def desk(dsn):
+    """An engineer's, with a small fleet."""
+    settings = DeskSettings(refresh=1, live=1)
+    return Served(dsn, lambda desk: small_fleet(desk.pool), roles=("engineer",), settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +48,8 @@ def page(browser):
 
 
 def test_an_engineers_morning(postgres_dsn, page):
-    with Served(postgres_dsn) as served:
-        new, recovered = served.numbers["new"], served.numbers["recovered"]
+    with desk(postgres_dsn) as served:
+        new, recovered = served.found["new"], served.found["recovered"]
         page.goto(f"{served.url}/tickets/{new}")
         page.fill("#username", "engineer")
         page.fill("#password", PASSWORD)
@@ -98,6 +69,7 @@ def test_an_engineers_morning(postgres_dsn, page):
         served.call(lambda desk: done(desk.tickets, "note", new, "engineer", "from elsewhere"))
         expect(page.locator("#journal .said").last).to_have_text("from elsewhere")
         assert page.input_value("#text") == "still typing"
+        picture(page, "engineer")
 
         page.goto(f"{served.url}/tickets/{recovered}")
         page.fill("#text", "Mr Ivanov agreed by phone")
@@ -169,8 +141,6 @@ PAGES = [
     "/search?q=nothing",
     "/login",
 ]
-AXE = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
-  .map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(" ")).join(" | ")}`)"""
 
 
 def test_every_page_is_looked_at():
@@ -184,11 +154,11 @@ def test_every_page_is_looked_at():
 
 def test_the_desk_lives_and_serves_everybody(postgres_dsn, browser, axe):
     """One browser for all of it: the living page, the keys, an ended session, paper, and axe's rules on every page."""
-    with Served(postgres_dsn) as served:
-        new = served.numbers["new"]
+    with desk(postgres_dsn) as served:
+        new = served.found["new"]
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
-        sign_in(page, served, f"/tickets/{new}")
+        sign_in(page, served, "engineer", f"/tickets/{new}")
 
         # The terminal page: nothing new, only the two small answers; something new, and the parts follow.
         identity = "352093081429150"
@@ -263,12 +233,12 @@ def test_the_desk_lives_and_serves_everybody(postgres_dsn, browser, axe):
         expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
 
         # A refused action leaves an address that can be asked again, with its reason and the text.
-        page.goto(f"{served.url}/tickets/{served.numbers['recovered']}")
+        page.goto(f"{served.url}/tickets/{served.found['recovered']}")
         page.fill("#text", "typed")
 
         async def done_elsewhere(desk):
-            await done(desk.tickets, "consent", served.numbers["recovered"], "engineer", "by phone")
-            await done(desk.tickets, "close", served.numbers["recovered"], "engineer")
+            await done(desk.tickets, "consent", served.found["recovered"], "engineer", "by phone")
+            await done(desk.tickets, "close", served.found["recovered"], "engineer")
 
         served.call(done_elsewhere)
         page.get_by_role("button", name="Record consent").click()
@@ -291,7 +261,7 @@ def test_the_desk_lives_and_serves_everybody(postgres_dsn, browser, axe):
         context.clear_cookies(name="dozor_session")
         page.goto(f"{served.url}/terminals")
         assert "/login?next=" in page.url  # nothing typed: straight to the login, and back from there
-        sign_in(page, served, "/terminals")
+        sign_in(page, served, "engineer", "/terminals")
 
         # Paper: every column within the sheet, dark letters on white whatever the screen.
         page.emulate_media(media="print", color_scheme="dark")
@@ -332,11 +302,3 @@ async def of_every_state(desk):
                           repeat('10:1;', 200), 'no answer in time' FROM terminal WHERE identity = '352093081429150'""",
                 (state,),
             )
-
-
-def sign_in(page, served, path):
-    page.goto(f"{served.url}/login?next={path}")
-    page.fill("#username", "engineer")
-    page.fill("#password", PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_url(served.url + path)

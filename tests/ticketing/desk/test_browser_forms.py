@@ -1,18 +1,12 @@
 """New ticket, outages, inbox and portal in a real Chromium: by keyboard, at both widths, light and dark."""
 
-import asyncio
 import os
-import socket
-import threading
 
 import pytest
-import uvicorn
 from playwright.sync_api import expect, sync_playwright
 
-from tests.ticketing.desk.parts import PASSWORD, site
-from tests.ticketing.desk.test_browser import AXE
+from tests.ticketing.desk.browsing import AXE, WIDER, Served, picture, sign_in
 from tests.ticketing.desk_parts import add_terminal, done, execute, fetch, raise_one
-from tests.ticketing.directory.test_browser import WIDER
 from tests.ticketing.mail.test_pages import judge_of, receive
 from tests.ticketing.mail.world import mail
 from ticketing.desk.app import FEATURES
@@ -36,74 +30,49 @@ PAGES = {
 }  # fmt: skip
 
 
-class Served:
-    """A desk on a loopback port, in a loop of its own thread; `number` is a ticket with two questions."""
-
-    def __init__(self, dsn):
-        self._dsn = dsn
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
-
-    def __enter__(self):
-        self._thread.start()
-        assert self._ready.wait(60)
-        return self
-
-    def __exit__(self, *_):
-        self._server.should_exit = True
-        self._thread.join(30)
-
-    async def _main(self):
-        settings = DeskSettings(refresh=1, version="test")
-        async with site(self._dsn, roles=ROLES, judge=judge_of, settings=settings) as desk:
-            await self._furnish(desk)
-            listener = socket.create_server(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self._server = uvicorn.Server(uvicorn.Config(desk.app, lifespan="off", log_level="warning"))
-            self._ready.set()
-            await self._server.serve(sockets=[listener])
-
-    async def _furnish(self, desk):
-        terminal = await add_terminal(desk.pool, "350000000000017", protocol="teltonika", name="Truck 12")
-        for statement in (
-            "INSERT INTO organisation (name, policy, contract, created_at)"
-            " VALUES ('Север Транс <b>', 'support-procedure', '{}', now())",
-            "INSERT INTO contact (organisation, name, phones, emails, created_at)"
-            f" VALUES (1, 'Anna <i>', '{{+79990000001}}', '{{ann@acme.example,{LONG}}}', now())",
-            "INSERT INTO vehicle (organisation, name, plate, plate_key, terminal, created_at)"
-            f" VALUES (1, 'Truck 12', 'А123ВС 77', 'A123BC77', {terminal}, now())",
-            "UPDATE app_user SET organisations = '{1}' WHERE role = 'client'",
-            "INSERT INTO outage (key, started_at, ended_at, told_at, terminals) VALUES"
-            " ('declared/Карты, отчёты', now() - interval '9 h', now() - interval '7 h', now() - interval '8 h', NULL),"
-            " ('platform/gateway/gw-eu-1.telematics.example.com', now() - interval '3 d', now() - interval '2 d', NULL,"
-            " '{1,2,3}'), ('declared/Web portal', now() - interval '20 min', NULL, NULL, NULL)",
-            "INSERT INTO mailbox_position (mailbox, uidvalidity, uid, failing_since, error) VALUES"
-            f" ('imap {LONG}@imap.example.com:993/INBOX', 0, 0, now() - interval '3 h', 'TimeoutError: timed out')",
-        ):
-            await execute(desk.pool, statement)
-        found = await raise_one(desk.pool, terminal, desk.tickets._clock().timestamp() - 300)
-        self.number = found.number
-        await execute(desk.pool, "UPDATE ticket SET organisation = 1, vehicle = 1")
-        for state, share in (("queued", 0), ("running", 0.333), ("done", 1), ("failed", 0.5)):
-            await execute(
-                desk.pool, "INSERT INTO reload (ticket, terminal, since, until, state, asked_at, asked_by, not_before,"
-                " share, begun_at, tried_at, finished_at, reason) SELECT id, %s, now() - interval '2 d',"
-                " now() - interval '1 d', %s, now(), %s, now(), %s, now(), CASE WHEN %s THEN now() END,"
-                " CASE WHEN %s THEN now() END, 'the terminal refused it: *Z:' || repeat('x', 80) FROM ticket",
-                terminal, state, LONG, share, state == "running", state in ("done", "failed"),
-            )  # fmt: skip
-        for consent in (True, False):
-            await execute(
-                desk.pool, "INSERT INTO recording (ticket, link, consent, called_at, until, created_at, created_by)"
-                " SELECT id, 'https://recorder.example/1', %s, now(), now() + interval '9 d', now(), %s FROM ticket",
-                consent, LONG,
-            )  # fmt: skip
-        await done(desk.tickets, "take", self.number, "manager")
-        await done(desk.tickets, "ask", self.number, "manager", items=["Is the mass switch on?", "Где стоит машина?"])
-        await receive(desk, mail(subject="Нет данных с утра", text="Машина молчит."))
-        ((number,),) = await fetch(desk.pool, "SELECT max(number) FROM ticket")
-        subject, text = f"[#{number}] " + "let me in " * 9, "x" * 200 + "\n\n\nHello"
-        self.held = await receive(desk, mail(sender=f"Eve <eve.{LONG}>", subject=subject, text=text))
+async def furnish(desk):
+    """A client's ticket that waits for two answers, a letter that opened one, and one that is held."""
+    terminal = await add_terminal(desk.pool, "350000000000017", protocol="teltonika", name="Truck 12")
+    for statement in (
+        "INSERT INTO organisation (name, policy, contract, created_at)"
+        " VALUES ('Север Транс <b>', 'support-procedure', '{}', now())",
+        "INSERT INTO contact (organisation, name, phones, emails, created_at)"
+        f" VALUES (1, 'Anna <i>', '{{+79990000001}}', '{{ann@acme.example,{LONG}}}', now())",
+        "INSERT INTO vehicle (organisation, name, plate, plate_key, terminal, created_at)"
+        f" VALUES (1, 'Truck 12', 'А123ВС 77', 'A123BC77', {terminal}, now())",
+        "UPDATE app_user SET organisations = '{1}' WHERE role = 'client'",
+        "INSERT INTO outage (key, started_at, ended_at, told_at, terminals) VALUES"
+        " ('declared/Карты, отчёты', now() - interval '9 h', now() - interval '7 h', now() - interval '8 h', NULL),"
+        " ('platform/gateway/gw-eu-1.telematics.example.com', now() - interval '3 d', now() - interval '2 d', NULL,"
+        " '{1,2,3}'), ('declared/Web portal', now() - interval '20 min', NULL, NULL, NULL)",
+        "INSERT INTO mailbox_position (mailbox, uidvalidity, uid, failing_since, error) VALUES"
+        f" ('imap {LONG}@imap.example.com:993/INBOX', 0, 0, now() - interval '3 h', 'TimeoutError: timed out')",
+    ):
+        await execute(desk.pool, statement)
+    found = await raise_one(desk.pool, terminal, desk.tickets._clock().timestamp() - 300)
+    number = found.number
+    await execute(desk.pool, "UPDATE ticket SET organisation = 1, vehicle = 1")
+    for state, share in (("queued", 0), ("running", 0.333), ("done", 1), ("failed", 0.5)):
+        await execute(
+            desk.pool, "INSERT INTO reload (ticket, terminal, since, until, state, asked_at, asked_by, not_before,"
+            " share, begun_at, tried_at, finished_at, reason) SELECT id, %s, now() - interval '2 d',"
+            " now() - interval '1 d', %s, now(), %s, now(), %s, now(), CASE WHEN %s THEN now() END,"
+            " CASE WHEN %s THEN now() END, 'the terminal refused it: *Z:' || repeat('x', 80) FROM ticket",
+            terminal, state, LONG, share, state == "running", state in ("done", "failed"),
+        )  # fmt: skip
+    for consent in (True, False):
+        await execute(
+            desk.pool, "INSERT INTO recording (ticket, link, consent, called_at, until, created_at, created_by)"
+            " SELECT id, 'https://recorder.example/1', %s, now(), now() + interval '9 d', now(), %s FROM ticket",
+            consent, LONG,
+        )  # fmt: skip
+    await done(desk.tickets, "take", number, "manager")
+    await done(desk.tickets, "ask", number, "manager", items=["Is the mass switch on?", "Где стоит машина?"])
+    await receive(desk, mail(subject="Нет данных с утра", text="Машина молчит."))
+    ((opened,),) = await fetch(desk.pool, "SELECT max(number) FROM ticket")
+    subject, text = f"[#{opened}] " + "let me in " * 9, "x" * 200 + "\n\n\nHello"
+    held = await receive(desk, mail(sender=f"Eve <eve.{LONG}>", subject=subject, text=text))
+    return number, held
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +81,6 @@ def browser(chromium):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-def sign_in(page, served, role, target="/tickets"):
-    page.goto(f"{served.url}/login?next={target}")
-    page.fill("#username", role)
-    page.fill("#password", PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"{served.url}{target}")
 
 
 def speaks(page, served, language):
@@ -137,7 +98,8 @@ def test_pages_serve_everybody_and_work_by_keys(postgres_dsn, browser, axe):
         if getattr(said, "type", "error") == "error" and "status of 422" not in text:  # the form that is wrong below
             found.append(text)
 
-    with Served(postgres_dsn) as served:
+    settings = DeskSettings(refresh=1, version="test")
+    with Served(postgres_dsn, furnish, roles=ROLES, judge=judge_of, settings=settings) as served:
         for role in ROLES:
             with browser.new_context(bypass_csp=True) as context:
                 page = context.new_page()
@@ -150,7 +112,7 @@ def test_pages_serve_everybody_and_work_by_keys(postgres_dsn, browser, axe):
                     page.set_viewport_size({"width": width, "height": 900})
                     page.emulate_media(color_scheme=scheme)
                     for path in PAGES[role]:
-                        page.goto(served.url + path.replace("/T", f"/{served.number}"))
+                        page.goto(served.url + path.replace("/T", f"/{served.found[0]}"))
                         if path == "/tickets/new":
                             assert page.locator("h1").inner_text() == MARKS[language]
                         if page.evaluate(WIDER) > 0:
@@ -179,7 +141,7 @@ def a_managers_hour(page, served):
     page.get_by_role("link", name="Anna <i>").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**contact=1")
-    expect(page.locator("#open")).to_contain_text(served.number)
+    expect(page.locator("#open")).to_contain_text(served.found[0])
     page.locator("#f-subject").focus()
     page.keyboard.type("x")
     page.locator("#f-vehicle").fill("no such thing")
@@ -196,7 +158,7 @@ def a_managers_hour(page, served):
     page.goto(f"{served.url}/mail")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
-    page.wait_for_url(f"**/mail/{served.held}")
+    page.wait_for_url(f"**/mail/{served.found[1]}")
     page.get_by_role("button", name="Let it in").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#verdict .pill")).to_have_text("joined its ticket")
@@ -209,17 +171,19 @@ def a_managers_hour(page, served):
     expect(page.locator(".away")).to_have_count(2)
     page.locator(".away", has_text="Maps").get_by_role("button", name="Service is back").click()
     expect(page.locator("#over tbody tr").first).to_contain_text("Maps")
+    picture(page, "manager")
 
 
 def a_clients_question(page, served):
     """Each question answered apart, a file with it; then the ticket is withdrawn."""
-    page.goto(f"{served.url}/tickets/{served.number}")
+    page.goto(f"{served.url}/tickets/{served.found[0]}")
     page.get_by_label("Is the mass switch on?").fill("Yes, it is")
     page.set_input_files("#text-files", [{"name": "switch.txt", "mimeType": "text/plain", "buffer": b"on"}])
     page.get_by_role("button", name="Send message").click()
     expect(page.locator("#facts .pill")).to_have_text("In work")
     expect(page.locator("#stream .in .said").last).to_have_text("Is the mass switch on?: Yes, it is")
     expect(page.locator("#stream .files a")).to_have_text("switch.txt")
+    picture(page, "client")
     page.locator("#withdraw summary").focus()
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Withdraw").click()

@@ -1,61 +1,32 @@
 """Pages of people in a real Chromium, at both widths, in all languages: axe's rules, nothing wider than the screen."""
 
-import asyncio
-import socket
-import threading
-
 import pytest
-import uvicorn
 from playwright.sync_api import sync_playwright
 
-from tests.ticketing.desk.parts import PASSWORD, site, small_fleet
+from tests.ticketing.desk.browsing import AXE, WIDER, Served
+from tests.ticketing.desk.parts import PASSWORD, small_fleet
 from tests.ticketing.desk_parts import execute
 from ticketing.directory.routes import PAGES
 
-AXE = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
-  .map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(" ")).join(" | ")}`)"""
-WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 SHOWN = sorted(row.path.format(id=1, name="admin") for row in PAGES if row.method == "GET")
 LOOKS = {"en": (1440, "dark"), "ru": (390, "light"), "zh": (390, "dark")}
 MARKS = {"en": "Save", "ru": "Сохранить", "zh": "保存"}
 
 
-class Served:
-    """A desk on a loopback port, in a loop of its own thread."""
-
-    def __init__(self, dsn):
-        self._dsn = dsn
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
-
-    def __enter__(self):
-        self._thread.start()
-        assert self._ready.wait(30)
-        return self
-
-    def __exit__(self, *_):
-        self._server.should_exit = True
-        self._thread.join(30)
-
-    async def _main(self):
-        async with site(self._dsn, roles=("admin", "client")) as desk:
-            await small_fleet(desk.pool)
-            for statement in (
-                "INSERT INTO organisation (name, policy, created_at) VALUES ('Север Транс <b>', 'gone', now())",
-                "INSERT INTO contact (organisation, name, emails, roles, created_at)"
-                " VALUES (1, 'Anna <i>', '{a-rather-long-address-of-somebody@subdomain.example.com}', '{duty}', now())",
-                "INSERT INTO contact (organisation, name, created_at) VALUES (1, 'Otto', now())",
-                "INSERT INTO vehicle (organisation, name, plate, terminal, created_at)"
-                " VALUES (1, 'Truck 12', 'А123ВС 77', 1, now())",
-                "UPDATE app_user SET organisations = '{1}' WHERE role = 'client'",
-            ):
-                await execute(desk.pool, statement)
-            await desk.users.token("admin", label="export")
-            listener = socket.create_server(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self._server = uvicorn.Server(uvicorn.Config(desk.app, lifespan="off", log_level="warning"))
-            self._ready.set()
-            await self._server.serve(sockets=[listener])
+async def furnish(desk):
+    """A fleet, and people of a client."""
+    await small_fleet(desk.pool)
+    for statement in (
+        "INSERT INTO organisation (name, policy, created_at) VALUES ('Север Транс <b>', 'gone', now())",
+        "INSERT INTO contact (organisation, name, emails, roles, created_at)"
+        " VALUES (1, 'Anna <i>', '{a-rather-long-address-of-somebody@subdomain.example.com}', '{duty}', now())",
+        "INSERT INTO contact (organisation, name, created_at) VALUES (1, 'Otto', now())",
+        "INSERT INTO vehicle (organisation, name, plate, terminal, created_at)"
+        " VALUES (1, 'Truck 12', 'А123ВС 77', 1, now())",
+        "UPDATE app_user SET organisations = '{1}' WHERE role = 'client'",
+    ):
+        await execute(desk.pool, statement)
+    await desk.users.token("admin", label="export")
 
 
 def test_pages_serve_everybody(postgres_dsn, chromium, axe):
@@ -65,7 +36,7 @@ def test_pages_serve_everybody(postgres_dsn, chromium, axe):
         if getattr(said, "type", "error") == "error":
             found.append(str(said))
 
-    with Served(postgres_dsn) as served, sync_playwright() as playwright:
+    with Served(postgres_dsn, furnish, roles=("admin", "client")) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for role in ("admin", "client"):
             with browser.new_context(bypass_csp=True, locale="ru-RU") as context:

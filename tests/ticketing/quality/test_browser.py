@@ -1,53 +1,19 @@
 """Known errors, templates and reviews in a real Chromium: an engineer's and a lead's way through them, axe's rules."""
 
-import asyncio
-import socket
-import threading
 from datetime import datetime, timedelta
 
 import pytest
-import uvicorn
 from playwright.sync_api import expect, sync_playwright
 
-from tests.ticketing.desk.parts import PASSWORD, site
+from tests.ticketing.desk.browsing import AXE, WIDER, Served, sign_in
 from tests.ticketing.desk_parts import add_terminal, execute, fetch, raise_one
 from ticketing.quality import reviews
 from ticketing.quality.routes import ROUTES
 from ticketing.tickets.office import Office
 from ticketing.tickets.sampling import bounds, month_of
 
-AXE = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
-  .map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(" ")).join(" | ")}`)"""
-WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 LOOKS = {"en": (1440, "light"), "ru": (390, "dark"), "zh": (390, "light")}
 LONG = "The_pressure_sensor_of_the_second_pump_shows_nothing_at_all_after_the_engine_was_started_in_frost"
-
-
-class Served:
-    """A desk on a loopback port, in a loop of its own thread, with something of everything."""
-
-    def __init__(self, dsn):
-        self._dsn = dsn
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
-
-    def __enter__(self):
-        self._thread.start()
-        assert self._ready.wait(30)
-        return self
-
-    def __exit__(self, *_):
-        self._server.should_exit = True
-        self._thread.join(30)
-
-    async def _main(self):
-        async with site(self._dsn, roles=("engineer", "manager", "client")) as desk:
-            self.number = await fill(desk)
-            listener = socket.create_server(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self._server = uvicorn.Server(uvicorn.Config(desk.app, lifespan="off", log_level="warning"))
-            self._ready.set()
-            await self._server.serve(sockets=[listener])
 
 
 async def fill(desk):
@@ -93,14 +59,6 @@ async def fill(desk):
     return number
 
 
-def sign_in(page, served, name, path):
-    page.goto(f"{served.url}/login?next={path}")
-    page.fill("#username", name)
-    page.fill("#password", PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_url(served.url + path)
-
-
 def test_pages_serve_everybody(postgres_dsn, chromium, axe):
     found = []
 
@@ -108,9 +66,9 @@ def test_pages_serve_everybody(postgres_dsn, chromium, axe):
         if getattr(said, "type", "error") == "error":
             found.append(str(said))
 
-    with Served(postgres_dsn) as served, sync_playwright() as playwright:
+    with Served(postgres_dsn, fill, roles=("engineer", "manager", "client")) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        ticket = f"/tickets/{served.number}"
+        ticket = f"/tickets/{served.found}"
         with browser.new_context(bypass_csp=True) as context:
             page = context.new_page()
             page.on("pageerror", complain)
@@ -126,13 +84,13 @@ def test_pages_serve_everybody(postgres_dsn, chromium, axe):
             expect(page.locator("#known .pill")).to_have_text("it helped")
             page.get_by_role("link", name="We look into it").click()
             expect(page.locator("#reply-text")).to_have_value(
-                f"Good day,\n\nwe look into {served.number} (Truck 12: silent for 6 min, limit 5 min)."
+                f"Good day,\n\nwe look into {served.found} (Truck 12: silent for 6 min, limit 5 min)."
             )
             page.get_by_role("link", name="Look for others").click()
             page.fill("input[name=search]", "battery")
             page.keyboard.press("Enter")
             expect(page.locator("section.card")).to_have_count(1)
-            look(page, served, axe, found, "engineer", (ticket, f"/known-errors?ticket={served.number}"))
+            look(page, served, axe, found, "engineer", (ticket, f"/known-errors?ticket={served.found}"))
         with browser.new_context(bypass_csp=True) as context:
             page = context.new_page()
             page.on("pageerror", complain)

@@ -190,10 +190,10 @@ def test_a_policy_says_for_how_long_and_what_is_over_is_not_heard_before_it_is_e
         async with site(postgres_dsn) as desk, desk.program("auditor") as auditor, desk.program("admin") as admin:
             number = (await small_fleet(desk.pool))["new"]
             await execute(
-                desk.pool, "INSERT INTO policy_version (version, content) SELECT 'short', jsonb_set(content,"
+                desk.pool, "INSERT INTO policy_version (version, content) SELECT 'three days', jsonb_set(content,"
                 " '{recordings}', '{\"days\": 3}') FROM policy_version LIMIT 1",
             )  # fmt: skip
-            await execute(desk.pool, "UPDATE ticket SET policy_version = 'short' WHERE number = %s", number)
+            await execute(desk.pool, "UPDATE ticket SET policy_version = 'three days' WHERE number = %s", number)
             called = NOW - timedelta(days=2)
             one = (await admin.post("/api/recordings", json=filed(number, called_at=called.isoformat()))).json()
             assert datetime.fromisoformat(one["until"]) == called + timedelta(days=3)
