@@ -64,16 +64,20 @@ def _frames(name: str, login: bytes, wires: list[bytes]) -> list[Frame]:
 
 
 def _session(name: str, login: bytes, wires: list[bytes]) -> Callable[[], object]:
-    """Session and decoder: a read a frame."""
+    """Session and decoder: a read a frame, taken as a conversation takes it."""
     session = protocol(name).new_session()
     session.receive_data(login, 0.0)
     session.accept(0.0)
-    receive, decode = session.receive_data, protocol(name).decode
+    usual, receive, decode = session.run, session.receive_data, protocol(name).decode
 
     def work() -> object:
         frames: list[Frame] = []
         for wire in wires:
-            frames += [event for event in receive(wire, 0.0) if type(event) is Frame]
+            run = usual(wire)
+            if run is not None:
+                frames.append(run)
+            else:
+                frames += [event for event in receive(wire, 0.0) if type(event) is Frame]
         return decode(frames)
 
     return work

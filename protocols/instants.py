@@ -29,7 +29,7 @@ def instants(fields: NDArray[np.integer[Any]], offset: int = 0) -> tuple[NDArray
     fields : integers, shape (n, 6).
     offset : minutes that their clock is ahead of UTC.
     """
-    year, month, day, hour, minute, second = fields.astype(np.int64).T
+    year, month, day, hour, minute, second = np.array(fields.T, np.int64, order="C")
     good = (year < 100) & (month >= 1) & (month <= 12) & (day >= 1) & (hour < 24) & (minute < 60) & (second < 60)
     place = np.where(good, year * 12 + month - 1, 0)
     good &= day <= _LENGTH[place]
