@@ -146,7 +146,15 @@ def test_samples_are_read_whole(name: str) -> None:
     assert decoded.quarantined == []
 
 
-def test_the_struct_loop_yields_the_same_columns() -> None:
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if loops.loop(name) is not None])
+def test_each_struct_loop_yields_the_same_columns(name: str) -> None:
+    login, wires = wire_frames(name, 20)
+    plainly = loops.loop(name)
+    assert plainly is not None
+    assert loops.same(protocol(name).decode(decode._frames(name, login, wires)).batch, plainly(wires))
+
+
+def test_a_struct_loop_sees_what_differs_and_what_is_damaged() -> None:
     login, wires = wire_frames("teltonika", 20)
     batch = protocol("teltonika").decode(decode._frames("teltonika", login, wires)).batch
     assert loops.same(batch, teltonika.decode(wires))
