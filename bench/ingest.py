@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from psutil import cpu_times_percent
 from bench import copyalone
 from bench.copyalone import Shape
 from bench.processes import Gateway, ask, bare
+from protocols.registry import PROTOCOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Load:
     window: int
     records: int
 
+
+_MOST_SPOKEN = 45_000  # frames/s with one in flight that the made ones last for
 
 LOADS = (Load(1000, 1, 1), Load(200, 4, 1), Load(2000, 4, 1), Load(200, 4, 20))
 
@@ -88,6 +91,62 @@ def measure(
         "generator_busy": round(_median(mine, "generator_busy"), 2),
         "bare_generator_busy": round(_median(theirs, "generator_busy"), 2),
     }
+
+
+class Spoken(Gateway):
+    """Listens for every protocol."""
+
+    protocols = tuple(PROTOCOLS)
+
+
+def every(
+    service: Spoken, names: Sequence[str], *, terminals: int, rounds: int, seconds: float, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """A row of each protocol: one frame of one record in flight, as a ratio to Teltonika's of the same round.
+
+    Each round measures all of them one after the other, Teltonika first.
+    """
+    reference = "teltonika"
+    order = (reference, *(name for name in names if name != reference))
+    told: dict[str, list[dict[str, Any]]] = {name: [] for name in order}
+    next_ms = dict.fromkeys(order, int(time.time()) * 1000 - 780_000)
+    for turn in range(rounds):
+        for name in order:
+            _same_start(service)
+            commits = service.metric("dozor_commit_seconds_count")
+            its = ask(
+                "bench.speakers", "--protocol", name, "--port", str(service.ports[name]), "--terminals", str(terminals),
+                "--seconds", str(seconds), "--warm", str(seconds * 0.3), "--start-ms", str(next_ms[name]),
+                "--frames", str(int(_MOST_SPOKEN * seconds * 1.3)), "--server", str(service.pid),
+                "--store", str(service.store_pid), timeout=seconds + 300,
+            )  # fmt: skip
+            next_ms[name] = int(its["last_ms"])
+            commits = service.metric("dozor_commit_seconds_count") - commits
+            its["records_per_commit"] = its["frames"] / max(commits, 1)
+            told[name].append(its)
+            its["ratio"] = its["frames_per_s"] / told[reference][turn]["frames_per_s"]
+            say(
+                f"  round {turn + 1}: {name:20} {its['frames_per_s']:9,.0f} frames/s, {its['ratio']:.2f} of Teltonika's"
+            )
+    return [
+        {
+            "protocol": name,
+            "terminals": terminals,
+            "window": 1,
+            "records_per_frame": 1,
+            "frames_per_s": round(_median(its, "frames_per_s"), 1),
+            "records_per_s": round(_median(its, "frames_per_s"), 1),
+            "teltonika_ratio": round(_median(its, "ratio"), 3),
+            "cpu_us_per_frame": round(_median(its, "cpu_us_per_frame"), 2),
+            "store_cpu_us_per_frame": round(_median(its, "store_cpu_us_per_frame"), 2),
+            "records_per_commit": round(_median(its, "records_per_commit"), 1),
+            "generator_busy": round(_median(its, "generator_busy"), 2),
+            "bytes_per_frame": round(_median(its, "bytes_per_frame"), 1),
+            "rounds": rounds,
+        }
+        for name, its in told.items()
+        if name in names
+    ]
 
 
 def compare(

@@ -6,6 +6,7 @@ No time zone database and no local clock come near them: an offset is minutes, t
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,15 @@ def binary(seconds: float) -> bytes:
 
 def instant(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int | None:
     """µs since the Unix epoch of one instant by the clock of UTC, its year since 2000; None if there is none."""
+    first = _midnight(year, month, day)
+    if first is None or not (0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60):
+        return None
+    return (first + hour * 3600 + minute * 60 + second) * _US
+
+
+@lru_cache(1024)
+def _midnight(year: int, month: int, day: int) -> int | None:
     try:
-        at = datetime(2000 + year, month, day, hour, minute, second, tzinfo=UTC)
+        return int(datetime(2000 + year, month, day, tzinfo=UTC).timestamp())
     except ValueError:
         return None
-    return int(at.timestamp()) * _US

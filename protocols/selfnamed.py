@@ -65,6 +65,21 @@ class Splitter:
     def __len__(self) -> int:
         return len(self._buffer)
 
+    def alone(self, data: bytes) -> bool:
+        """Whether nothing is open and that is one message, from its start to its end."""
+        return (
+            not (self._buffer or self._lost)
+            and data[:1] == self._start
+            and 1 < len(data) <= self._most
+            and data.find(self._end) == len(data) - 1
+            and data.find(self._start, 1) < 0
+        )
+
+    def skip(self, size: int) -> int:
+        """Bytes that were read elsewhere; where the first of them stood in the stream."""
+        self._at += size
+        return self._at - size
+
     def next(self) -> Piece | None:
         """The next message or damage; None: more bytes are needed."""
         buffer = self._buffer
@@ -145,10 +160,16 @@ class SelfNamedSession(ABC):
     def _event(self, data: bytes, offset: int) -> list[Event]:
         """What a message of the terminal is."""
 
+    @abstractmethod
+    def _is_record(self, data: bytes) -> bool:
+        """Whether a whole message is of who logged in and for certain nothing but a record."""
+
     def run(self, data: bytes) -> Frame | None:
-        """Messages are short and their sizes vary: none."""
-        del data
-        return None
+        """One message of who logged in, with a record."""
+        if self._first is not None or self._closed or not self._splitter.alone(data) or not self._is_record(data):
+            return None
+        self._runs = 0
+        return Frame(data, 1, self._splitter.skip(len(data)))
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; damage is an event in its place."""

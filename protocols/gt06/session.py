@@ -21,7 +21,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from protocols.gt06.contents import layout
+from protocols.gt06.contents import HEAD, layout
 from protocols.gt06.wire import (
     ALARMS,
     ANSWER,
@@ -60,6 +60,8 @@ _MAX_OUTSTANDING = 0xFFFF
 _IN_RUNS = PLACES | {CELLS, CELLS_4G}  # of an information the content tells what it is
 _VERSION = re.compile(r"\[VERSION\]\s*([^\s\[\];,]{1,64})|VERSION:\s*([^\s\[\];,]{1,64})")
 _ENGLISH = b"\x00\x02"
+_LBS = HEAD  # where an alarm's content says how long its lbs is
+_ECHO = struct.Struct(">2s4sH2s").pack
 _START, _STOP = int.from_bytes(SHORT, "big"), int.from_bytes(STOP, "big")
 _QUESTION = frame(COMMAND, bytes((12,)) + bytes(4) + b"VERSION#" + _ENGLISH, 0)
 
@@ -372,8 +374,8 @@ def _echo(whole: bytes) -> bytes:
 
 def frame_echo(protocol: int, serial: bytes) -> bytes:
     """A short frame without a content."""
-    body = bytes((5, protocol)) + serial
-    return SHORT + body + int(crc(body)).to_bytes(2, "big") + STOP
+    body = b"\5%c%b" % (protocol, serial)
+    return _ECHO(SHORT, body, crc(body), STOP)
 
 
 def _answer_to(whole: bytes) -> bytes:
@@ -388,10 +390,17 @@ def _answer_to(whole: bytes) -> bytes:
 
 
 def _wants_answer(protocol: int, content: bytes) -> bool:
+    at = _language_at(protocol, len(content), content[_LBS] if len(content) > _LBS else -1)
+    return at < 0 or content[at] != 0
+
+
+@lru_cache(1024)
+def _language_at(protocol: int, size: int, lbs: int) -> int:
+    """Where an alarm of that size tells its language, whose lbs says so of its own size; -1: it is no whole alarm."""
     try:
-        return content[layout(protocol, content).state + 4] != 0
+        return layout(protocol, bytes(_LBS) + bytes((max(lbs, 0),)) * (size - _LBS)).state + 4
     except DamagedRecordError:
-        return True
+        return -1
 
 
 def _ascii(data: bytes) -> str | None:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from protocols.instants import instant
-from protocols.records import IGNITION_KNOWN, IGNITION_ON, MOVING, VALID
+from protocols.records import IGNITION_KNOWN, IGNITION_ON, MOVING, SATELLITES_UNKNOWN, VALID
 from protocols.selfnamed import FieldError, Reading, degrees
 
 SHORT, LARGE = 32, 45  # bytes of a binary message
@@ -78,8 +78,9 @@ def _text(data: bytes) -> Reading:
     if any(fields):
         texts["rest"] = b",".join(fields).decode("ascii", "backslashreplace")
     place = degrees(lat, ns, 90), degrees(lon, ew, 180)
-    told = _reading(time, place, float(speed) * KNOT, float(course or 0), measures, texts, valid=state == b"A")
-    return told._replace(altitude=altitude)
+    return _reading(
+        time, place, float(speed) * KNOT, float(course or 0), measures, texts, valid=state == b"A", altitude=altitude
+    )
 
 
 def _states(status: int) -> dict[str, float]:
@@ -96,13 +97,14 @@ def _reading(
     texts: dict[str, Any],
     *,
     valid: bool,
+    altitude: float = math.nan,
 ) -> Reading:
     lat, lon = place if valid else (math.nan, math.nan)
     if not 0 <= course <= 360:
         raise FieldError("course")
     flags = IGNITION_KNOWN | (IGNITION_ON if measures["ignition"] else 0)
     flags |= (VALID if valid else 0) | (MOVING if valid and speed > 0 else 0)
-    return Reading(time, lat, lon, speed=speed, course=course, flags=flags, measures=measures, texts=texts)
+    return Reading(time, lat, lon, altitude, speed, course, SATELLITES_UNKNOWN, flags, measures, texts)
 
 
 def _binary(data: bytes) -> Reading:

@@ -16,6 +16,7 @@ from protocols.records import Event, Frame, Message, Quarantined, Reply
 from protocols.selfnamed import MAX_MESSAGE, SelfNamedSession, Splitter
 
 _BEATS = frozenset((b"LINK", b"HTBT"))
+_PLACES = frozenset((b"V1", b"V6"))
 _STARTS = b"*$X\r\n"
 
 
@@ -44,6 +45,10 @@ class H02Session(SelfNamedSession):
         found = HEAD.match(data)
         return found[2].decode("ascii") if found else ""
 
+    def _is_record(self, data: bytes) -> bool:
+        head = HEAD.match(data)
+        return head is not None and head[3] in _PLACES and head[2].decode("ascii") == self._terminal
+
     def _event(self, data: bytes, offset: int) -> list[Event]:
         if data[:1] == b"$":
             return [Frame(data, 1, offset)]
@@ -57,7 +62,7 @@ class H02Session(SelfNamedSession):
             if answer:
                 self._asked = b""
             return [Message(data, _text(data), "answer", offset, answer or None)]
-        if PLACE.fullmatch(data) or kind in (b"V1", b"V6"):
+        if kind in _PLACES or PLACE.fullmatch(data):
             return [Frame(data, 1, offset)]
         return [Message(data, _text(data), kind.decode("ascii"), offset)]
 
@@ -68,12 +73,12 @@ class H02Session(SelfNamedSession):
         if head is None:
             return b""
         found = PLACE.fullmatch(item.data)
-        stamp = self._stamp()
-        if found is not None:
-            hour, minute, second = found[2], found[3], found[4]
-            day, month, year = found[12], found[13], found[14]
-            stamp = (b"20" + year + month + day + hour + minute + second).decode("ascii")
-        return word(head[2].decode("ascii"), "V4", head[3].decode("ascii"), stamp)
+        if found is None:
+            stamp = self._stamp().encode("ascii")
+        else:
+            hour, minute, second, day, month, year = found.group(2, 3, 4, 12, 13, 14)
+            stamp = b"20%b%b%b%b%b%b" % (year, month, day, hour, minute, second)
+        return b"*HQ,%b,V4,%b,%b#" % (head[2], head[3], stamp)
 
     def encode_command(self, text: str) -> bytes:
         """``D1,5,1``: the command, ours time of day, what it takes."""

@@ -28,6 +28,12 @@ class Tk103Session(SelfNamedSession):
         found = HEAD.match(data)
         return found[1].decode("ascii") if found else ""
 
+    def _is_record(self, data: bytes) -> bool:
+        place = PLACE.fullmatch(data)
+        if place is None or place[1].decode("ascii") != self._terminal or place[2] in (self._asked, _HANDSHAKE):
+            return False
+        return not (place[3] and place[2] == _LOGIN and imei_of(place[3].decode("ascii")))
+
     def _event(self, data: bytes, offset: int) -> list[Event]:
         command = data[13:17]
         place = PLACE.fullmatch(data)
@@ -47,7 +53,7 @@ class Tk103Session(SelfNamedSession):
         del quarantined
         if item.data[13:17] != _LOGIN:
             return b""
-        return word(item.data[1:13].decode("ascii"), "AP05")
+        return b"(%bAP05)" % item.data[1:13]
 
     def encode_command(self, text: str) -> bytes:
         """``AR0000050000``: the command's four characters and what it takes."""
