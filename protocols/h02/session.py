@@ -8,11 +8,10 @@ others                 kept as they are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from protocols.h02.declaration import HEAD, LARGE, PLACE, SHORT, word
-from protocols.records import Event, Frame, Message, Quarantined, Reply
+from protocols.records import Event, Frame, Message, Reply
 from protocols.selfnamed import MAX_MESSAGE, SelfNamedSession, Splitter
 
 _BEATS = frozenset((b"LINK", b"HTBT"))
@@ -38,6 +37,7 @@ class H02Session(SelfNamedSession):
     def __init__(self, *, udp: bool = False, max_frame: int | None = None) -> None:
         super().__init__(Splitter(b"*", b"#", min(max_frame or MAX_MESSAGE, MAX_MESSAGE), _binary), udp=udp)
         self._asked = b""  # the command that is out
+        self._usual = b""  # how the last place began, up to where its fields begin
 
     def _named(self, data: bytes) -> str:
         if data[:1] == b"$":
@@ -46,8 +46,13 @@ class H02Session(SelfNamedSession):
         return found[2].decode("ascii") if found else ""
 
     def _is_record(self, data: bytes) -> bool:
+        if self._usual and data.startswith(self._usual):
+            return True
         head = HEAD.match(data)
-        return head is not None and head[3] in _PLACES and head[2].decode("ascii") == self._terminal
+        if head is None or head[3] not in _PLACES or head[2].decode("ascii") != self._terminal:
+            return False
+        self._usual = data[: head.end() + 1]
+        return True
 
     def _event(self, data: bytes, offset: int) -> list[Event]:
         if data[:1] == b"$":
@@ -66,9 +71,8 @@ class H02Session(SelfNamedSession):
             return [Frame(data, 1, offset)]
         return [Message(data, _text(data), kind.decode("ascii"), offset)]
 
-    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+    def _answer(self, item: Frame | Message) -> bytes:
         """V4 with the kind and the time of the message; one that cannot be decoded is kept, and answered with ours."""
-        del quarantined
         head = HEAD.match(item.data) if isinstance(item, Frame) else None
         if head is None:
             return b""

@@ -88,7 +88,7 @@ class Splitter:
         self._buffer += data
 
     def alone(self, data: bytes) -> bytes:
-        """The body of a read that is one whole good frame of a terminal, where nothing is open; empty: it is not that."""
+        """The body of a read that is one whole good frame of a terminal; empty: it is not, or something is open."""
         if self._buffer or self._lost or data[:1] != MARKER or data.find(MARKER, 1) >= 0:
             return b""
         raw = data[1:]

@@ -8,9 +8,7 @@ others     kept as they are; Bxyz answers the command Axyz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from protocols.records import Event, Frame, Identified, Message, Quarantined, Reply, imei_of
+from protocols.records import Event, Frame, Identified, Message, Reply, imei_of
 from protocols.selfnamed import MAX_MESSAGE, SelfNamedSession, Splitter
 from protocols.tk103.declaration import HEAD, PLACE, word
 
@@ -48,9 +46,8 @@ class Tk103Session(SelfNamedSession):
             return [Frame(data, 1, offset), *([Identified(imei=imei)] if imei else [])]
         return [Message(data, data.decode("ascii", "backslashreplace"), command.decode("ascii"), offset)]
 
-    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+    def _answer(self, item: Frame | Message) -> bytes:
         """AP05 for a BP05; other messages have no answer."""
-        del quarantined
         if item.data[13:17] != _LOGIN:
             return b""
         return b"(%bAP05)" % item.data[1:13]
