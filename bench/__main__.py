@@ -28,7 +28,7 @@ PARTS = ("decode", "ingest", "latency", "mqtt", "workers", "memory", "scale")
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE = 5000.0  # frames a second at which latency is told
 _SWEEP = (1, 5, 20, 50)  # without --quick: records in a frame, over 200 terminals with four in flight
-_SPOKEN_ROUNDS, _SPOKEN_SECONDS = 3, 2.0  # of each protocol's row, at most: its frames are made beforehand
+_SPOKEN_ROUNDS, _SPOKEN_SECONDS = 3, 3.0  # of each protocol's row, at most: its frames are made beforehand
 _QUICK_CONNECTIONS = 10_000
 # With --quick, s after the begin: a further round of a row begins only before its time, the start at scale likewise.
 _DECODED_BY, _ROW, _LAST_START = 10.0, 12.0, 125.0

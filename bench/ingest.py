@@ -102,32 +102,27 @@ class Spoken(Gateway):
 def every(
     service: Spoken, names: Sequence[str], *, terminals: int, rounds: int, seconds: float, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """A row of each protocol: one frame of one record in flight, as a ratio to Teltonika's right before it."""
-    reference = "teltonika"
+    """A row of each protocol: one frame of one record in flight, as a ratio to Teltonika's in turns with it."""
     told: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    next_ms = dict.fromkeys((reference, *names), int(time.time()) * 1000 - 780_000)
-
-    def spoken(name: str) -> dict[str, Any]:
-        _same_start(service)
-        commits = service.metric("dozor_commit_seconds_count")
-        its = ask(
-            "bench.speakers", "--protocol", name, "--port", str(service.ports[name]), "--terminals", str(terminals),
-            "--seconds", str(seconds), "--warm", str(seconds * 0.3), "--start-ms", str(next_ms[name]),
-            "--frames", str(int(_MOST_SPOKEN * seconds * 1.3)), "--server", str(service.pid),
-            "--store", str(service.store_pid), timeout=seconds + 300,
-        )  # fmt: skip
-        next_ms[name] = min(int(its["last_ms"]), int(time.time()) * 1000)  # the clock's is the latest that is right
-        commits = service.metric("dozor_commit_seconds_count") - commits
-        return {**its, "records_per_commit": its["frames"] / max(commits, 1)}
-
+    next_ms = dict.fromkeys(names, int(time.time()) * 1000 - 780_000)
     for turn in range(rounds):
         for name in names:
-            beside = spoken(reference)
-            its = beside if name == reference else spoken(name)
-            told[name].append({**its, "ratio": its["frames_per_s"] / beside["frames_per_s"]})
+            _same_start(service)
+            commits, frames = service.metric("dozor_commit_seconds_count"), service.metric("dozor_frames_total")
+            beside = () if name == "teltonika" else ("--beside", str(service.ports["teltonika"]))
+            its = ask(
+                "bench.speakers", "--protocol", name, "--port", str(service.ports[name]), *beside,
+                "--terminals", str(terminals), "--seconds", str(seconds), "--start-ms", str(next_ms[name]),
+                "--frames", str(int(_MOST_SPOKEN * (seconds + 1))), "--server", str(service.pid),
+                "--store", str(service.store_pid), timeout=seconds + 300,
+            )  # fmt: skip
+            next_ms[name] = min(int(its["last_ms"]), int(time.time()) * 1000)
+            commits = service.metric("dozor_commit_seconds_count") - commits
+            its["records_per_commit"] = (service.metric("dozor_frames_total") - frames) / max(commits, 1)
+            told[name].append(its)
             say(
                 f"  round {turn + 1}: {name:20} {its['frames_per_s']:9,.0f} frames/s, "
-                f"Teltonika {beside['frames_per_s']:9,.0f}"
+                f"Teltonika {its['beside_frames_per_s']:9,.0f}, ratio {its['ratio']:.2f}"
             )
     return [
         {
@@ -139,6 +134,7 @@ def every(
             "records_per_s": round(_median(its, "frames_per_s"), 1),
             "teltonika_ratio": round(_median(its, "ratio"), 3),
             "cpu_us_per_frame": round(_median(its, "cpu_us_per_frame"), 2),
+            "teltonika_cpu_us_per_frame": round(_median(its, "beside_cpu_us_per_frame"), 2),
             "store_cpu_us_per_frame": round(_median(its, "store_cpu_us_per_frame"), 2),
             "records_per_commit": round(_median(its, "records_per_commit"), 1),
             "generator_busy": round(_median(its, "generator_busy"), 2),

@@ -101,6 +101,7 @@ def _ingest(ingest: list[Result]) -> str:
             thousands(row["frames_per_s"]),
             f"{row['teltonika_ratio']:.2f}",
             f"{row['cpu_us_per_frame']:.1f}",
+            f"{row['teltonika_cpu_us_per_frame']:.1f}",
             f"{row['store_cpu_us_per_frame']:.1f}",
             thousands(row["records_per_commit"]),
             f"{row['bytes_per_frame']:.0f}",
@@ -110,7 +111,10 @@ def _ingest(ingest: list[Result]) -> str:
         if "teltonika_ratio" in row
     ]
     if spoken:
-        head = ["frames/s", "of Teltonika's", "CPU µs", "PostgreSQL", "records in a commit", "bytes", "generator busy"]
+        head = [
+            "frames/s", "of Teltonika's", "CPU µs", "Teltonika's", "PostgreSQL", "records in a commit", "bytes",
+            "generator busy",
+        ]  # fmt: skip
         told += "\n\nEach protocol, one frame of one record in flight\n" + table(["terminals speak", *head], spoken)
     return told
 

@@ -2,7 +2,8 @@
 
 Who logs in is the protocol's own terminal (`registry.terminals`). What it will send after that, and what it must hear
 for each frame, is found out beforehand by talking to a session of ours, so that while it is measured the load only
-sends and compares, to the byte: a word that is not the expected ack ends it.
+sends and compares, to the byte: a word that is not the expected ack ends it. With ``--beside`` Teltonika's terminals
+are there too, and both kinds take turns of a fraction of a second, so that the machine is the same for both.
 Run as ``python -m bench.speakers --protocol P``; prints one JSON line.
 """
 
@@ -15,6 +16,7 @@ import json
 import resource
 import select
 import socket
+import statistics
 import time
 from collections import deque
 from dataclasses import replace
@@ -30,8 +32,9 @@ from protocols.terminals import Reading, Terminal, TerminalSpec
 
 _VEHICLES = 20  # whose data all terminals send
 _PATIENCE = 30.0  # s for an answer while nothing is measured
+_TURN = 0.4  # s
 _MORE = 0.3  # s within which all is said that follows a login
-_STEP = 1000  # ms between two records: the finest time that every wire tells
+_AGO = 780_000  # ms: what is older than a quarter of an hour counts as told late
 
 
 class Script(NamedTuple):
@@ -48,12 +51,15 @@ def fleet(name: str, count: int) -> tuple[list[TerminalSpec], Scenario]:
 
 
 def readings(specs: list[TerminalSpec], scenario: Scenario, count: int, start_ms: int) -> list[list[Reading]]:
-    """`count` readings of each of some vehicles, a second apart."""
+    """`count` readings of each of some vehicles, one after the other as finely as the wire tells time."""
+    step = terminals(specs[0].protocol)["tcp"].resolution
     told = []
     for spec in specs[:_VEHICLES]:
         vehicle = Vehicle(spec, scenario)
         some = [vehicle.read(vehicle.due, start_ms) for _ in range(count)]
-        told.append([replace(one, time=start_ms + n * _STEP, changed=False) for n, one in enumerate(some)])
+        told.append(
+            [replace(one, time=start_ms // step * step + n * step, changed=False) for n, one in enumerate(some)]
+        )
     return told
 
 
@@ -164,58 +170,82 @@ def log_in(specs: list[TerminalSpec], port: int) -> list[socket.socket]:
     return [sock for _, sock in talks]
 
 
+class Party:
+    """All terminals of one protocol."""
+
+    def __init__(self, args: argparse.Namespace, name: str, port: int) -> None:
+        specs, scenario = fleet(name, args.terminals)
+        now = time.time()
+        begin = args.start_ms if name == args.protocol else int(now * 1000) - _AGO
+        some = readings(specs, scenario, max(2, args.frames // args.terminals), begin)
+        scripts = [script(spec, some[n % len(some)], now) for n, spec in enumerate(specs)]
+        self.last_ms = some[0][-1].time + 1000
+        self.bytes_per_frame = sum(map(len, scripts[0].frames)) / len(scripts[0].frames)
+        self._poll = select.epoll()
+        self._speakers = {}
+        for sock, its in zip(log_in(specs, port), scripts, strict=True):
+            self._speakers[sock.fileno()] = Speaker(sock, its)
+            self._poll.register(sock.fileno(), select.EPOLLIN)
+        self.exhausted = False
+        self.turns: list[tuple[float, tuple[float, float, float]]] = []  # frames/s, CPU µs a frame as the meter's
+
+    def turn(self, seconds: float, meter: CpuMeter) -> None:
+        """Everybody sends, for so long; then what is out is heard."""
+        for speaker in self._speakers.values():
+            speaker.sock.send(speaker.frames[speaker.at])
+        out, acked = len(self._speakers), 0
+        before, begun = meter.read(), time.perf_counter()
+        deadline = begun + seconds
+        while time.perf_counter() < deadline and not self.exhausted:
+            for descriptor, _ in self._poll.poll(10.0):
+                speaker = self._speakers[descriptor]
+                if speaker.hear():
+                    acked += 1
+                    if speaker.at == len(speaker.frames):
+                        self.exhausted = True
+                        out -= 1
+                        break
+                    speaker.sock.send(speaker.frames[speaker.at])
+        after, took = meter.read(), time.perf_counter() - begun
+        frames = max(acked, 1)
+        cpu = tuple(1e6 * (b - a) / frames for a, b in zip(before, after, strict=True))
+        self.turns.append((acked / took, cpu))  # type: ignore[arg-type]
+        while out:
+            heard = self._poll.poll(10.0)
+            if not heard:
+                raise SystemExit("acks are missing")
+            out -= sum(self._speakers[descriptor].hear() for descriptor, _ in heard)
+        self.exhausted = self.exhausted or any(it.at == len(it.frames) for it in self._speakers.values())
+
+
 def run(args: argparse.Namespace) -> dict[str, float]:
-    """Frames acknowledged per second between warm-up and end, and what they cost."""
-    specs, scenario = fleet(args.protocol, args.terminals)
-    some = readings(specs, scenario, max(2, args.frames // args.terminals), args.start_ms)
-    now = time.time()
-    scripts = [script(spec, some[n % len(some)], now) for n, spec in enumerate(specs)]
+    """Frames acknowledged per second in the middle of the turns, and what they cost; the first turn is no measure."""
+    parties = [Party(args, args.protocol, args.port)]
+    if args.beside:
+        parties.insert(0, Party(args, "teltonika", args.beside))
     gc.collect()
     gc.disable()
-    speakers = {}
-    for sock, its in zip(log_in(specs, args.port), scripts, strict=True):
-        speakers[sock.fileno()] = Speaker(sock, its)
-    for speaker in speakers.values():
-        speaker.sock.sendall(speaker.frames[0])
-    poll = select.epoll()
-    for descriptor, speaker in speakers.items():
-        while not speaker.hear():
-            pass
-        poll.register(descriptor, select.EPOLLIN)
     meter = CpuMeter(args.server, args.store)
-    begun = time.perf_counter()
-    warm_until, deadline = begun + args.warm, begun + args.warm + args.seconds
-    for speaker in speakers.values():
-        speaker.sock.send(speaker.frames[1])
-    acked = warm = 0
-    warm_at, before = begun, meter.read()
-    exhausted = False
-    while not exhausted:
-        for descriptor, _ in poll.poll(10.0):
-            speaker = speakers[descriptor]
-            if speaker.hear():
-                acked += 1
-                if speaker.at == len(speaker.frames):
-                    exhausted = True
-                    break
-                speaker.sock.send(speaker.frames[speaker.at])
-        now = time.perf_counter()
-        if not warm and now > warm_until:
-            warm, before, warm_at = acked, meter.read(), time.perf_counter()
-        if now > deadline:
+    for _ in range(1 + max(1, round(args.seconds / _TURN))):
+        if any(party.exhausted for party in parties):
             break
-    after, seconds = meter.read(), time.perf_counter() - warm_at
-    frames = max(acked - warm, 1)
-    server, store, mine = (1e6 * (b - a) / frames for a, b in zip(before, after, strict=True))
+        for party in parties:
+            party.turn(min(_TURN, args.seconds), meter)
+    turns = [party.turns[1:] or party.turns for party in parties]
+    server, store, mine = (statistics.median(cpu[n] for _, cpu in turns[-1]) for n in range(3))
+    rate, beside = (statistics.median(each for each, _ in its) for its in (turns[-1], turns[0]))
+    ratios = [one / other for (one, _), (other, _) in zip(turns[-1], turns[0], strict=True)]
     return {
-        "frames_per_s": frames / seconds,
-        "frames": acked,
-        "exhausted": exhausted,
+        "frames_per_s": rate,
+        "beside_frames_per_s": beside,
+        "ratio": statistics.median(ratios),
+        "turns": len(ratios),
         "cpu_us_per_frame": server,
+        "beside_cpu_us_per_frame": statistics.median(cpu[0] for _, cpu in turns[0]),
         "store_cpu_us_per_frame": store,
-        "generator_busy": mine * frames / seconds / 1e6,
-        "bytes_per_frame": sum(map(len, scripts[0].frames)) / len(scripts[0].frames),
-        "last_ms": args.start_ms + len(some[0]) * _STEP,
+        "generator_busy": mine * rate / 1e6,
+        "bytes_per_frame": parties[-1].bytes_per_frame,
+        "last_ms": parties[-1].last_ms,
     }
 
 
@@ -225,8 +255,8 @@ def main() -> None:
     parser.add_argument("--protocol", choices=PROTOCOLS, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--terminals", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=2.0, help="measured, after the warm-up")
-    parser.add_argument("--warm", type=float, default=0.5, help="seconds before anything counts")
+    parser.add_argument("--beside", type=int, default=0, help="Teltonika's port: its terminals take turns with these")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measured, of each kind")
     parser.add_argument("--frames", type=int, default=100_000, help="made in all; the run ends when they run out")
     parser.add_argument("--start-ms", type=int, default=0, help="time of the first record; default: ten minutes ago")
     parser.add_argument("--server", type=int, default=0, help="process whose CPU time is told")
