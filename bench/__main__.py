@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from bench import decode, detect, ingest, memory, mqtt, processes, report
-from bench.ingest import LOADS, Load
+from bench.ingest import LOADS, Load, Spoken
 from bench.machine import commit_text, machine
 from bench.processes import Gateway
 from protocols.registry import PROTOCOLS, served
@@ -28,6 +28,7 @@ PARTS = ("decode", "ingest", "latency", "mqtt", "workers", "memory", "scale")
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE = 5000.0  # frames a second at which latency is told
 _SWEEP = (1, 5, 20, 50)  # without --quick: records in a frame, over 200 terminals with four in flight
+_SPOKEN_ROUNDS, _SPOKEN_SECONDS = 3, 3.0  # of each protocol's row, at most: its frames are made beforehand
 _QUICK_CONNECTIONS = 10_000
 # With --quick, s after the begin: a further round of a row begins only before its time, the start at scale likewise.
 _DECODED_BY, _ROW, _LAST_START = 10.0, 12.0, 125.0
@@ -114,6 +115,17 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
                 result["latency"] = ingest.latency(
                     service, args.rate, terminals=1000, rounds=1 if args.quick else rounds, seconds=2.5 * seconds
                 )
+    if args.protocols and "ingest" in parts:
+        _say("  each protocol, one frame in flight")
+        with processes.gateway(Spoken) as spoken:
+            result["ingest"] += ingest.every(
+                spoken,
+                args.protocols,
+                terminals=args.terminals or LOADS[0].terminals,
+                rounds=min(rounds, _SPOKEN_ROUNDS),
+                seconds=min(seconds, _SPOKEN_SECONDS),
+                say=_say,
+            )
     if part("mqtt"):
         told = mqtt.measure(rounds=rounds if not args.quick else 1, messages=6000 if args.quick else 30_000, say=_say)
         if told is not None:

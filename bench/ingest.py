@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from psutil import cpu_times_percent
 from bench import copyalone
 from bench.copyalone import Shape
 from bench.processes import Gateway, ask, bare
+from protocols.registry import PROTOCOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Load:
     window: int
     records: int
 
+
+_MOST_SPOKEN = 60_000  # frames/s with one in flight that the made ones last for
 
 LOADS = (Load(1000, 1, 1), Load(200, 4, 1), Load(2000, 4, 1), Load(200, 4, 20))
 
@@ -88,6 +91,58 @@ def measure(
         "generator_busy": round(_median(mine, "generator_busy"), 2),
         "bare_generator_busy": round(_median(theirs, "generator_busy"), 2),
     }
+
+
+class Spoken(Gateway):
+    """Listens for every protocol."""
+
+    protocols = tuple(PROTOCOLS)
+
+
+def every(
+    service: Spoken, names: Sequence[str], *, terminals: int, rounds: int, seconds: float, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """A row of each protocol: one frame of one record in flight, as a ratio to Teltonika's in turns with it."""
+    told: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    next_ms = dict.fromkeys(names, int(time.time()) * 1000 - 780_000)
+    for turn in range(rounds):
+        for name in names:
+            _same_start(service)
+            commits, frames = service.metric("dozor_commit_seconds_count"), service.metric("dozor_frames_total")
+            beside = () if name == "teltonika" else ("--beside", str(service.ports["teltonika"]))
+            its = ask(
+                "bench.speakers", "--protocol", name, "--port", str(service.ports[name]), *beside,
+                "--terminals", str(terminals), "--seconds", str(seconds), "--start-ms", str(next_ms[name]),
+                "--frames", str(int(_MOST_SPOKEN * (seconds + 1))), "--server", str(service.pid),
+                "--store", str(service.store_pid), timeout=seconds + 300,
+            )  # fmt: skip
+            next_ms[name] = min(int(its["last_ms"]), int(time.time()) * 1000)
+            commits = service.metric("dozor_commit_seconds_count") - commits
+            its["records_per_commit"] = (service.metric("dozor_frames_total") - frames) / max(commits, 1)
+            told[name].append(its)
+            say(
+                f"  round {turn + 1}: {name:20} {its['frames_per_s']:9,.0f} frames/s, "
+                f"Teltonika {its['beside_frames_per_s']:9,.0f}, ratio {its['ratio']:.2f}"
+            )
+    return [
+        {
+            "protocol": name,
+            "terminals": terminals,
+            "window": 1,
+            "records_per_frame": 1,
+            "frames_per_s": round(_median(its, "frames_per_s"), 1),
+            "records_per_s": round(_median(its, "frames_per_s"), 1),
+            "teltonika_ratio": round(_median(its, "ratio"), 3),
+            "cpu_us_per_frame": round(_median(its, "cpu_us_per_frame"), 2),
+            "teltonika_cpu_us_per_frame": round(_median(its, "beside_cpu_us_per_frame"), 2),
+            "store_cpu_us_per_frame": round(_median(its, "store_cpu_us_per_frame"), 2),
+            "records_per_commit": round(_median(its, "records_per_commit"), 1),
+            "generator_busy": round(_median(its, "generator_busy"), 2),
+            "bytes_per_frame": round(_median(its, "bytes_per_frame"), 1),
+            "rounds": rounds,
+        }
+        for name, its in told.items()
+    ]
 
 
 def compare(

@@ -102,21 +102,26 @@ def bare() -> Iterator[tuple[int, int]]:
 
 
 class Gateway:
-    """`dozor serve` with its embedded store, on a data directory of its own."""
+    """`dozor serve` with its embedded store, on a data directory of its own.
+
+    `protocols` are listened for, the first one on `port`.
+    """
 
     module = "gateway.cli"
+    protocols: tuple[str, ...] = ("teltonika",)
 
     def __init__(self, folder: Path, workers: int = 0) -> None:
         self.folder = folder
         self.workers = workers
         data = folder / "data"
         (folder / "dozor.toml").touch()  # the defaults, whatever file lies elsewhere
-        self.port, self._metrics = free_port(), free_port()
+        self.ports = {name: free_port() for name in self.protocols}
+        self.port, self._metrics = self.ports[self.protocols[0]], free_port()
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("DOZOR_")},
             "DOZOR_CONFIG": str(folder / "dozor.toml"),
             "DOZOR_DATA_DIR": str(data),
-            "DOZOR_LISTEN": f"teltonika=127.0.0.1:{self.port}",
+            "DOZOR_LISTEN": ",".join(f"{name}=127.0.0.1:{port}" for name, port in self.ports.items()),
             "DOZOR_METRICS__ADDRESS": f"127.0.0.1:{self._metrics}",
             "DOZOR_DESK__ADDRESS": f"127.0.0.1:{free_port()}",
             "DOZOR_WATCH__FIRMWARE__ASK": "false",  # its terminals know no commands

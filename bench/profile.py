@@ -1,4 +1,4 @@
-"""Where the gateway's CPU time goes, per frame: ``python -m bench.profile [--terminals N --window N --records N]``.
+"""Where the gateway's CPU time goes, per frame: ``python -m bench.profile [--terminals N …] [--protocol P]``.
 
 Runs `dozor serve` with a meter around each step and the load of `make bench` against it. A step's time is its own, what
 it calls that has a meter of its own taken off; the clock is the thread's CPU time, so a busy machine does not count,
@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import processes, report
+from bench.ingest import Spoken
 from bench.processes import Gateway
+from protocols.registry import PROTOCOLS, protocol
 
 # What is told · where it is.
 STEPS = (
     ("read: sockets", "gateway.receive.sockets:Sockets._turn"),
     ("read: conversation, queue", "gateway.receive.conversation:Conversation.receive"),
-    ("session: cut, checksum", "protocols.teltonika.session:TeltonikaSession.run"),
-    ("session: cut, checksum", "protocols.teltonika.session:TeltonikaSession.receive_data"),
     ("batch: gather, arrays", "gateway.receive.pipeline:Pipeline._launch"),
     ("batch: gather, arrays", "gateway.receive.batch:Batcher.prepare"),
     ("batch: gather, arrays", "gateway.receive.batch:Batcher.prepare_in_turns"),
@@ -44,6 +44,12 @@ STEPS = (
     ("release: socket writes", "gateway.receive.sockets:SocketTransport.write"),
     ("fleet state", "gateway.watch.role:WatchRole.committed"),
     ("tick", "gateway.watch.patrol:Patrol.tick"),
+)
+# And of each protocol's session.
+_SESSION = (
+    ("session: cut, checksum", "run"),
+    ("session: cut, checksum", "receive_data"),
+    ("acks: session", "acknowledge"),
 )
 _GC, _REST, _KERNEL = "garbage collection", "event loop", "of all that in the kernel"
 _ENVIRONMENT = "BENCH_PROFILE"
@@ -151,6 +157,9 @@ def serve(file: Path) -> None:
     for name, place in STEPS:
         owner, last = find(place)
         setattr(owner, last, meter.around(name, getattr(owner, last)))
+    for kind in {type(protocol(spoken).new_session()) for spoken in PROTOCOLS}:
+        for name, last in _SESSION:
+            setattr(kind, last, meter.around(name, getattr(kind, last)))
     gc.callbacks.append(meter.collected)
 
     def tell(number: int, frame: types.FrameType | None) -> None:
@@ -169,7 +178,7 @@ def serve(file: Path) -> None:
     dozor()
 
 
-class _Metered(Gateway):
+class _Metered(Spoken):
     """The gateway, started through this module."""
 
     module = "bench.profile"
@@ -191,15 +200,31 @@ class _Metered(Gateway):
         raise RuntimeError("the metered gateway says nothing")
 
 
-def measure(terminals: int, window: int, records: int, seconds: float) -> dict[str, Any]:
-    """Microseconds per frame of each step."""
+def _load(service: Gateway, terminals: int, window: int, records: int, seconds: float) -> list[str]:
+    return [
+        "bench.generator", "--port", str(service.port), "--terminals", str(terminals), "--window", str(window),
+        "--records", str(records), "--seconds", str(seconds + 3), "--start-ms", str(service.next_ms),
+        "--frames", str(int((seconds + 6) * (120_000 if records == 1 else 25_000))),
+    ]  # fmt: skip
+
+
+def _speakers(service: Gateway, name: str, terminals: int, seconds: float) -> list[str]:
+    return [
+        "bench.speakers", "--protocol", name, "--port", str(service.ports[name]), "--terminals", str(terminals),
+        "--seconds", str(seconds + 3), "--start-ms", str(service.next_ms // 1000 * 1000),
+        "--frames", str(int((seconds + 4) * 45_000)),
+    ]  # fmt: skip
+
+
+def measure(terminals: int, window: int, records: int, seconds: float, *, spoken: str | None = None) -> dict[str, Any]:
+    """Microseconds per frame of each step; with `spoken` that protocol's terminals, a frame of a record in flight."""
     with processes.gateway(_Metered) as service:
-        load = processes.start(
-            "bench.generator", "--port", str(service.port), "--terminals", str(terminals), "--window", str(window),
-            "--records", str(records), "--seconds", str(seconds + 3), "--start-ms", str(service.next_ms),
-            "--frames", str(int((seconds + 6) * (120_000 if records == 1 else 25_000))),
-            stdout=subprocess.PIPE,
-        )  # fmt: skip
+        command = (
+            _load(service, terminals, window, records, seconds)
+            if spoken is None
+            else _speakers(service, spoken, terminals, seconds)
+        )
+        load = processes.start(*command, stdout=subprocess.PIPE)
         try:
             first = terminals * (window + 2)
             while service.metric("dozor_frames_total") < first:
@@ -228,8 +253,9 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=1)
     parser.add_argument("--records", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="that terminals speak, a frame of one record in flight")
     args = parser.parse_args()
-    told = measure(args.terminals, args.window, args.records, args.seconds)
+    told = measure(args.terminals, args.window, args.records, args.seconds, spoken=args.protocol)
     rows = [[name, f"{value:.2f}", f"{100 * value / told['total']:.0f} %"] for name, value in told["us"].items()]
     rows += [
         ["all", f"{told['total']:.2f}", "100 %"],

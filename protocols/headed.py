@@ -109,7 +109,7 @@ class _Structure:
     """Where the bytes of one kind of record lie, compiled to numpy fields."""
 
     __slots__ = (
-        "_exact", "_limits", "_parts", "_read", "_scale", "_texts", "_wire", "key", "names", "signature",
+        "_by", "_exact", "_limits", "_parts", "_read", "_texts", "_times", "_wire", "key", "names", "signature",
         "template", "weight",
     )  # fmt: skip
 
@@ -119,14 +119,11 @@ class _Structure:
         self.names = tuple(number.name for number in numbers)
         self._wire = record_dtype([(f"n{n}", it.offset, it.format) for n, it in enumerate(numbers)], len(record))
         self._read = np.dtype([(f"n{n}", "f8") for n in range(len(numbers))])
-        scale = np.array([(it.multiplier, it.divisor) for it in numbers], np.float64).reshape(-1, 2).T
-        self._scale = scale if (scale != 1).any() else None
-        self._parts = [(n, it.shift, it.bits) for n, it in enumerate(numbers) if it.bits]
-        self._limits = [
-            (n, -np.inf if it.least is None else it.least, np.inf if it.most is None else it.most)
-            for n, it in enumerate(numbers)
-            if (it.least, it.most) != (None, None)
-        ]
+        scale = [(n, it.multiplier, it.divisor) for n, it in enumerate(numbers)]
+        self._times = [(n, multiplier) for n, multiplier, _ in scale if multiplier != 1]
+        self._by = [(n, divisor) for n, _, divisor in scale if divisor != 1]
+        self._parts = [(n, it.shift, (1 << it.bits) - 1) for n, it in enumerate(numbers) if it.bits]
+        self._limits = [(n, it.least, it.most) for n, it in enumerate(numbers) if (it.least, it.most) != (None, None)]
         self._exact = [
             (n, it) for n, it in enumerate(numbers) if it.format[-1] == "8" and it.multiplier == it.divisor == 1
         ]
@@ -138,15 +135,20 @@ class _Structure:
         """Read every number and text; `numbers` are the rows' places."""
         n = len(rows)
         if self.names:
-            values = rows.view(self._wire).astype(self._read).view(np.float64).reshape(n, -1)
+            wire = rows.view(self._wire)
+            values = wire.astype(self._read).view(np.float64).reshape(n, -1)
+            for column, shift, mask in self._parts:
+                values[:, column] = wire[f"n{column}"] >> shift & mask
             for column, least, most in self._limits:
-                its = values[:, column]
-                its[(its < least) | (its > most)] = np.nan
-            for column, shift, bits in self._parts:
-                values[:, column] = np.floor(values[:, column] / (1 << shift)) % (1 << bits)
-            if self._scale is not None:
-                values *= self._scale[0]
-                values /= self._scale[1]
+                whole = wire[f"n{column}"]
+                if least is not None:
+                    values[whole < least, column] = np.nan
+                if most is not None:
+                    values[whole > most, column] = np.nan
+            for column, multiplier in self._times:
+                values[:, column] *= multiplier
+            for column, divisor in self._by:
+                values[:, column] /= divisor
             for column, number in self._exact:
                 for row in np.flatnonzero(np.abs(values[:, column]) >= EXACT_INTEGER).tolist():
                     raw = rows.bytes[row, number.offset : number.offset + 8].tobytes()

@@ -6,6 +6,7 @@ No time zone database and no local clock come near them: an offset is minutes, t
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def instants(fields: NDArray[np.integer[Any]], offset: int = 0) -> tuple[NDArray
     fields : integers, shape (n, 6).
     offset : minutes that their clock is ahead of UTC.
     """
-    year, month, day, hour, minute, second = fields.astype(np.int64).T
+    year, month, day, hour, minute, second = np.array(fields.T, np.int64, order="C")
     good = (year < 100) & (month >= 1) & (month <= 12) & (day >= 1) & (hour < 24) & (minute < 60) & (second < 60)
     place = np.where(good, year * 12 + month - 1, 0)
     good &= day <= _LENGTH[place]
@@ -56,8 +57,15 @@ def binary(seconds: float) -> bytes:
 
 def instant(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int | None:
     """µs since the Unix epoch of one instant by the clock of UTC, its year since 2000; None if there is none."""
+    first = _midnight(year, month, day)
+    if first is None or not (0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60):
+        return None
+    return (first + hour * 3600 + minute * 60 + second) * _US
+
+
+@lru_cache(1024)
+def _midnight(year: int, month: int, day: int) -> int | None:
     try:
-        at = datetime(2000 + year, month, day, hour, minute, second, tzinfo=UTC)
+        return int(datetime(2000 + year, month, day, tzinfo=UTC).timestamp())
     except ValueError:
         return None
-    return int(at.timestamp()) * _US

@@ -216,7 +216,7 @@ class Session(Protocol):
         """The usual read: whole good frames of one size and records, nothing else, on a connection with nothing open.
 
         None: not that, or not this protocol's way; nothing was consumed, and `receive_data` takes it. A run is of the
-        terminal that logged in, and after a frame of another one there are none.
+        terminal that it names, or of the one that logged in.
         """
 
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:

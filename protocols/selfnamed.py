@@ -20,6 +20,7 @@ from protocols.records import (
     Frame,
     Login,
     Malformed,
+    Message,
     Quarantined,
     fingerprint,
 )
@@ -64,6 +65,27 @@ class Splitter:
 
     def __len__(self) -> int:
         return len(self._buffer)
+
+    def alike(self, data: bytes) -> int:
+        """How many messages of one size it is, from start to end and nothing between them; 0: it is not that."""
+        count = data.count(self._end)
+        size = len(data) // count if count else 0
+        if (
+            self._buffer
+            or self._lost
+            or not 1 < size <= self._most
+            or count * size != len(data)
+            or data.count(self._start) != count
+            or data[::size] != self._start * count
+            or data[size - 1 :: size] != self._end * count
+        ):
+            return 0
+        return count
+
+    def skip(self, size: int) -> int:
+        """Bytes that were read elsewhere; where the first of them stood in the stream."""
+        self._at += size
+        return self._at - size
 
     def next(self) -> Piece | None:
         """The next message or damage; None: more bytes are needed."""
@@ -145,10 +167,20 @@ class SelfNamedSession(ABC):
     def _event(self, data: bytes, offset: int) -> list[Event]:
         """What a message of the terminal is."""
 
+    @abstractmethod
+    def _is_record(self, data: bytes) -> bool:
+        """Whether a whole message is of who logged in and for certain nothing but a record."""
+
     def run(self, data: bytes) -> Frame | None:
-        """Messages are short and their sizes vary: none."""
-        del data
-        return None
+        """Messages of one size of who logged in, each with a record."""
+        count = 0 if self._first is not None or self._closed else self._splitter.alike(data)
+        if not count:
+            return None
+        size = len(data) // count
+        if not all(self._is_record(data[at : at + size]) for at in range(0, len(data), size)):
+            return None
+        self._runs = 0
+        return Frame(data, 1, self._splitter.skip(len(data)), 0, count)
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; damage is an event in its place."""
@@ -186,6 +218,16 @@ class SelfNamedSession(ABC):
     def ask_version(self) -> bytes:
         """These protocols have no such question."""
         return b""
+
+    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+        """The answer to a message that is kept, also where it cannot be decoded."""
+        del quarantined
+        singles = item.singles() if type(item) is Frame and item.count > 1 else (item,)
+        return b"".join([self._answer(single) for single in singles])
+
+    @abstractmethod
+    def _answer(self, item: Frame | Message) -> bytes:
+        """The answer to one message; empty: there is none."""
 
     @property
     def _speaks(self) -> bool:

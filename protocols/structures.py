@@ -22,6 +22,7 @@ _MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
 _LENGTH = int(_MULTIPLIERS[-1])
 _32, _33 = np.uint64(32), np.uint64(33)
 CANDIDATES = 16  # structures of one length that are tried before each record is read for itself
+_FEW = 4  # words of a template: a column of one costs as much as some six in a matrix
 MAX_RECORD = (len(_MULTIPLIERS) - 1) * 8  # just below 64 KiB, the largest frame; the last is the length's
 
 
@@ -39,8 +40,9 @@ class Rows:
 
     def __init__(self, matrix: Bytes2D) -> None:
         n, self.length = matrix.shape
-        self._padded = np.zeros((n, (self.length + 7) // 8 * 8), np.uint8)
+        self._padded = np.empty((n, (self.length + 7) // 8 * 8), np.uint8)
         self._padded[:, : self.length] = matrix
+        self._padded[:, self.length :] = 0
         self.bytes = self._padded[:, : self.length]
         self.words = self._padded.view("<u8")
 
@@ -98,7 +100,7 @@ def record_dtype(fields: Sequence[tuple[str, int, str]], length: int) -> np.dtyp
 class Template:
     """The structural bytes of one structure: where they stand and what they are."""
 
-    __slots__ = ("_mask", "_words", "length")
+    __slots__ = ("_few", "_mask", "_words", "length")
 
     def __init__(
         self, record: bytes, structural: Sequence[tuple[int, int]], bits: Sequence[tuple[int, int]] = ()
@@ -115,6 +117,8 @@ class Template:
         padded[: self.length] = np.frombuffer(record, np.uint8)
         self._mask = mask.view("<u8")
         self._words = (padded & mask).view("<u8")
+        told = np.flatnonzero(self._mask)
+        self._few = told.tolist() if len(told) <= _FEW else None  # words by themselves, where the others say nothing
 
     def matches(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows have each structural byte where this structure says, shape (n,)."""
@@ -123,6 +127,9 @@ class Template:
 
     def fits(self, rows: Rows) -> bool:
         """Whether every row matches."""
+        if self._few is not None:
+            columns, mask, words = rows.words, self._mask, self._words
+            return not any(np.count_nonzero(columns[:, n] & mask[n] != words[n]) for n in self._few)
         return not np.count_nonzero((rows.words & self._mask) != self._words)
 
 

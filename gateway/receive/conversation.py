@@ -160,12 +160,14 @@ class Conversation:
             return
         pipeline = shared.pipeline
         run = self._session.run(data)
-        if run is not None:
-            self._outstanding += run.count
-            self._dear += pipeline.put(self, run, now)
-        else:
+        if run is None:
             for event in self._session.receive_data(data, now + shared.offset):
                 self._handle(event, now)
+        elif run.terminal or self._relay is not None:
+            self._dear += self._put(run, now)
+        else:
+            self._outstanding += run.count
+            self._dear += pipeline.put(self, run, now)
         if (
             self._outstanding > WINDOW_FRAMES or self._dear > WINDOW_COST or pipeline.full
         ) and self not in pipeline.paused:
@@ -242,7 +244,7 @@ class Conversation:
         """To the pipeline; what it costs beyond its number."""
         if self._relay is None and type(item) is Frame and item.terminal and item.terminal != self.terminal:
             self._relay = Relay(self, self._session, self._shared, self._outstanding)
-        self._outstanding += 1
+        self._outstanding += item.count
         if self._relay is not None:
             return self._relay.put(item, now)
         return self._shared.pipeline.put(self, item, now)

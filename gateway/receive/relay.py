@@ -63,14 +63,28 @@ class Carrier(Protocol):
 
 
 class Slot:
-    """One thing in the order of the wire, until it may be answered."""
+    """One thing in the order of the wire, until it may be answered.
 
-    __slots__ = ("done", "item", "refused", "rejected")
+    `parts`: its frames one by one, where a run was committed so, each with what is in quarantine of it.
+    """
+
+    __slots__ = ("done", "item", "left", "parts", "refused", "rejected")
 
     def __init__(self, item: Item) -> None:
         self.item = item
         self.done = self.rejected = False
         self.refused: Sequence[Quarantined] = ()
+        self.left = item.count
+        self.parts: list[tuple[Item, Sequence[Quarantined]]] = []
+
+    def committed(self, item: Item, refused: Sequence[Quarantined]) -> bool:
+        """It, or the next of its frames, is durable; whether nothing of it is left."""
+        self.left -= item.count
+        if self.left or self.parts:
+            self.parts.append((item, refused))
+        else:
+            self.refused = refused
+        return not self.left
 
 
 class Relay:
@@ -99,7 +113,7 @@ class Relay:
         else:
             self._own.append(slot)
             self.shared.pipeline.put(self.talk, item, now)
-        return max(0, item.cost - 1)
+        return max(0, item.cost - item.count)
 
     def _find(self, terminal: str) -> Aboard:
         found = self.aboard.pop(terminal, None)
@@ -120,15 +134,15 @@ class Relay:
             if self._before:
                 self._before = max(0, self._before - item.count)
                 at_once += 1
-            else:
-                self.settle(self._own.popleft(), refused[place] if refused else ())
+            elif self._own[0].committed(item, refused[place] if refused else ()):
+                self.settle(self._own.popleft())
         if at_once and not self._before:
             self.look()
         return at_once
 
-    def settle(self, slot: Slot, refused: Sequence[Quarantined] = ()) -> None:
+    def settle(self, slot: Slot) -> None:
         """It may be answered in its turn."""
-        slot.done, slot.refused = True, refused
+        slot.done = True
         if slot is self._slots[0]:
             self.look()
 
@@ -145,11 +159,12 @@ class Relay:
         refused: list[Sequence[Quarantined]] = []
         while slots and slots[0].done and not self._before and not self._given_up:
             slot = slots.popleft()
-            item = slot.item
-            if slot.rejected and type(item) is Frame and isinstance(self.session, Relaying):
-                item = Reply(self.session.reject(item))
-            items.append(item)
-            refused.append(slot.refused)
+            for item, bad in slot.parts or ((slot.item, slot.refused),):
+                if slot.rejected and type(item) is Frame and isinstance(self.session, Relaying):
+                    items.append(Reply(self.session.reject(item)))
+                else:
+                    items.append(item)
+                refused.append(bad)
         if items:
             self.talk.answer(items, refused if any(refused) else ())
 
@@ -210,7 +225,7 @@ class Aboard:
     def take(self, slot: Slot, now: float) -> None:
         """A frame of it came."""
         self.last = now
-        self.frames += 1
+        self.frames += slot.item.count
         if self._held is not None:
             self._held.append(slot)
             return
@@ -227,6 +242,8 @@ class Aboard:
         relay = self._relay
         if self._admission in ("refused", "impossible") and isinstance(relay.session, Relaying):
             slot.rejected = True
+            if type(slot.item) is Frame and slot.item.count > 1:
+                slot.parts = [(single, ()) for single in slot.item.singles()]
             relay.settle(slot)
             return
         self._slots.append(slot)
@@ -234,8 +251,9 @@ class Aboard:
 
     def committed(self, items: Sequence[Any], refused: Sequence[Sequence[Quarantined]] = ()) -> None:
         """They are durable: answered when everything before them is."""
-        for place in range(len(items)):
-            self._relay.settle(self._slots.popleft(), refused[place] if refused else ())
+        for place, item in enumerate(items):
+            if self._slots[0].committed(item, refused[place] if refused else ()):
+                self._relay.settle(self._slots.popleft())
 
     def abandoned(self) -> None:
         """As of any connection: its relay sends again."""

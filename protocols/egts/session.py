@@ -435,6 +435,8 @@ class EgtsSession:
 
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
         """RESPONSE with a result for each record; of a packet in several parts with the last of them."""
+        if not quarantined:
+            return self._settle(item, {})
         codes = dict(one.code.split(":") for one in quarantined if one.code)
         return self._settle(item, {int(number): int(code) for number, code in codes.items()})
 
@@ -450,6 +452,8 @@ class EgtsSession:
                 self._unanswered.remove(item)
             elif not self._taken(item):
                 return b""
+            if item.count == 1:
+                return self._answer(_whole(item, codes))
             return b"".join([self._answer(_whole(single, codes)) for single in item.singles()])
         entry = self._open.get(item.offset)
         if entry is None:

@@ -39,7 +39,6 @@ def subrecords(reading: Reading, *, archive: bool) -> bytes:
             abs(reading.altitude), 0,
         ),
         _SATELLITES.pack(wire.EXT_POS_DATA, 4, 0x18, reading.satellites, 3),
-        _STATE.pack(wire.STATE, 5, 2, min(reading.external // 100, 255), 0, reading.battery // 100 & 0xFF, 4),
         _STATE.pack(wire.STATE, 5, 2, _volts(reading.external), 0, _volts(reading.battery), 4),
         *(_LEVEL.pack(wire.LIQUID_LEVEL, 7, n, _LLS_PORT, tank.level) for n, tank in enumerate(reading.fuel, 1)),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ length stands before it, which counts itself.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def layout(protocol: int, content: bytes) -> Layout:
     if protocol in (GPS, ADDRESS):
         return Layout(tail=HEAD if size > HEAD else 0)
     if protocol in ALARMS:
-        return _alarm(protocol, content)
+        return _alarm(protocol, size, content[HEAD] - 1 if size > HEAD else -1)
     large = protocol == LOCATION_4G
     wide = large and size > HEAD and bool(content[HEAD] & _WIDE)
     its = 2 + (2 if wide else 1) + (12 if large else 6 if protocol == GPS_LBS and size == HEAD + 9 else 5)
@@ -94,8 +95,9 @@ def layout(protocol: int, content: bytes) -> Layout:
     return Layout(HEAD, its, wide, large, at, odometer, tail=end if size > end else 0)
 
 
-def _alarm(protocol: int, content: bytes) -> Layout:
-    size, its = len(content), content[HEAD] - 1 if len(content) > HEAD else -1
+@lru_cache(1024)
+def _alarm(protocol: int, size: int, its: int) -> Layout:
+    """Of an alarm of `size` bytes; `its`: those of its lbs."""
     at = HEAD + 1 + its
     if its < 0 or size < at + 5:
         raise DamagedRecordError("length")

@@ -46,6 +46,7 @@ from protocols.records import (
     Quarantined,
     fingerprint,
 )
+from protocols.runs import alike
 from protocols.structures import Rows, record_dtype
 
 _POSITIONED, _WEST, _NORTH = 1 << 12, 1 << 11, 1 << 10
@@ -71,23 +72,23 @@ class Decoder:
         refused: list[tuple[int, Quarantined]] = []
         slow = BatchBuilder()
         parts: list[Batch] = []
-        for size, zone, data, index in _alike(frames):
-            matrix = np.frombuffer(b"".join(data), np.uint8).reshape(-1, size) if size else np.empty((0, 0), np.uint8)
-            head = 4 if size and data[0][:2] == LONG else 3
-            begins = matrix[:, : head + 1]
-            if len(matrix) and not np.count_nonzero(begins != begins[0]):
-                kinds = [(data[0][: head + 1], np.arange(len(matrix)))]
+        for its in alike(frames):
+            matrix = its.matrix
+            head = 4 if its.data[:2] == LONG else 3
+            begin = its.data[: min(head + 1, its.size)]
+            if begin and all(not np.count_nonzero(matrix[:, at] != told) for at, told in enumerate(begin)):
+                kinds = [(begin, np.arange(len(matrix)))]
             else:
                 found: dict[bytes, list[int]] = {}
                 for row, one in enumerate(matrix[:, :5].tolist()):
                     head = 4 if bytes(one[:2]) == LONG else 3
                     found.setdefault(bytes(one[: head + 1]), []).append(row)
                 kinds = [(begin, np.array(places, np.intp)) for begin, places in found.items()]
-                if not size:
-                    refused += [(int(at), Quarantined(int(at), "structure")) for at in index.tolist()]
+                if not its.size:
+                    refused += [(int(at), Quarantined(int(at), "structure")) for at in its.places.tolist()]
             for begin, rows in kinds:
                 chosen = matrix if len(rows) == len(matrix) else matrix[rows]
-                self._kind(begin, zone, chosen, index[rows], parts, slow, refused)
+                self._kind(begin, its.variant, chosen, its.places[rows], parts, slow, refused)
         if len(slow):
             parts.append(slow.build())
         refused.sort(key=lambda it: it[0])
@@ -170,24 +171,6 @@ class Decoder:
         )
 
 
-def _alike(frames: Sequence[Frame]) -> list[tuple[int, int, list[bytes], NDArray[np.int32]]]:
-    """Frames of one size and zone, and their indices; a run counts as the frames it holds."""
-    data = [item.data for item in frames]
-    first = frames[0]
-    kinds = {(len(item.data), item.variant, item.count) for item in frames}
-    if len(kinds) == 1 and first.count == 1:
-        return [(len(data[0]), first.variant, data, np.arange(len(data), dtype=np.int32))]
-    found: dict[tuple[int, int], tuple[list[bytes], list[int]]] = {}
-    index = 0
-    for item in frames:
-        size = len(item.data) // item.count
-        its = found.setdefault((size, item.variant), ([], []))
-        its[0].append(item.data)
-        its[1].extend(range(index, index + item.count))
-        index += item.count
-    return [(size, zone, its, np.array(places, np.int32)) for (size, zone), (its, places) in found.items()]
-
-
 @lru_cache(256)
 def _gps(length: int) -> np.dtype[Any]:
     """The gps part of a content of so many bytes."""
@@ -201,8 +184,8 @@ def _places(rows: Rows) -> dict[str, NDArray[Any]]:
     lat, lon = view["lat"] / _PER_DEGREE, view["lon"] / _PER_DEGREE
     bits, satellites, speed = view["bits"].astype(np.int16), view["satellites"], view["speed"]
     valid = (bits & _POSITIONED != 0) & (satellites >= 16) & (lat <= 90) & (lon <= 180)
-    lat[bits & _NORTH == 0] *= -1
-    lon[bits & _WEST != 0] *= -1
+    np.negative(lat, out=lat, where=bits & _NORTH == 0)
+    np.negative(lon, out=lon, where=bits & _WEST != 0)
     lat[~valid] = lon[~valid] = np.nan
     return {
         "lat": lat,

@@ -21,11 +21,13 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from protocols.gt06.contents import layout
+from protocols.gt06.contents import HEAD, layout
 from protocols.gt06.wire import (
     ALARMS,
     ANSWER,
     ANSWER_LONG,
+    CELLS,
+    CELLS_4G,
     COMMAND,
     FILES,
     HEARTBEAT,
@@ -55,10 +57,32 @@ from protocols.records import Close, Event, Frame, Identified, Login, Malformed,
 _MAX_RUNS = 16  # runs of unreadable bytes without a good frame between them: nobody speaks GT06 here
 _MAX_WAITING = 64 * 1024  # ahead of the answer to the login
 _MAX_OUTSTANDING = 0xFFFF
+_IN_RUNS = PLACES | {CELLS, CELLS_4G}  # of an information the content tells what it is
 _VERSION = re.compile(r"\[VERSION\]\s*([^\s\[\];,]{1,64})|VERSION:\s*([^\s\[\];,]{1,64})")
 _ENGLISH = b"\x00\x02"
+_LBS = HEAD  # where an alarm's content says how long its lbs is
+_ECHO = struct.Struct(">2s4sH2s").pack
 _START, _STOP = int.from_bytes(SHORT, "big"), int.from_bytes(STOP, "big")
 _QUESTION = frame(COMMAND, bytes((12,)) + bytes(4) + b"VERSION#" + _ENGLISH, 0)
+
+
+@lru_cache(256)
+def _bodies(size: int) -> Callable[[bytes], Iterator[tuple[bytes, int]]]:
+    """Short frames of one size end to end: what the checksum covers, and the checksum."""
+    return struct.Struct(f">2x{size - 6}sH2x").iter_unpack
+
+
+def _alike(data: bytes, size: int) -> bool:
+    """Whether pieces of one size begin with the same four bytes, and end as frames do."""
+    count = len(data) // size
+    return data[-2:] == STOP and (
+        count == 1
+        or (
+            all(data[at::size] == data[at : at + 1] * count for at in range(4))
+            and data[size - 2 :: size] == STOP[:1] * count
+            and data[size - 1 :: size] == STOP[1:] * count
+        )
+    )
 
 
 @lru_cache(256)
@@ -93,23 +117,14 @@ class Gt06Session:
     # -- the interface ------------------------------------------------------------------------------------------
 
     def run(self, data: bytes) -> Frame | None:
-        """Places of one size, or one of them: nothing that has to be answered."""
+        """Short frames of one protocol and size, each of them a place or cells."""
         if not self._open or self._buffer or self._closed or self._lost or data[:2] != SHORT or len(data) < SHORTEST:
             return None
         size, end = data[2] + 5, len(data)
-        if size < SHORTEST or end % size or size > self._most or data[3] in ALARMS:
+        if size < SHORTEST or end % size or size > self._most or data[3] not in _IN_RUNS or not _alike(data, size):
             return None
-        protocol = data[3]
-        if not is_record(protocol, data[4 : size - 6]):
-            return None
-        for at in range(0, end, size):
-            last = at + size
-            if (
-                data[at : at + 3] != data[:3]
-                or data[at + 3] != protocol
-                or data[last - 2 : last] != STOP
-                or crc(data[at + 2 : last - 4]) != data[last - 4] << 8 | data[last - 3]
-            ):
+        for body, its in _bodies(size)(data):
+            if crc(body) != its:
                 return None
         offset = self._offset
         self._offset += end
@@ -152,13 +167,12 @@ class Gt06Session:
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
         """An alarm by its number, one that cannot be decoded too, since it is kept; a place has no answer."""
         del quarantined
-        told = parts_of(item.data) if item.count == 1 else None
-        if told is None:
+        if item.count == 1:
+            return _answer_to(item.data)
+        if item.data[3] not in ALARMS:
             return b""
-        protocol, content = told
-        if protocol in (MODULES, FILES) or (protocol in ALARMS and _wants_answer(protocol, content)):
-            return _echo(item.data)
-        return b""
+        size = len(item.data) // item.count
+        return b"".join([_answer_to(item.data[at : at + size]) for at in range(0, len(item.data), size)])
 
     def end_of_stream(self) -> Sequence[Event]:
         """A frame cut by the close is `truncated`."""
@@ -360,16 +374,33 @@ def _echo(whole: bytes) -> bytes:
 
 def frame_echo(protocol: int, serial: bytes) -> bytes:
     """A short frame without a content."""
-    body = bytes((5, protocol)) + serial
-    return SHORT + body + int(crc(body)).to_bytes(2, "big") + STOP
+    body = b"\5%c%b" % (protocol, serial)
+    return _ECHO(SHORT, body, crc(body), STOP)
+
+
+def _answer_to(whole: bytes) -> bytes:
+    """What a frame is answered by after its commit; empty: nothing."""
+    told = parts_of(whole)
+    if told is None:
+        return b""
+    protocol, content = told
+    if protocol in (MODULES, FILES) or (protocol in ALARMS and _wants_answer(protocol, content)):
+        return _echo(whole)
+    return b""
 
 
 def _wants_answer(protocol: int, content: bytes) -> bool:
+    at = _language_at(protocol, len(content), content[_LBS] if len(content) > _LBS else -1)
+    return at < 0 or content[at] != 0
+
+
+@lru_cache(1024)
+def _language_at(protocol: int, size: int, lbs: int) -> int:
+    """Where an alarm of that size tells its language, whose lbs says so of its own size; -1: it is no whole alarm."""
     try:
-        its = layout(protocol, content)
+        return layout(protocol, bytes(_LBS) + bytes((max(lbs, 0),)) * (size - _LBS)).state + 4
     except DamagedRecordError:
-        return True
-    return content[its.state + 4] != 0
+        return -1
 
 
 def _ascii(data: bytes) -> str | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 from protocols.commands import text_problem
 from protocols.h02.anatomy import anatomy
-from protocols.h02.declaration import read, tree
+from protocols.h02.declaration import tree
+from protocols.h02.decoder import decode
 from protocols.h02.measures import MEASURES, SHARED
 from protocols.h02.session import new_session
 from protocols.registry import WireProtocol
-from protocols.selfnamed import MAX_MESSAGE, decode_each
+from protocols.selfnamed import MAX_MESSAGE
 
 _COMMAND = re.compile(r"[A-Z][A-Z0-9]{0,9}(?:,[0-9A-Za-z._:-]*)*")
 # The terminal's five bytes, hours, minutes, seconds, day, month and year, two digits to a byte.
@@ -51,7 +52,7 @@ def _command_problem(text: str) -> str:
 PROTOCOL = WireProtocol(
     name="h02",
     new_session=new_session,
-    decode=lambda frames: decode_each(frames, read),
+    decode=decode,
     tree=lambda frame: tree(frame.data),
     measures=MEASURES,
     max_frame=MAX_MESSAGE,

@@ -15,15 +15,16 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from protocols.instants import instant
-from protocols.records import IGNITION_KNOWN, IGNITION_ON, MOVING, VALID
+from protocols.records import IGNITION_KNOWN, IGNITION_ON, MOVING, SATELLITES_UNKNOWN, VALID
 from protocols.selfnamed import FieldError, Reading, degrees
 
 SHORT, LARGE = 32, 45  # bytes of a binary message
 KNOT = 1.852  # km/h
-_IGNITION = 1 << 10
+IGNITION = 1 << 10
 _LEVELS = {6: 100, 5: 80, 4: 60, 3: 20, 2: 10}  # percent of the battery's grades
 _EAST, _NORTH, _FIX = 8, 4, 2
 
@@ -60,10 +61,33 @@ def _text(data: bytes) -> Reading:
     time = instant(int(year), int(month), int(day), int(hour), int(minute), int(second))
     if time is None:
         raise FieldError("time")
-    measures, texts = _states(int(status, 16)), {}
+    told = tail_of(tail)
+    measures = _states(int(status, 16)) | told.measures
+    place = degrees(lat, ns, 90), degrees(lon, ew, 180)
+    return _reading(
+        time, place, float(speed) * KNOT, float(course or 0), measures, told.texts, valid=state == b"A",
+        altitude=told.altitude,
+    )  # fmt: skip
+
+
+class Tail(NamedTuple):
+    """What stands behind the status word; `names` and `values` begin with what that word tells, and without it."""
+
+    measures: dict[str, float]
+    texts: dict[str, Any]
+    altitude: float
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+
+
+@lru_cache(4096)  # a terminal tells the same cell for long
+def tail_of(tail: bytes) -> Tail:
+    """Its fields, each with the comma before it."""
+    measures: dict[str, float] = {}
+    texts: dict[str, Any] = {}
     altitude = math.nan
     if more := _LONG.fullmatch(tail):
-        measures |= {
+        measures = {
             "odometer": int(more[1]), "temperature.1": int(more[2]), "fuel.level.1": float(more[3]),
             "gsm.area": int(more[5], 16), "gsm.cell": int(more[6], 16),
         }  # fmt: skip
@@ -77,14 +101,12 @@ def _text(data: bytes) -> Reading:
             texts["sim.iccid"] = fields.pop(0).decode("ascii")
     if any(fields):
         texts["rest"] = b",".join(fields).decode("ascii", "backslashreplace")
-    place = degrees(lat, ns, 90), degrees(lon, ew, 180)
-    told = _reading(time, place, float(speed) * KNOT, float(course or 0), measures, texts, valid=state == b"A")
-    return told._replace(altitude=altitude)
+    return Tail(measures, texts, altitude, ("ignition", "status.word", *measures), tuple(measures.values()))
 
 
 def _states(status: int) -> dict[str, float]:
     """Bits of the status word: all but the ignition are 0 where something is the matter."""
-    return {"ignition": int(bool(status & _IGNITION)), "status.word": status}
+    return {"ignition": int(bool(status & IGNITION)), "status.word": status}
 
 
 def _reading(
@@ -96,13 +118,14 @@ def _reading(
     texts: dict[str, Any],
     *,
     valid: bool,
+    altitude: float = math.nan,
 ) -> Reading:
     lat, lon = place if valid else (math.nan, math.nan)
     if not 0 <= course <= 360:
         raise FieldError("course")
     flags = IGNITION_KNOWN | (IGNITION_ON if measures["ignition"] else 0)
     flags |= (VALID if valid else 0) | (MOVING if valid and speed > 0 else 0)
-    return Reading(time, lat, lon, speed=speed, course=course, flags=flags, measures=measures, texts=texts)
+    return Reading(time, lat, lon, altitude, speed, course, SATELLITES_UNKNOWN, flags, measures, texts)
 
 
 def _binary(data: bytes) -> Reading:

@@ -8,14 +8,14 @@ others                 kept as they are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from protocols.h02.declaration import HEAD, LARGE, PLACE, SHORT, word
-from protocols.records import Event, Frame, Message, Quarantined, Reply
+from protocols.records import Event, Frame, Message, Reply
 from protocols.selfnamed import MAX_MESSAGE, SelfNamedSession, Splitter
 
 _BEATS = frozenset((b"LINK", b"HTBT"))
+_PLACES = frozenset((b"V1", b"V6"))
 _STARTS = b"*$X\r\n"
 
 
@@ -37,12 +37,22 @@ class H02Session(SelfNamedSession):
     def __init__(self, *, udp: bool = False, max_frame: int | None = None) -> None:
         super().__init__(Splitter(b"*", b"#", min(max_frame or MAX_MESSAGE, MAX_MESSAGE), _binary), udp=udp)
         self._asked = b""  # the command that is out
+        self._usual = b""  # how the last place began, up to where its fields begin
 
     def _named(self, data: bytes) -> str:
         if data[:1] == b"$":
             return data[1:6].hex() if data[1:6].hex().isdecimal() else ""
         found = HEAD.match(data)
         return found[2].decode("ascii") if found else ""
+
+    def _is_record(self, data: bytes) -> bool:
+        if self._usual and data.startswith(self._usual):
+            return True
+        head = HEAD.match(data)
+        if head is None or head[3] not in _PLACES or head[2].decode("ascii") != self._terminal:
+            return False
+        self._usual = data[: head.end() + 1]
+        return True
 
     def _event(self, data: bytes, offset: int) -> list[Event]:
         if data[:1] == b"$":
@@ -57,23 +67,22 @@ class H02Session(SelfNamedSession):
             if answer:
                 self._asked = b""
             return [Message(data, _text(data), "answer", offset, answer or None)]
-        if PLACE.fullmatch(data) or kind in (b"V1", b"V6"):
+        if kind in _PLACES or PLACE.fullmatch(data):
             return [Frame(data, 1, offset)]
         return [Message(data, _text(data), kind.decode("ascii"), offset)]
 
-    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+    def _answer(self, item: Frame | Message) -> bytes:
         """V4 with the kind and the time of the message; one that cannot be decoded is kept, and answered with ours."""
-        del quarantined
         head = HEAD.match(item.data) if isinstance(item, Frame) else None
         if head is None:
             return b""
         found = PLACE.fullmatch(item.data)
-        stamp = self._stamp()
-        if found is not None:
-            hour, minute, second = found[2], found[3], found[4]
-            day, month, year = found[12], found[13], found[14]
-            stamp = (b"20" + year + month + day + hour + minute + second).decode("ascii")
-        return word(head[2].decode("ascii"), "V4", head[3].decode("ascii"), stamp)
+        if found is None:
+            stamp = self._stamp().encode("ascii")
+        else:
+            hour, minute, second, day, month, year = found.group(2, 3, 4, 12, 13, 14)
+            stamp = b"20%b%b%b%b%b%b" % (year, month, day, hour, minute, second)
+        return b"*HQ,%b,V4,%b,%b#" % (head[2], head[3], stamp)
 
     def encode_command(self, text: str) -> bytes:
         """``D1,5,1``: the command, ours time of day, what it takes."""

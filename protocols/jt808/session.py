@@ -249,6 +249,9 @@ class Jt808Session:
             if item.kind == "media":
                 return self._media(item.data)
             result = UNSUPPORTED if item.kind in (_SECRET, "unknown") else SUCCESS
+        elif item.count == 1 and item.data[2] & 0x7C == self._mark:  # one package, as `_plain`
+            at = self._body - 2
+            return self._reply(PLATFORM_REPLY, item.data[at : at + 2] + item.data[:2] + bytes((result,))).data
         return b"".join([self._general(head, result).data for head in _heads(item.data)])
 
     def decline(self) -> bytes:

@@ -108,9 +108,12 @@ _HALVES = [(8 << n, (1 << (8 << n)) - 1) for n in range(9, -1, -1)]
 
 def xor(data: bytes | memoryview) -> int:
     """The checksum: one half of the bytes upon the other, until one is left; a loop takes ten times as long."""
-    value, most = int.from_bytes(data, "big"), 8 * len(data)
-    for bits, mask in _HALVES if most <= 8192 else [(most // 2 // 8 * 8, (1 << most // 2 // 8 * 8) - 1), *_HALVES]:
-        if bits < most:
+    value, size = int.from_bytes(data, "big"), len(data)
+    while size > 1024:
+        size = (size + 1) // 2
+        value = value >> 8 * size ^ value & (1 << 8 * size) - 1
+    if size > 1:
+        for bits, mask in _HALVES[-(size - 1).bit_length() :]:
             value = value >> bits ^ value & mask
     return value
 

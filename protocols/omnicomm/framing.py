@@ -87,6 +87,25 @@ class Splitter:
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
+    def alone(self, data: bytes) -> bytes:
+        """The body of a read that is one whole good frame of a terminal; empty: it is not, or something is open."""
+        if self._buffer or self._lost or data[:1] != MARKER or data.find(MARKER, 1) >= 0:
+            return b""
+        raw = data[1:]
+        if ESCAPE in raw:
+            if _wrong_escape(raw):
+                return b""
+            raw = unstuff(raw)
+        length = len(raw) - HEADER_SIZE - CHECKSUM_SIZE
+        if not 0 <= length <= self._max_payload or raw[1] | raw[2] << 8 != length:
+            return b""
+        return b"" if FIXED_PAYLOAD.get(raw[0], length) != length or checksum(raw) else raw
+
+    def skip(self, size: int) -> int:
+        """Bytes that were read elsewhere; where the first of them stood in the stream."""
+        self._base += size
+        return self._base - size
+
     def next(self) -> Piece | None:
         """The next frame or damage; None when more bytes are needed."""
         buffer = self._buffer

@@ -22,12 +22,13 @@ from enum import Enum
 
 from protocols.omnicomm.decoder import ARCHIVE_DATA, HEADER, LIVE_DATA, WIFI_DATA
 from protocols.omnicomm.fields import EPOCH
-from protocols.omnicomm.framing import CHECKSUM_SIZE, HEADER_SIZE, MAX_PAYLOAD, Piece, Splitter, server_frame
+from protocols.omnicomm.framing import CHECKSUM_SIZE, HEADER_SIZE, MARKER, MAX_PAYLOAD, Piece, Splitter, server_frame
 from protocols.records import Close, Event, Frame, Login, Malformed, Message, Quarantined, Reply
 
 IDENTIFICATION, ARCHIVE_REQUEST, DELETE_REQUEST, WIFI_RECEIVED = 0x80, 0x85, 0x87, 0xA0
 TIME_REQUEST, TIME_ANSWER = 0x93, 0x94
 
+_ERASED = b"\x88"
 _DATA = frozenset((ARCHIVE_DATA, LIVE_DATA, WIFI_DATA))
 _MEMBERS = HEADER.size  # where the first message's length stands
 _MAX_TIME = 0xFFFFFFFF
@@ -60,8 +61,16 @@ class OmnicommSession:
         self._ended = False
 
     def run(self, data: bytes) -> Frame | None:
-        """Frames are escaped, their sizes vary: none."""
-        return None
+        """One frame with data, behind the word that the last ones were erased; their sizes vary."""
+        if self._state is not _State.RECEIVE or self._close_due:
+            return None
+        splitter, at = self._splitter, data.rfind(MARKER)
+        if at > 0 and splitter.alone(data[:at])[:1] != _ERASED:
+            return None
+        body = splitter.alone(data[at:] if at > 0 else data)
+        if len(body) <= HEADER_SIZE + CHECKSUM_SIZE or body[0] not in _DATA:
+            return None
+        return Frame(body, _members(body), splitter.skip(len(data)) + max(at, 0))
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; after a `Login` they wait for `accept` or `refuse`."""

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -36,13 +38,17 @@ _MILLISECONDS = 1 << 31  # seconds of 2038: what is more are milliseconds
 
 _FRACTION = re.compile(r"[0-9]{1,11}\.[0-9]{1,6}", re.ASCII)
 _IDS = ("id", "deviceid", "device_id")
+_CORE = frozenset((
+    *_IDS, "timestamp", "lat", "lon", "location", "speed", "bearing", "heading", "altitude", "valid",
+))  # fmt: skip
 _NAMES = {  # measure and factor
     "hdop": ("hdop", 1.0), "batt": ("battery.level", 1.0), "accuracy": ("accuracy", 1.0),
 }  # fmt: skip
 _TEXTS = {"driverUniqueId": "driver.key", "cell": "cell", "wifi": "wifi"}
 
 
-def query_fields(data: bytes) -> dict[str, str]:
+@lru_cache(16)  # who sends, whether it is a record, what it tells: one request is asked several times in a row
+def query_fields(data: bytes) -> Mapping[str, str]:
     """The fields of a query, the last of a name counts.
 
     Raises
@@ -50,8 +56,14 @@ def query_fields(data: bytes) -> dict[str, str]:
     FieldError
         If they are too many.
     """
+    text = data.decode("utf-8", "replace")
+    if "%" not in text and "+" not in text:  # nothing is quoted: as below, and sooner
+        parts = text.split("&")
+        if len(parts) > MAX_FIELDS:
+            raise FieldError("structure")
+        return {name: value for name, _, value in [part.partition("=") for part in parts if part]}
     try:
-        found = parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        found = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         raise FieldError("structure") from None
     return dict(found)
@@ -67,7 +79,7 @@ def content(query: bytes, body: bytes, kind: str) -> tuple[bytes, int]:
 def terminal_of(data: bytes, variant: int) -> str:
     """Who sends this; empty: nobody says."""
     try:
-        found = _json(data) if variant == JSON else query_fields(data)
+        found: Mapping[str, Any] = _json(data) if variant == JSON else query_fields(data)
     except FieldError:
         return ""
     for name in _IDS:
@@ -93,7 +105,7 @@ def read(data: bytes, variant: int = QUERY) -> Reading:
     return _read_json(_json(data)) if variant == JSON else _read_query(query_fields(data))
 
 
-def _read_query(fields: dict[str, str]) -> Reading:
+def _read_query(fields: Mapping[str, str]) -> Reading:
     time, digits = _time(fields.get("timestamp", ""))
     if "location" in fields:
         lat, comma, lon = fields["location"].partition(",")
@@ -103,9 +115,8 @@ def _read_query(fields: dict[str, str]) -> Reading:
         lat, lon = fields.get("lat", ""), fields.get("lon", "")
     measures: dict[str, float] = {}
     texts: dict[str, Any] = {}
-    known = {*_IDS, "timestamp", "lat", "lon", "location", "speed", "bearing", "heading", "altitude", "valid"}
     for name, value in fields.items():
-        if name in known:
+        if name in _CORE:
             continue
         if name in _TEXTS:
             texts[_TEXTS[name]] = value
@@ -271,7 +282,7 @@ def _json(data: bytes) -> dict[str, Any]:
 def tree(data: bytes, variant: int) -> Any:
     """A request's fields; never raises."""
     try:
-        return _json(data) if variant == JSON else query_fields(data)
+        return _json(data) if variant == JSON else dict(query_fields(data))
     except FieldError as error:
         return {"bytes": data.hex(), "error": error.args[0]}
 

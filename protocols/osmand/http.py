@@ -8,6 +8,7 @@ What is out of bounds or wrong ends the connection behind its answer, for nobody
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HEAD = 8192  # bytes of a request line and its headers
@@ -37,6 +38,7 @@ class Wrong(NamedTuple):
     code: int
 
 
+@lru_cache
 def answer(code: int, *, keep: bool = True) -> bytes:
     """An answer without a body."""
     close = "" if keep else "Connection: close\r\n"
@@ -62,14 +64,11 @@ class Head(NamedTuple):
     expects: bool
 
 
-def read_head(data: bytes) -> Head | Wrong:
-    """Request line and headers."""
-    lines = data[:-4].split(b"\r\n")
-    line = _LINE.fullmatch(lines[0])
-    if line is None:
-        return Wrong("structure", 400)
+@lru_cache(256)
+def _headers(block: bytes) -> dict[bytes, bytes] | Wrong:
+    """Header lines; a client's are the same with every request."""
     headers: dict[bytes, bytes] = {}
-    for one in lines[1:]:
+    for one in block.split(b"\r\n"):
         found = _HEADER.fullmatch(one)
         if found is None:
             return Wrong("structure", 400)
@@ -77,6 +76,18 @@ def read_head(data: bytes) -> Head | Wrong:
         if name == b"content-length" and headers.get(name, found[2]) != found[2]:
             return Wrong("structure", 400)  # two lengths: a request could hide in the other
         headers[name] = found[2]
+    return headers
+
+
+def read_head(data: bytes) -> Head | Wrong:
+    """Request line and headers."""
+    first, more, rest = data[:-4].partition(b"\r\n")
+    line = _LINE.fullmatch(first)
+    if line is None:
+        return Wrong("structure", 400)
+    headers = _headers(rest) if more else {}
+    if isinstance(headers, Wrong):
+        return headers
     if b"transfer-encoding" in headers:
         return Wrong("unsupported", 411)
     length = headers.get(b"content-length", b"0")

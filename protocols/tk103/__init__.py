@@ -7,9 +7,10 @@ from typing import Any
 
 from protocols.commands import text_problem
 from protocols.registry import WireProtocol
-from protocols.selfnamed import MAX_MESSAGE, decode_each
+from protocols.selfnamed import MAX_MESSAGE
 from protocols.tk103.anatomy import anatomy
-from protocols.tk103.declaration import read, tree
+from protocols.tk103.declaration import tree
+from protocols.tk103.decoder import decode
 from protocols.tk103.measures import MEASURES, SHARED
 from protocols.tk103.session import new_session
 
@@ -44,7 +45,7 @@ def _command_problem(text: str) -> str:
 PROTOCOL = WireProtocol(
     name="tk103",
     new_session=new_session,
-    decode=lambda frames: decode_each(frames, read),
+    decode=decode,
     tree=lambda frame: tree(frame.data),
     measures=MEASURES,
     max_frame=MAX_MESSAGE,

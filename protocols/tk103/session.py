@@ -8,9 +8,7 @@ others     kept as they are; Bxyz answers the command Axyz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from protocols.records import Event, Frame, Identified, Message, Quarantined, Reply, imei_of
+from protocols.records import Event, Frame, Identified, Message, Reply, imei_of
 from protocols.selfnamed import MAX_MESSAGE, SelfNamedSession, Splitter
 from protocols.tk103.declaration import HEAD, PLACE, word
 
@@ -28,6 +26,12 @@ class Tk103Session(SelfNamedSession):
         found = HEAD.match(data)
         return found[1].decode("ascii") if found else ""
 
+    def _is_record(self, data: bytes) -> bool:
+        place = PLACE.fullmatch(data)
+        if place is None or place[1].decode("ascii") != self._terminal or place[2] in (self._asked, _HANDSHAKE):
+            return False
+        return not (place[3] and place[2] == _LOGIN and imei_of(place[3].decode("ascii")))
+
     def _event(self, data: bytes, offset: int) -> list[Event]:
         command = data[13:17]
         place = PLACE.fullmatch(data)
@@ -42,12 +46,11 @@ class Tk103Session(SelfNamedSession):
             return [Frame(data, 1, offset), *([Identified(imei=imei)] if imei else [])]
         return [Message(data, data.decode("ascii", "backslashreplace"), command.decode("ascii"), offset)]
 
-    def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
+    def _answer(self, item: Frame | Message) -> bytes:
         """AP05 for a BP05; other messages have no answer."""
-        del quarantined
         if item.data[13:17] != _LOGIN:
             return b""
-        return word(item.data[1:13].decode("ascii"), "AP05")
+        return b"(%bAP05)" % item.data[1:13]
 
     def encode_command(self, text: str) -> bytes:
         """``AR0000050000``: the command's four characters and what it takes."""

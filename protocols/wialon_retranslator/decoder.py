@@ -25,6 +25,7 @@ from protocols.records import (
     MeasureGroup,
     Quarantined,
 )
+from protocols.runs import alike
 from protocols.structures import CANDIDATES, MAX_RECORD, Remembering, Rows, Template, record_dtype
 from protocols.wialon_retranslator import wire
 from protocols.wialon_retranslator.measures import measure
@@ -50,16 +51,20 @@ def told(raw: bytes) -> str:
 class _Structure:
     """Where the values of one kind of message lie, behind the identity."""
 
-    __slots__ = ("_exact", "_fields", "_ignition", "_position", "_texts", "_wire", "apart", "key", "length", "template",
-                 "weight")  # fmt: skip
+    __slots__ = (
+        "_exact", "_ignition", "_levels", "_names", "_numbers", "_position", "_read", "_texts", "_wire", "apart", "key",
+        "length", "template", "weight",
+    )  # fmt: skip
 
     def __init__(self, data: bytes, found: Sequence[wire.Block], key: bytes) -> None:
         self.key, self.length = key, len(data)
-        self._position = -1
-        self._ignition = ""
+        self._position = self._ignition = -1
         self._texts: list[tuple[str, int, int, Callable[[bytes], str]]] = []
         self.apart: list[tuple[int, int]] = []  # blocks that are kept beside the record
-        self._fields: list[tuple[str, str, str]] = []  # field, measure, kind
+        numbers: list[tuple[str, int, str]] = []
+        self._names: list[str] = []  # of the numbers, in their order
+        self._levels: list[int] = []  # which of them
+        self._exact: list[int] = []
         read = [("time", 0, ">u4"), ("flags", 4, ">u4")]
         names: dict[str, int] = {}
         for one in found:
@@ -75,13 +80,16 @@ class _Structure:
             count = names[called] = names.get(called, 0) + 1
             called = called if count == 1 else f"again.{called}.{count}"
             if one.kind in _FORMS:
-                field = f"v{one.value}"
+                place = len(numbers)
                 form = ">u4" if name in ("avl_inputs", "avl_outputs") and one.kind == wire.INT else _FORMS[one.kind]
-                kind = "level" if called.startswith("fuel.level.") else "exact" if one.kind == wire.LONG else ""
-                read.append((field, one.value, form))
-                self._fields.append((field, called, kind))
-                if called == "ignition":
-                    self._ignition = field
+                numbers.append((f"n{place}", one.value, form))
+                self._names.append(called)
+                if called.startswith("fuel.level."):
+                    self._levels.append(place)
+                elif one.kind == wire.LONG:
+                    self._exact.append(place)
+                elif called == "ignition":
+                    self._ignition = place
             elif one.end - one.value > MAX_BINARY:
                 self.apart.append((one.at, one.end))
             elif one.kind == wire.TEXT:
@@ -89,31 +97,17 @@ class _Structure:
             else:
                 self._texts.append((called, one.value, one.end, bytes.hex))
         self._wire = record_dtype(read, self.length)
+        self._numbers = record_dtype(numbers, self.length)
+        self._read = np.dtype([(field, "f8") for field, _, _ in numbers])
         self.template = Template(data, _fixed(found))
-        self.weight = len(self._fields) + len(self._texts) + self.length // 8
+        self.weight = len(self._names) + len(self._texts) + self.length // 8
 
     def columns(self, rows: Rows, frame: NDArray[Any]) -> Batch:
         """All records of it."""
         n = len(rows)
         view = rows.view(self._wire)
         extra: dict[int, dict[str, Any]] = {}
-        named: list[tuple[str, Floats]] = []
-        for field, called, kind in self._fields:
-            raw = view[field]
-            value: Floats = raw.astype(np.float64)
-            if kind == "exact":
-                large = np.flatnonzero(np.abs(value) >= EXACT_INTEGER)
-                for row in large.tolist():
-                    extra.setdefault(row, {})[called] = int(raw[row])
-                value[large] = np.nan
-            elif kind == "level":  # what is no level is the code of an error
-                wrong = (value < 0) | (value > _HIGHEST)
-                if np.count_nonzero(wrong):
-                    named.append((called.replace("level", "status", 1), np.where(wrong, value, np.nan)))
-                    value = np.where(wrong, np.nan, value)
-            else:
-                value = np.where(np.isfinite(value), value, np.nan)
-            named.append((called, value))
+        names, values = self._measures(rows, extra)
         for called, start, end, read in self._texts:
             for row in range(n):
                 extra.setdefault(row, {})[called] = read(rows.bytes[row, start:end].tobytes())
@@ -122,8 +116,9 @@ class _Structure:
         for row in np.flatnonzero(alarm).tolist():
             extra.setdefault(row, {})["alarm"] = 1
         flags[alarm] |= EVENT
-        if self._ignition:
-            flags |= np.where(view[self._ignition] != 0, IGNITION_KNOWN | IGNITION_ON, IGNITION_KNOWN).astype(np.int16)
+        if self._ignition >= 0:
+            on = rows.view(self._numbers)[f"n{self._ignition}"] != 0
+            flags |= np.where(on, IGNITION_KNOWN | IGNITION_ON, IGNITION_KNOWN).astype(np.int16)
         lat = lon = np.full(n, np.nan)
         altitude = speed = course = np.full(n, np.nan, np.float32)
         satellites = np.full(n, SATELLITES_UNKNOWN, np.int16)
@@ -137,11 +132,9 @@ class _Structure:
             lat[~valid] = lon[~valid] = np.nan
             speed, course = view["speed"].astype(np.float32), view["course"].astype(np.float32)
             flags |= (valid * VALID + (valid & (speed > 0)) * MOVING).astype(np.int16)
-        for called, value in named[MAX_NAMES:]:
-            for row in np.flatnonzero(~np.isnan(value)).tolist():
-                extra.setdefault(row, {})[called] = float(value[row])
-        del named[MAX_NAMES:]
-        values = np.ascontiguousarray(np.array([value for _, value in named]).T) if named else np.empty((n, 0))
+        for called, its in zip(names[MAX_NAMES:], values.T[MAX_NAMES:], strict=True):
+            for row in np.flatnonzero(~np.isnan(its)).tolist():
+                extra.setdefault(row, {})[called] = float(its[row])
         return Batch(
             frame=frame.astype(np.int32),
             position=np.zeros(n, np.int32),
@@ -154,9 +147,54 @@ class _Structure:
             satellites=satellites,
             flags=flags,
             fingerprint=rows.fingerprints(),
-            groups=[MeasureGroup(tuple(called for called, _ in named), np.arange(n), values)],  # also of no names
+            groups=[MeasureGroup(names[:MAX_NAMES], np.arange(n), values[:, :MAX_NAMES])],  # also of no names
             extra=extra,
         )
+
+    def _measures(self, rows: Rows, extra: dict[int, dict[str, Any]]) -> tuple[tuple[str, ...], Floats]:
+        """Names and values of the numbers; what no float holds goes to `extra`."""
+        n = len(rows)
+        if not self._names:
+            return (), np.empty((n, 0))
+        view = rows.view(self._numbers)
+        values: Floats = view.astype(self._read).view(np.float64).reshape(n, -1)
+        wrong: list[tuple[int, Floats]] = []  # no levels but codes of errors
+        for place in self._levels:
+            level = values[:, place]
+            bad = (level < 0) | (level > _HIGHEST)
+            if np.count_nonzero(bad):
+                wrong.append((place, np.where(bad, level, np.nan)))
+                level[bad] = np.nan
+        for place in self._exact:
+            large = np.flatnonzero(np.abs(values[:, place]) >= EXACT_INTEGER)
+            for row in large.tolist():
+                extra.setdefault(row, {})[self._names[place]] = int(view[f"n{place}"][row])
+            values[large, place] = np.nan
+        finite = np.isfinite(values)
+        if not finite.all():
+            values[~finite] = np.nan
+        if not wrong:
+            return tuple(self._names), values
+        names = list(self._names)
+        for place, codes in reversed(wrong):  # each before its level
+            names.insert(place, names[place].replace("level", "status", 1))
+            values = np.insert(values, place, codes, axis=1)
+        return tuple(names), values
+
+
+def _starts(matrix: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Where each body begins, behind the zero of its identity; the end where there is none."""
+    n, size = matrix.shape
+    usual = matrix[0].tobytes().find(0, 4)
+    if usual >= 0 and not matrix[:, usual].any() and matrix[:, 4:usual].all():
+        return np.full(n, usual + 1)
+    starts = np.full(n, size)
+    if size > 4:
+        zeros = matrix[:, 4:] == 0
+        first = zeros.argmax(axis=1)
+        known = zeros[np.arange(n), first]
+        starts[known] = first[known] + 5
+    return starts
 
 
 def _fixed(found: Sequence[wire.Block]) -> list[tuple[int, int]]:
@@ -173,32 +211,33 @@ class Decoder(Remembering[_Structure]):
     def decode(self, frames: Sequence[Frame]) -> Decoded:
         """Decode; never raises on any bytes."""
         quarantined: list[Quarantined] = []
-        by_length: dict[int, tuple[list[int], list[bytes]]] = {}
-        for index, data in enumerate([frame.data for frame in frames]):  # never runs: nobody logs in
-            start = data.find(0, 4) + 1
-            length = len(data) - start
-            if not start or length < _HEAD:
-                quarantined.append(Quarantined(index, "structure"))
-                continue
-            same = by_length.get(length)
-            if same is None:
-                same = by_length[length] = ([], [])
-            same[0].append(index)
-            same[1].append(data[start:])
         batches: list[Batch] = []
-        for length, (members, bodies) in by_length.items():
-            if length > MAX_RECORD:  # a picture
-                self._large(members, bodies, batches, quarantined)
-            else:
-                self._alike(np.array(members), Rows.of(bodies), bodies, batches, quarantined)
+        for its in alike(frames):
+            size, members, matrix = its.size, its.places, its.matrix
+            starts = _starts(matrix)
+            for start in set(starts.tolist()):
+                rows = np.flatnonzero(starts == start)
+                if size - start < _HEAD:
+                    quarantined += [Quarantined(at, "structure") for at in members[rows].tolist()]
+                    continue
+                bodies = (matrix if len(rows) == len(members) else matrix[rows])[:, start:]
+                if size - start > MAX_RECORD:  # a picture
+                    self._large(members[rows], bodies, batches, quarantined)
+                else:
+                    self._alike(members[rows], Rows(bodies), batches, quarantined)
         quarantined.sort(key=lambda one: one.frame)
         return Decoded(Batch.concatenate(batches), quarantined)
 
     def _large(
-        self, members: list[int], bodies: list[bytes], batches: list[Batch], quarantined: list[Quarantined]
+        self,
+        members: NDArray[np.int32],
+        bodies: NDArray[np.uint8],
+        batches: list[Batch],
+        quarantined: list[Quarantined],
     ) -> None:
         """Without what is kept beside the record they are of ordinary length."""
-        for index, body in zip(members, bodies, strict=True):
+        for row, index in enumerate(members.tolist()):
+            body = bodies[row].tobytes()
             try:
                 found = list(wire.blocks(body, _HEAD))
             except wire.DamagedError:
@@ -208,13 +247,12 @@ class Decoder(Remembering[_Structure]):
             rest = body[:_HEAD] + b"".join([body[one.at : one.end] for one in found if one not in large])
             quarantined += [Quarantined(index, "unsupported", body[one.at : one.end]) for one in large]
             if len(rest) <= MAX_RECORD:
-                self._alike(np.array([index]), Rows.of([rest]), [rest], batches, quarantined)
+                self._alike(np.array([index]), Rows.of([rest]), batches, quarantined)
 
     def _alike(
         self,
-        members: NDArray[Any],
+        members: NDArray[np.int32],
         rows: Rows,
-        bodies: Sequence[bytes],
         batches: list[Batch],
         quarantined: list[Quarantined],
     ) -> None:
@@ -222,7 +260,10 @@ class Decoder(Remembering[_Structure]):
             batches.append(structure.columns(its, members[which]))
             for start, end in structure.apart:
                 quarantined.extend(
-                    [Quarantined(int(members[row]), "unsupported", bodies[row][start:end]) for row in which.tolist()]
+                    [
+                        Quarantined(int(members[row]), "unsupported", rows.bytes[row, start:end].tobytes())
+                        for row in which.tolist()
+                    ]
                 )
 
         known = self._by_length.get(rows.length, [])
@@ -239,7 +280,7 @@ class Decoder(Remembering[_Structure]):
         found: dict[int, tuple[_Structure, list[int]]] = {}
         for row in np.flatnonzero(left).tolist():
             try:
-                structure = self._structure(bodies[row])
+                structure = self._structure(rows.bytes[row].tobytes())
             except wire.DamagedError:
                 quarantined.append(Quarantined(int(members[row]), "structure"))
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import decode, loops, profile, report
+from bench import decode, loops, profile, report, speakers
 from bench.generator import make_frames
 from bench.loops import teltonika
 from bench.samples import RECORDS, wire_frames
@@ -146,7 +147,15 @@ def test_samples_are_read_whole(name: str) -> None:
     assert decoded.quarantined == []
 
 
-def test_the_struct_loop_yields_the_same_columns() -> None:
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if loops.loop(name) is not None])
+def test_each_struct_loop_yields_the_same_columns(name: str) -> None:
+    login, wires = wire_frames(name, 20)
+    plainly = loops.loop(name)
+    assert plainly is not None
+    assert loops.same(protocol(name).decode(decode._frames(name, login, wires)).batch, plainly(wires))
+
+
+def test_a_struct_loop_sees_what_differs_and_what_is_damaged() -> None:
     login, wires = wire_frames("teltonika", 20)
     batch = protocol("teltonika").decode(decode._frames("teltonika", login, wires)).batch
     assert loops.same(batch, teltonika.decode(wires))
@@ -171,6 +180,49 @@ def test_the_load_is_frames_that_a_session_takes(records: int) -> None:
     assert len(data) == 4 * size
     times = protocol("teltonika").decode([f for f in frames if isinstance(f, Frame)]).batch.time
     assert sorted(times.tolist()) == [(1_790_000_000_000 + n) * 1000 for n in range(4 * records)]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_load_in_any_protocol_is_taken_and_answered_frame_by_frame(name: str) -> None:
+    specs, scenario = speakers.fleet(name, 3)
+    some = speakers.readings(specs, scenario, 3, 1_790_000_000_000)
+    scripts = [speakers.script(spec, its, 1_790_000_000.0) for spec, its in zip(specs, some, strict=True)]
+    assert all(len(each.frames) == 3 and all(each.answers) for each in scripts)
+    assert len({frame for each in scripts for frame in each.frames}) == 9
+    assert len({spec.identity for spec in specs}) == 3
+
+
+def test_a_word_that_is_no_ack_ends_the_load() -> None:
+    specs, scenario = speakers.fleet("gt06", 1)
+    (some,) = speakers.readings(specs, scenario, 2, 1_790_000_000_000)
+    script = speakers.script(specs[0], some, 1_790_000_000.0)
+    here, there = socket.socketpair()
+    with here, there:
+        speaker = speakers.Speaker(here, script)
+        there.send(script.answers[0][:4])
+        assert not speaker.hear()
+        there.send(script.answers[0][4:])
+        assert speaker.hear()
+        there.send(script.answers[0])  # once more, in place of the second's
+        with pytest.raises(SystemExit, match="no ack"):
+            speaker.hear()
+
+
+@pytest.mark.soak
+@pytest.mark.slow
+def test_each_protocol_has_its_row() -> None:
+    told = bench(
+        "--only", "ingest", "--protocols", "gt06,osmand", "--terminals", "20", "--seconds", "0.3", "--rounds", "1",
+        "--json",
+    )  # fmt: skip
+    _, *rows = told["ingest"]
+    assert [row["protocol"] for row in rows] == ["gt06", "osmand"]
+    for row in rows:
+        assert (row["terminals"], row["window"], row["records_per_frame"]) == (20, 1, 1)
+        assert row["frames_per_s"] == row["records_per_s"] > 0
+        assert row["teltonika_ratio"] > 0
+    assert "osmand" in report.text(told)
+    assert "osmand" not in report.markdown(told)
 
 
 @pytest.mark.parametrize("place", sorted({place for _, place in profile.STEPS}))

@@ -236,9 +236,46 @@ def test_a_run_is_what_the_frames_are() -> None:
     assert run.variant == 180
     assert rows(PROTOCOL.decode([run]).batch) == rows(PROTOCOL.decode(frames).batch)
     assert session.acknowledge(run) == b""
-    for data in (v.ALARM, v.HEARTBEAT, live(1)[:-1], live(1) + v.ALARM, v.CARDS, stream[:-3] + b"\0\r\n", b"xx"):
+    for data in (v.HEARTBEAT, live(1)[:-1], live(1) + v.ALARM, v.CARDS, v.VOLTAGE, stream[:-3] + b"\0\r\n", b"xx"):
         assert session.run(data) is None
     assert new_session().run(live(1)) is None
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, -1, -2, -3, -4, 20])
+def test_a_run_has_no_frame_that_differs_where_they_are_alike(place: int) -> None:
+    one = live(1)
+    for turn in range(3):
+        spoilt = bytearray(one)
+        spoilt[place] ^= 0x20
+        frames = [one] * 3
+        frames[turn] = bytes(spoilt)
+        assert opened().run(b"".join(frames)) is None
+    other = wire.frame(0x26, one[4:-6], 1)
+    assert len(other) == len(one)
+    assert opened().run(one + other) is None
+    assert opened().run(one * 3) is not None
+
+
+def test_each_alarm_of_a_run_is_answered_by_its_number() -> None:
+    alarms = [wire.frame(0x26, v.ALARM[4:-6], n) for n in (7, 8, 9)]
+    silent = wire.frame(0x26, v.ALARM[4:-7] + b"\0", 10)
+    session = opened()
+    run = session.run(b"".join([*alarms[:2], silent, alarms[2]]))
+    assert run is not None
+    assert run.count == 4
+    echoes = [wire.frame(0x26, b"", n) for n in (7, 8, 9)]
+    assert session.acknowledge(run) == b"".join(echoes)
+    assert [session.acknowledge(single) for single in run.singles()] == [echoes[0], echoes[1], b"", echoes[2]]
+
+
+def test_frames_and_runs_of_several_sizes_keep_their_places() -> None:
+    session = opened()
+    run = session.run(live(1) + live(2))
+    assert run is not None
+    frames = [Frame(v.ALARM, 1, 0, 180), run, Frame(v.LOCATION_4G, 1, 0, 180), Frame(live(3), 1, 0, 180)]
+    singles = [single for frame in frames for single in frame.singles()]
+    assert rows(PROTOCOL.decode(frames).batch) == rows(PROTOCOL.decode(singles).batch)
+    assert [row["frame"] for row in rows(PROTOCOL.decode(frames).batch)] == [0, 1, 2, 3, 4]
 
 
 # -- contents ----------------------------------------------------------------------------------------------------------

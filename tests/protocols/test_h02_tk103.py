@@ -378,3 +378,60 @@ def test_text_is_told_from_answers_in_a_log(name: str) -> None:
     assert protocol.packet_text.search(f"10:00 {sent.decode()}")
     assert not protocol.packet_text.search(said.decode())
     assert protocol.answer_text.search(said.decode())
+
+
+def places(name: str, count: int) -> list[bytes]:
+    """Messages of one size, of the terminal of `PROTOCOLS`."""
+    terminal = PROTOCOLS[name][2]
+    if name == "h02":
+        return [h02_wire.place(terminal, time=NOON + n, lat=55.7, lon=-37.6 - n / 9, course=n) for n in range(count)]
+    return [
+        tk103_wire.place(terminal, time=NOON + n, lat=-5.7, lon=37.6, speed=n, command="BP05") for n in range(count)
+    ]
+
+
+@each
+def test_messages_of_one_size_in_a_read_are_a_run(name: str) -> None:
+    protocol, first, _ = PROTOCOLS[name]
+    usual, exact = protocol.new_session(), protocol.new_session()
+    for session in (usual, exact):
+        session.receive_data(first, 0.0)
+        session.accept(0.0)
+    messages = places(name, 7)
+    run = usual.run(b"".join(messages))
+    assert run is not None
+    frames = of_kind(exact.receive_data(b"".join(messages), 0.0), Frame)
+    assert run.singles() == frames
+    assert rows(protocol.decode([run]).batch) == rows(protocol.decode(frames).batch)
+    answers = [exact.acknowledge(frame) for frame in frames]
+    assert all(answers)
+    assert usual.acknowledge(run) == b"".join(answers)
+    one = messages[0]
+    foreign = one.replace(PROTOCOLS[name][2].encode(), b"9" * len(PROTOCOLS[name][2]))
+    word = one[:1] + b"x" * (len(one) - 2) + one[-1:]
+    for data in (one[:-1], one + one[:-1], one + foreign, one + word, one[1:] + one[:1], one + b"\r\n", b""):
+        assert usual.run(data) is None, data
+    usual.receive_data(one[:9], 0.0)
+    assert usual.run(one) is None, "there is the begin of another message"
+
+
+@each
+def test_what_cannot_be_is_kept_in_its_place_among_many(name: str) -> None:
+    protocol = PROTOCOLS[name][0]
+    messages = places(name, 9)
+    day, year = (b"140326", b"260314")
+    wrong = {
+        2: messages[2].replace(day, b"310226").replace(year, b"260231"),  # no such day
+        5: messages[5][:40] + messages[5][-1:],  # no such message
+        7: messages[7].replace(b"3741", b"3761").replace(b"03736.0", b"03760.0").replace(b"03822", b"03862"),  # minutes
+    }
+    for place, message in wrong.items():
+        assert message != messages[place]
+        messages[place] = message
+    decoded = protocol.decode([Frame(message) for message in messages])
+    alone = [protocol.decode([Frame(message)]) for message in messages]
+    assert [one.frame for one in decoded.quarantined] == [2, 5, 7]
+    assert [one.reason for one in decoded.quarantined] == [alone[n].quarantined[0].reason for n in (2, 5, 7)]
+    told = rows(decoded.batch)
+    assert [row["frame"] for row in told] == [0, 1, 3, 4, 6, 8]
+    assert told == [{**rows(alone[n].batch)[0], "frame": n} for n in (0, 1, 3, 4, 6, 8)]

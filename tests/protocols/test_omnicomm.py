@@ -63,6 +63,17 @@ def test_worked_session_does_not_depend_on_how_the_stream_was_cut(step: int) -> 
     assert told.session.encode_command("getver") == b""
 
 
+def test_the_usual_read_is_one_frame_behind_the_word_that_others_were_erased() -> None:
+    usual = Told().feed(E1).session
+    assert usual.run(E9) == Frame(body(E9), records=1, offset=len(E1))
+    assert usual.run(E5 + E9) == Frame(body(E9), records=1, offset=len(E1 + E9 + E5))
+    other = bytearray(E9)
+    other[-1] ^= 1
+    for data in (E5, E6 + E9, E9 + E9, E9 + E5, E9[:-1], E9 + b"\0", b"\0" + E9, bytes(other), E7 + E9, b"", E1):
+        assert usual.run(data) is None, data.hex()
+    assert Told().session.run(E9) is None
+
+
 def test_archive_vector_value_by_value() -> None:
     decoded = decode([Frame(body(E3), 2)])
     assert decoded.quarantined == []

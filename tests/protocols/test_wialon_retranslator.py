@@ -58,6 +58,27 @@ def test_a_connection_of_several_objects(step: int) -> None:
     assert [session.acknowledge(one) for one in of_kind(events, Frame)] == [b"\x11"] * 3
 
 
+def test_packets_of_one_object_and_size_are_a_run() -> None:
+    packets = [message(wire.block("pwr_ext", *wire.number(12.5 + n)), time=1_700_000_000 + n) for n in range(4)]
+    session = RetranslatorSession()
+    assert session.run(packets[0]) is None, "who it is, is read the exact way once"
+    session.receive_data(packets[0], 0.0)
+    run = session.run(b"".join(packets[1:]))
+    assert run is not None
+    assert (run.terminal, run.count, run.offset) == ("A", 3, len(packets[0]))
+    assert [single.data for single in run.singles()] == packets[1:]
+    assert session.acknowledge(run) == b"\x11" * 3
+    whole = decode([Frame(packets[0]), run])
+    assert rows(whole.batch) == read(*packets)
+    tells = message(wire.block("fw", wire.TEXT, b"1.2\0"))
+    other = message(wire.block("pwr_ext", *wire.number(1.5)), uid="B")
+    session.receive_data(other, 0.0)
+    for data in (packets[1][:-1], packets[1] + packets[2][:-1], tells, packets[1] + tells, packets[1] + other, b""):
+        assert session.run(data) is None
+    session.receive_data(packets[1][:9], 0.0)
+    assert session.run(packets[2]) is None, "there is the begin of another packet"
+
+
 def test_the_worked_packets_value_by_value() -> None:
     first, second, third = read(POSITION, ALARM, SOUTH_WEST)
     assert (first["lat"], first["lon"], first["altitude"]) == (55.7520123, 37.6175432, 168)

@@ -95,6 +95,23 @@ class RefusingSession(RelaySession):
         return b"".join(b"-%d;" % number for number in unanswered)
 
 
+class RunSession(RefusingSession):
+    """`*terminal;` is a read of three frames alike, a run, answered by `+n` and what is in quarantine of each."""
+
+    def run(self, data: bytes) -> Frame | None:
+        if data[:1] != b"*":
+            return None
+        self._number += 1
+        self._at += 1000
+        return Frame(frame(at=self._at) * 3, 1, self._number, 0, 3, data[1:-1].decode())
+
+    def acknowledge(self, item: Any, quarantined: Sequence[Quarantined] = ()) -> bytes:
+        return b"+%s;" % (b"q" * len(quarantined) or b"%d" % item.count)
+
+    def reject(self, item: Frame) -> bytes:
+        return b"r" * item.count + b";"
+
+
 def begin(world: World, session: Any = None, address: str = "192.0.2.1:4000") -> tuple[Conversation, Wire]:
     """A relay's connection."""
     world.shared.new_session = lambda *_: session or RelaySession()  # type: ignore[method-assign]
@@ -441,5 +458,55 @@ def test_a_connection_that_was_given_up_hears_of_nothing_that_is_kept_later(tmp_
         await settled(world)
         assert wire.sent == b""
         assert stored(world) == ["A"]
+
+    converse(tmp_path, act)
+
+
+def test_a_run_of_a_terminal_aboard_is_answered_whole_in_its_turn(tmp_path: Path) -> None:
+    async def act(world: World) -> None:
+        know(world, "A", "B")
+        talk, wire = begin(world, RunSession())
+        world.store.answers.clear()
+        talk.receive(b"*A;")
+        talk.receive(b"*B;")
+        await world.store.asked.wait()
+        assert talk._outstanding == 6
+        world.store.answers.set()
+        await settled(world)
+        assert wire.sent == b"+3;+3;"
+        assert talk._outstanding == 0
+        assert talk._relay is not None
+        assert talk._relay.aboard["A"].frames == 3
+        assert sorted(stored(world)) == ["A"] * 3 + ["B"] * 3
+
+    converse(tmp_path, act)
+
+
+def test_a_run_with_a_frame_that_the_store_refuses_is_answered_frame_by_frame(tmp_path: Path) -> None:
+    async def act(world: World) -> None:
+        know(world, "A")
+        world.store.refuses = lambda job: [1] if len(world.store.jobs) == 1 else []
+        talk, wire = begin(world, RunSession())
+        talk.receive(b"*A;")
+        await settled(world)
+        talk.receive(b"*A;")
+        await settled(world)
+        assert wire.sent == b"+1;+q;+1;+3;"
+        assert not talk.waiting
+        assert talk._outstanding == 0
+
+    converse(tmp_path, act)
+
+
+def test_each_frame_of_a_run_of_who_is_refused_is_rejected(tmp_path: Path) -> None:
+    async def act(world: World) -> None:
+        registry = Registry(world, "refused", NO_ROW)
+        registry.answers.set()
+        talk, wire = begin(world, RunSession())
+        talk.receive(b"*X;")
+        await settled(world)
+        assert wire.sent == b"r;r;r;"
+        assert talk._outstanding == 0
+        assert world.store.jobs == []
 
     converse(tmp_path, act)
