@@ -58,6 +58,11 @@ words: setup
 screenshot: setup
 	.venv/bin/python tools/demo_screenshot.py docs/desk.png
 
+# docs/days, from the walks of the tests through each role's day.
+pictures: setup
+	DOZOR_PICTURES=docs/days .venv/bin/python -m pytest -q tests/ticketing/desk/test_browser.py \
+	    tests/ticketing/desk/test_browser_forms.py tests/ticketing/desk/test_browser_days.py
+
 # Pin what pyproject.toml asks for; LOCK_ARGS=--upgrade takes newer releases.
 lock: setup
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url \
@@ -66,4 +71,4 @@ lock: setup
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
 
-.PHONY: setup demo check test coverage soak fuzz bench words screenshot lock clean
+.PHONY: setup demo check test coverage soak fuzz bench words screenshot pictures lock clean

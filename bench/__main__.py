@@ -1,6 +1,6 @@
 """`make bench`: what Dozor does on this machine, as ratios in one run.
 
-    python -m bench [--quick] [--json] [--only decode,ingest,latency,mqtt,workers,memory,scale] [--protocols all]
+    python -m bench [--quick] [--json] [--only decode,ingest,latency,mqtt,workers,memory,scale,desk] [--protocols all]
 
 Tables go to stderr, with ``--json`` the contract's object is the last line of stdout; results and plots lie under
 ``bench/results/``, with machine and commit.
@@ -18,13 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench import decode, detect, ingest, memory, mqtt, processes, report
+from bench import decode, desk, detect, ingest, memory, mqtt, processes, report
 from bench.ingest import LOADS, Load, Spoken
 from bench.machine import commit_text, machine
 from bench.processes import Gateway
 from protocols.registry import PROTOCOLS, served
 
-PARTS = ("decode", "ingest", "latency", "mqtt", "workers", "memory", "scale")
+PARTS = ("decode", "ingest", "latency", "mqtt", "workers", "memory", "scale", "desk")
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE = 5000.0  # frames a second at which latency is told
 _SWEEP = (1, 5, 20, 50)  # without --quick: records in a frame, over 200 terminals with four in flight
@@ -149,6 +149,8 @@ def measure(args: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
             return _finished(result, begun)
         with processes.gateway(Gateway) as service:
             result["scale"] |= detect.startup(service, args.fleet)
+    if (not args.quick or args.only) and part("desk"):
+        result["desk"] = desk.measure(seconds=2 * seconds, say=_say)
     return _finished(result, begun)
 
 

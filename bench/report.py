@@ -43,7 +43,7 @@ def text(result: Result) -> str:
     ]
     for name, show in (
         ("decode", _decode), ("ingest", _ingest), ("latency", _latency), ("mqtt", _mqtt), ("workers", _workers),
-        ("memory", _memory), ("scale", _scale),
+        ("memory", _memory), ("scale", _scale), ("desk", _desk),
     ):  # fmt: skip
         if result.get(name):
             parts.append(show(result[name]))
@@ -138,6 +138,20 @@ def _workers(told: Result) -> str:
     return (
         f"{told['workers']} workers with {told['terminals']:,} terminals: {thousands(told['frames_per_s'])} frames/s, "
         f"{told['ratio']:.2f} of one process ({thousands(told['one_frames_per_s'])})"
+    )
+
+
+def _desk(told: Result) -> str:
+    burst, loaded = told["burst"], told["loaded"]
+    pages = ", ".join(
+        f"{name} {loaded[name]['ms']:.0f} ms ({told['quiet'][name]['ms']:.0f} in quiet)" for name in loaded
+    )
+    return (
+        f"Desk with {told['tickets']:,} tickets at {thousands(told['load']['frames_per_s'])} frames/s, medians: "
+        f"{pages}\n"
+        f"  {burst['opened_meanwhile']:,} of {burst['terminals']:,} tickets opened while acks were timed at "
+        f"{thousands(burst['frames_per_s'])} frames/s: p99 {burst['p99_ms']:.1f} ms, {burst['ratio']:.2f} of the quiet "
+        f"{burst['quiet_p99_ms']:.1f} ms"
     )
 
 
