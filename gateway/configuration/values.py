@@ -100,8 +100,8 @@ def _unicode(raw: str) -> str:
 
 def _number(raw: object) -> float | None:
     """A finite number, or None; text is read as a number too (the environment has nothing else)."""
-    if isinstance(raw, str) and _NUMBER.fullmatch(raw.strip()):
-        raw = float(raw)
+    if isinstance(raw, str) and _NUMBER.fullmatch(text := raw.strip()):
+        raw = float(text)
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         return None
     if not -_LARGEST < raw < _LARGEST:  # an integer may be larger than any float
@@ -128,8 +128,8 @@ def boolean(raw: object, origin: Origin) -> bool:
 def integer(least: int, most: int = 2**31 - 1) -> Reader:
     def read(raw: object, origin: Origin) -> int:
         number = raw
-        if origin.text and isinstance(raw, str) and re.fullmatch(r"[+-]?\d{1,18}", raw.strip()):
-            number = int(raw)
+        if origin.text and isinstance(raw, str) and re.fullmatch(r"[+-]?\d{1,18}", digits := raw.strip()):
+            number = int(digits)
         if isinstance(number, bool) or not isinstance(number, int):
             raise WrongValueError(
                 f"{show(raw)} is not a whole number", f"write a number from {least} to {most}, without quotes"
