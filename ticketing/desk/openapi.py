@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from ticketing.commands import LONGEST, MAX_KEY, MAX_OPEN, Command
 from ticketing.core.paging import PAGE_LIMIT, Page
-from ticketing.desk import api
+from ticketing.desk import api, openapi_types
 from ticketing.desk.openapi_clock import clock_schemas
 from ticketing.desk.openapi_parts import KEY, PAGED, content, filtered, in_path, refusals
-from ticketing.desk.openapi_rows import Rows, answered, body_schemas, joined_paths, row_paths
+from ticketing.desk.openapi_rows import Rows, answered, body_schemas, joined_paths, kept_away, row_paths
 from ticketing.desk.queries import Found, desk
 from ticketing.kit import asked
 from ticketing.kit.answers import Problem, WrongInput, answer
@@ -63,13 +63,6 @@ SINGLE: dict[str, Any] = {
     "Problem": Problem,
     "WrongInput": WrongInput,
 }
-
-INSTANTS = {"time", "received", "last_seen", "last_contact", "since", "until", "expected_next"}
-TIMED = {
-    "FuelEvent": ("at",),
-    "FuelEvents": ("from", "to"),
-    "Review": ("at",),
-}  # whose instants have names that mean others elsewhere
 
 STATE = ("state", "tickets in this state")
 KIND = ("kind", "of this kind: silence, firmware, mass-silence, platform, storm …")
@@ -144,6 +137,19 @@ ACTS = {
     Action.HELPED: "A known error was of help with it.",
     Action.LEARN: "Make a known error of a closed ticket; its symptom in words about no client.",
     Action.ENTRUST: "Keep access data: sealed, erased at `until` (default: after three days) or with the ticket.",
+}
+# Keys, besides a text, without which an action cannot be; what else it needs goes by the ticket and its policy.
+NEEDED: dict[Action, tuple[str, ...]] = {
+    Action.WAIVE: ("reason",),
+    Action.TASK_DONE: ("task", "outcome"),
+    Action.DEFER: ("code",),
+    Action.WITHDRAW: ("reason",),
+    Action.MERGE: ("into",),
+    Action.SPLIT: ("messages", "subject"),
+    Action.LINK: ("to", "kind"),
+    Action.READ: ("known_error",),
+    Action.HELPED: ("known_error",),
+    Action.ENTRUST: ("label", "secret"),
 }
 
 
@@ -308,18 +314,15 @@ def _get(
 
 
 def _post(action: Action, summary: str, number: dict[str, Any]) -> dict[str, Any]:
-    needed = MOVES[action].text
-    body: dict[str, Any] = {
-        "allOf": [{"$ref": "#/components/schemas/Body"}],
-        "required": ["text"] if needed else [],
-    }
+    needed = [*(["text"] if MOVES[action].text else []), *NEEDED.get(action, ())]
+    body: dict[str, Any] = {"allOf": [{"$ref": "#/components/schemas/Body"}], "required": needed}
     return {
         "post": {
             "tags": ["Tickets"],
             "summary": summary,
             "parameters": [number, KEY],
-            "requestBody": {"required": needed, "content": {"application/json": {"schema": body}}},
-            "responses": {"200": content("The ticket", "Ticket"), **refusals([400, 401, 403, 404, 409, 422, 503])},
+            "requestBody": {"required": bool(needed), "content": {"application/json": {"schema": body}}},
+            "responses": {"200": content("The ticket", "Ticket"), **refusals([400, 401, 403, 404, 409, 413, 422, 503])},
         }
     }
 
@@ -356,14 +359,14 @@ def _send(terminal: dict[str, Any]) -> dict[str, Any]:
             "responses": {
                 "200": content("The command that has this key", "Command"),
                 "201": content("The command", "Command"),
-                **refusals([400, 401, 403, 404, 409, 503]),
+                **refusals([400, 401, 403, 404, 409, 413, 503]),
             },
         }
     }
 
 
 def _schemas(rows: Rows) -> dict[str, Any]:
-    """Schemas of everything sent, in which every property is always present, and of the bodies of rows."""
+    """Schemas of everything sent, in which every property is present that nobody is kept from, and of all bodies."""
     named = LISTED | SINGLE | answered(rows)
     roots, components = msgspec.json.schema_components(named.values(), ref_template="#/components/schemas/{name}")
     schemas = dict(components)
@@ -372,14 +375,13 @@ def _schemas(rows: Rows) -> dict[str, Any]:
         if reference != name:
             schemas[name] = schemas.pop(reference) if reference in schemas else root
     schemas["Ticket"]["properties"]["clocks"] = {"type": "array", "items": {"$ref": "#/components/schemas/Clock"}}
-    for title, schema in schemas.items():
+    away = kept_away(rows)
+    for name, schema in schemas.items():
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
         if "properties" in schema:
-            schema["required"] = list(schema["properties"])
-            for name, field in schema["properties"].items():
+            schema["required"] = [field for field in schema["properties"] if field not in away.get(name, ())]
+            for field in schema["properties"].values():
                 field.pop("default", None)
-                if name.endswith("_at") or name in INSTANTS or name in TIMED.get(title, ()):
-                    next(t for t in field.get("anyOf", [field]) if t["type"] == "string")["format"] = "date-time"
-    _, asked_for = msgspec.json.schema_components([Body], ref_template="#/components/schemas/{name}")
-    return schemas | clock_schemas() | body_schemas(rows) | dict(asked_for)
+    openapi_types.date(schemas, openapi_types.instants(named.values()))
+    return schemas | clock_schemas() | body_schemas(rows, Body)

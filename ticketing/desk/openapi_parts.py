@@ -35,6 +35,7 @@ REFUSALS = {
     403: "The role has no right to it, or the token may only read.",
     404: "There is none, or it is not yours.",
     409: "Not possible as things stand: a ticket's state, a protocol without commands, a missing consent, a used key.",
+    413: "The body is too long.",
     422: "The body is wrong; each problem is named, nothing was written.",
     503: "The store does not answer in time.",
 }

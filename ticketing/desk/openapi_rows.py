@@ -8,8 +8,10 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
+from ticketing.desk import openapi_types
 from ticketing.desk.openapi_parts import KEY, PAGED, content, filtered, in_path, refusals
 from ticketing.kit.routes import Row
+from ticketing.people.scope import guarded
 
 Rows = tuple[Row, ...]
 IN_PATH = {
@@ -40,12 +42,25 @@ def answered(rows: Rows) -> dict[str, Any]:
     return {_name(row.answer): row.answer for row in rows if row.answer is not None}
 
 
-def body_schemas(rows: Rows) -> dict[str, Any]:
-    """The schemas of what rows take; those of objects within end in `Input`, for what is sent has the other names."""
-    bodies = [row.body for row in rows if row.body is not None]
+def kept_away(rows: Rows) -> dict[str, frozenset[str]]:
+    """By the name of a schema what is left out of it for somebody."""
+    return {
+        (get_args(row.answer) or (row.answer,))[0].__name__: guarded(row.kind)
+        for row in rows
+        if row.kind is not None and row.answer is not None
+    }
+
+
+def body_schemas(rows: Rows, *more: Any) -> dict[str, Any]:
+    """The schemas of what is taken; those of objects within end in `Input`, for what is sent has the other names."""
+    bodies = [*(row.body for row in rows if row.body is not None), *more]
     _, found = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
+    openapi_types.date(found, openapi_types.instants(bodies))
     names = {name: name if name in {_name(body) for body in bodies} else f"{name}Input" for name in found}
-    return {names[name]: _renamed(schema, names) for name, schema in found.items()}
+    schemas = {names[name]: _renamed(schema, names) for name, schema in found.items()}
+    for schema in schemas.values():
+        openapi_types.close(schema)
+    return schemas
 
 
 def _renamed(schema: Any, names: dict[str, str]) -> Any:
@@ -66,7 +81,8 @@ def _operation(row: Row) -> dict[str, Any]:
     named = _CONVERTOR.findall(row.path)
     parameters = [in_path(name, IN_PATH[name]) for name in named]
     parameters += [*map(filtered, row.filters), *(PAGED if row.paged else [])]
-    statuses = [400, 401, 403, *([404] if named else []), *([409, 422] if row.method != "GET" else []), 503]
+    written = [409, 413, 422] if row.method != "GET" else []
+    statuses = [400, 401, 403, *([404] if named or 404 in row.also else []), *written, 503]
     operation: dict[str, Any] = {
         "tags": [row.tag],
         "summary": row.summary,
@@ -78,7 +94,8 @@ def _operation(row: Row) -> dict[str, Any]:
             "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{_name(row.body)}"}}},
         }
     success = content(row.summary, _name(row.answer)) if row.answer is not None else {"description": row.summary}
-    return operation | {"responses": {str(row.status): success, **refusals(statuses)}}
+    good = {str(status): success for status in (row.status, *row.also) if status < 400}
+    return operation | {"responses": {**good, **refusals(statuses)}}
 
 
 def _name(kind: Any) -> str:

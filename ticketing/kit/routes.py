@@ -41,7 +41,8 @@ class Row:
     """One route. `answer` and `body` are types, None of a page; `filters` are query parameters and what they mean.
 
     `status` is that of success. `kind` is what the answer, or each item of its page, is: fields of it that the visitor
-    is not shown are left out (`people.scope`). `path` may hold `{name}` and `{name:path}`.
+    is not shown are left out (`people.scope`). `path` may hold `{name}` and `{name:path}`. `also`: further
+    statuses, 404 where what its body names may be missing, 200 where what was to be made may be there.
     """
 
     method: Method
@@ -56,6 +57,7 @@ class Row:
     paged: bool = False
     filters: tuple[tuple[str, str], ...] = ()
     kind: Kind | None = None
+    also: tuple[int, ...] = ()
 
 
 def joined(rows: Iterable[Row]) -> list[BaseRoute]:

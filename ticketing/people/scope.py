@@ -92,6 +92,11 @@ def hidden(user: User, kind: Kind) -> frozenset[str]:
     return _HIDDEN.get((user.role, kind), frozenset())
 
 
+def guarded(kind: Kind) -> frozenset[str]:
+    """The fields of such an object that somebody is not shown."""
+    return frozenset().union(*(away for (_, its), away in _HIDDEN.items() if its == kind))
+
+
 def shown(user: User, kind: Kind, fields: Mapping[str, Any]) -> dict[str, Any]:
     """`fields` without the hidden ones."""
     away = hidden(user, kind)

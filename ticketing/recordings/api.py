@@ -154,7 +154,7 @@ ROUTES = (
     Row("GET", "/api/recordings", "recordings", listed, "Recordings of calls; where they are, is told to who listens",
         TAG, answer=Page[Recording], paged=True, filters=(("ticket", "its number"),)),
     Row("POST", "/api/recordings", "recordings.write", add, "File a call's recording with its ticket", TAG,
-        body=NewRecording, answer=Recording, status=201),
+        body=NewRecording, answer=Recording, status=201, also=(404,)),
     Row("GET", "/api/recordings/{id}", "recordings", one, "One recording", TAG, answer=Recording),
     Row("GET", "/api/recordings/{id}/listen", "recordings.listen", listen,
         "Where to hear it, or the file; the listening is in the ticket's journal", TAG, answer=Heard),

@@ -183,7 +183,7 @@ ROUTES = (
         filters=(("ticket", "its number"), ("state", f"one of {', '.join(jobs.STATES)}"))),
     Row("POST", "/api/reloads", "reloads.write", ask,
         "Ask a terminal's archive again: at night, in the order of requests", TAG, body=NewReload, answer=Reload,
-        status=201),
+        status=201, also=(404,)),
     Row("GET", "/api/reloads/{id}", "reloads", one, "One of them", TAG, answer=Reload),
     Row("POST", "/api/reloads/{id}/cancel", "reloads.write", cancel, "Call it off", TAG, answer=Reload),
     Row("GET", "/reloads", "reloads", show),

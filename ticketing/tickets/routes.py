@@ -20,7 +20,7 @@ ROUTES = (
     Row(
         "POST", "/api/tickets", "tickets.open", api.open_one,
         "Open a ticket; 200 and the open one where the vehicle's silence is known already", TAG, body=NewTicket,
-        answer=Ticket, status=201,
+        answer=Ticket, status=201, also=(200,),
     ),
     Row("GET", "/tickets/new", "tickets.open", new_page.show),
     Row("POST", "/tickets/new", "tickets.open", new_page.add),

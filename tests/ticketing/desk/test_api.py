@@ -28,7 +28,7 @@ def run(postgres_dsn, work, **options):
 def conforms(value, schema, schemas, path="$"):
     """The little of JSON Schema that the description uses; every key must be described.
 
-    Only a ticket's clocks leave keys out, those that `dozor clock` leaves out too.
+    To who sees all, only a ticket's clocks leave keys out, those that `dozor clock` leaves out too.
     """
     if "$ref" in schema:
         return conforms(value, schemas[schema["$ref"].rpartition("/")[2]], schemas, path)
@@ -57,7 +57,7 @@ def conforms(value, schema, schemas, path="$"):
         return next(filter(None, found), None)
     if isinstance(value, dict) and "properties" in schema:
         described, required = set(schema["properties"]), set(schema["required"])
-        if not required <= set(value) <= described or ("$.clocks[" not in path and required != described):
+        if not required <= set(value) <= described or ("$.clocks[" not in path and set(value) != described):
             return f"{path}: keys {sorted(value)}, described {sorted(described)}, required {sorted(required)}"
         found = [conforms(value[k], schema["properties"][k], schemas, f"{path}.{k}") for k in value]
         return next(filter(None, found), None)
