@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 from psycopg_pool import AsyncConnectionPool
 
 from gateway import log
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             server.ensure_running()
             migrate(server.dsn)
-            for event in asyncio.run(_play(server.dsn, args.policy, args.plan, lines, until)):
+            for event in uvloop.run(_play(server.dsn, args.policy, args.plan, lines, until)):
                 print(msgspec.json.encode(event).decode() if args.json else _said(event))
         except GatewayError as error:
             print(f"dozor rehearse: {error}", file=sys.stderr)
