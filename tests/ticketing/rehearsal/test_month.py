@@ -1,7 +1,11 @@
 """A made-up month of each preset: what must hold of it whatever happened, and that a seed is a month."""
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
+import time
 from collections import Counter
 
 import msgspec
@@ -80,3 +84,15 @@ def test_the_same_seed_is_the_same_month_and_another_is_another(postgres_dsn):
     other = invent(policies.get("support-procedure"), days=DAYS, seed=4, vehicles=VEHICLES, engineers=4)
     assert lines == again != other
     assert b'"event":"opened"' in once
+
+
+@pytest.mark.soak
+def test_a_month_of_a_real_fleet_takes_less_than_two_minutes():
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "rehearse", "--policy", "integrator-standard", "--days", "30", "--seed",
+         "1", "--vehicles", "500", "--engineers", "20", "--json"],
+        capture_output=True, text=True, timeout=600, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout.splitlines()[-1])["summary"]["tickets"] > 100
+    assert time.monotonic() - begun < 120
