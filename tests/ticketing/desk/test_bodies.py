@@ -9,7 +9,6 @@ from tests.ticketing.desk.parts import site, small_fleet
 from ticketing.desk.app import rows
 from ticketing.desk.openapi import description
 from ticketing.tickets.bodies import Body
-from ticketing.tickets.intake import NewTicket
 
 # By type and format: what is refused by name, and what may be refused or not, but is never an error of ours.
 REFUSED = {
@@ -19,17 +18,6 @@ REFUSED = {
 }
 EITHER = {"integer": [2**63 - 1, -1, 0, 2**31], "date-time": ["2999-12-31T23:59:59Z", "1900-01-01T00:00:00Z"],
           "date": ["2999-12-31", "1900-01-01"]}  # fmt: skip
-INSTANTS = {
-    "received_at",
-    "eta",
-    "until",
-    "slot",
-    "absent_until",
-    "stage_until",
-    "started_at",
-    "called_at",
-}  # the schema calls them texts
-SPANS = {"/api/reloads": {"from", "to"}}  # elsewhere these are no instants
 BASE = {"/api/tickets": {"channel": "api", "subject": "x"}}
 SPEC = description("test", rows())
 SCHEMAS = SPEC["components"]["schemas"]
@@ -44,16 +32,15 @@ def flat(schema):
         yield from flat(part)
 
 
-def kinds(schema, name, instants=frozenset(INSTANTS)):
+def kinds(schema):
     """Type or format of what a field may hold; of a list's entries, and an object's values, with how they stand."""
     for one in flat(schema):
-        instant = name in instants and one.get("type") == "string"
-        yield "date-time" if instant else one.get("format") or one.get("type"), lambda value: value
+        yield one.get("format") or one.get("type"), lambda value: value
         if "items" in one:
-            for kind, wrap in kinds(one["items"], name, instants):
+            for kind, wrap in kinds(one["items"]):
                 yield kind, lambda value, wrap=wrap: [wrap(value)]
         if isinstance(one.get("additionalProperties"), dict):
-            for kind, wrap in kinds(one["additionalProperties"], name, instants):
+            for kind, wrap in kinds(one["additionalProperties"]):
                 yield kind, lambda value, wrap=wrap: {"from": wrap(value)}
 
 
@@ -66,7 +53,7 @@ def bodies():
                 continue
             for schema in flat(content["schema"]):
                 for name, field in schema.get("properties", {}).items():
-                    for kind, wrap in kinds(field, name, INSTANTS | SPANS.get(path, set())):
+                    for kind, wrap in kinds(field):
                         for value in REFUSED.get(kind, ()):
                             yield method, path, name, BASE.get(path, {}) | {name: wrap(value)}, True
                         for value in EITHER.get(kind, ()) if "{number}" not in path else ():
@@ -77,13 +64,14 @@ BODIES = list(bodies())
 
 
 def test_there_is_something_to_try():
-    told = {
-        field.encode_name
-        for kind in (Body, NewTicket, *(row.body for row in rows() if row.body is not None))
-        for field in msgspec.structs.fields(kind)
-        if "datetime.datetime" in str(field.type)
-    }
-    assert told == INSTANTS.union(*SPANS.values())
+    for kind in (Body, *(row.body for row in rows() if row.body is not None)):
+        schema = SCHEMAS[kind.__name__]
+        assert schema["additionalProperties"] is False, kind
+        for field in msgspec.structs.fields(kind):
+            held = dict(kinds(schema["properties"][field.encode_name]))
+            assert ("date-time" in held) is ("datetime.datetime" in str(field.type)), (kind, field)
+            whole = [one for one in flat(schema["properties"][field.encode_name]) if one.get("type") == "integer"]
+            assert all("minimum" in one and "maximum" in one for one in whole), (kind, field)
     tried = {(path, name) for _, path, name, _, _ in BODIES}
     for known in (
         ("/api/tickets", "organisation"), ("/api/tickets", "received_at"), ("/api/tickets/{number}/task-done", "task"),

@@ -17,7 +17,7 @@ from tests.ticketing.desk.two_clients import OWN, fill
 from ticketing.kit.throttle import Throttle
 
 SOAK = os.environ.get("DOZOR_SOAK") == "1"
-EXAMPLES = 60 if SOAK else 2  # of each operation, right ones and wrong ones
+EXAMPLES = 10 if SOAK else 2  # of each operation, right ones and wrong ones
 PHASES = "examples,coverage,fuzzing,stateful" if SOAK else "fuzzing"
 # A schema does not tell whether a reference leads anywhere, nor what a ticket's state and policy ask for.
 ASKED_MORE = [200, 201, 400, 401, 403, 404, 409, 422]
