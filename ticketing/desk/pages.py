@@ -137,7 +137,7 @@ async def act(request: Request, action: Action) -> Response:
         if action in ONE_FORM:
             said.pop("cause", None)  # which is of closing alone
         files = [Offered(name, content) for name, content in came.files]
-        found = await queries.act(request, action, _with(answers, read_fields(said)), files)
+        found = await queries.act(request, action, _with(answers, read_fields(said)), files, by_form=True)
     except (ConflictError, InvalidTextError, NotAllowedError, WrongInputError, OperationalError) as error:
         why = _(STORE_AWAY) if isinstance(error, OperationalError) else str(error)
         if came.files:

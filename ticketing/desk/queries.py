@@ -111,13 +111,19 @@ async def ticket(request: Request) -> Ticket:
     return await _ticket(request, who)
 
 
-async def act(request: Request, action: Action, body: Body, files: Sequence[Offered] = ()) -> Ticket:
-    """A person's action on the ticket the path names; the right has been checked before the body was read."""
+async def act(
+    request: Request, action: Action, body: Body, files: Sequence[Offered] = (), *, by_form: bool = False
+) -> Ticket:
+    """A person's action on the ticket the path names; the right has been checked before the body was read.
+
+    What a client says by a form came by the portal.
+    """
     who = require(request, str(action))
     found = await _ticket(request, who)
     if not may(who, action, found):
         raise HTTPException(403, "a ticket about many terminals is closed by a manager")
-    return await desk(request).tickets.act(action, found.number, actor_of(who), body, who.user, files)
+    channel = "portal" if by_form and who.user.role == "client" else "api"
+    return await desk(request).tickets.act(action, found.number, actor_of(who), body, who.user, files, channel)
 
 
 def may(who: Visitor, action: Action, found: Ticket) -> bool:

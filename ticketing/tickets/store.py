@@ -285,6 +285,7 @@ class TicketStore:
         body: Body,
         user: User | None = None,
         files: Sequence[Offered] = (),
+        channel: str = "api",
     ) -> Ticket:
         """Do one of the actions of the table, in a transaction of its own; the ticket as `user` sees it.
 
@@ -301,7 +302,7 @@ class TicketStore:
                 for named in filter(None, (number, body.into, body.to)):
                     if not await sees_its_end(connection, named, user):
                         raise NotFoundError(f"no ticket {named}")
-            row = await act(connection, self.office, action, number, actor, body, now, files=files)
+            row = await act(connection, self.office, action, number, actor, body, now, files=files, channel=channel)
             await done(connection)
             rows = await connection.execute("SELECT number FROM ticket WHERE id = %s", (row,))
             (found,) = await rows.fetchone() or (number,)

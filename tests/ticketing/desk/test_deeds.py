@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.ticketing.desk.parts import hidden, site, small_fleet
+from tests.ticketing.desk.two_clients import fill
 from ticketing.desk.deeds import DEEDS, PLACED, possible
 from ticketing.kit.forms import zoned
 from ticketing.model.states import PEOPLE, REASONS, Action
@@ -208,5 +209,26 @@ def test_a_client_answers_each_item_sends_files_and_withdraws(postgres_dsn):
             ticket = await desk.tickets.get(number)
             assert (ticket.state, ticket.ended) == ("closed", "withdrawn")
             assert "/withdraw" not in (await browser.get(path)).text
+
+    asyncio.run(main())
+
+
+def test_what_a_client_writes_by_a_form_came_by_the_portal(shared_dsn):
+    async def main():
+        async with site(shared_dsn, roles=("client", "engineer")) as desk:
+            own, _ = await fill(desk)
+            for role in ("client", "engineer"):
+                async with desk.signed_in(role) as browser:
+                    page = await browser.get(f"/tickets/{own.number}")
+                    sent = hidden(page.text) | {"text": f"a word of the {role}"}
+                    assert (await browser.post(f"/tickets/{own.number}/note", data=sent)).status_code == 303
+            async with desk.program("client") as program:
+                await program.post(f"/api/tickets/{own.number}/note", json={"text": "a word of a program"})
+            async with desk.program("engineer") as program:
+                told = (await program.get(f"/api/tickets/{own.number}")).json()["messages"]
+            came = {one["text"]: one["channel"] for one in told if one["text"].startswith("a word")}
+            assert came == {
+                "a word of the client": "portal", "a word of the engineer": "api", "a word of a program": "api",
+            }  # fmt: skip
 
     asyncio.run(main())
