@@ -29,6 +29,7 @@ KEY: dict[str, Any] = {
     "description": "the same request with the same key is answered the same, and does nothing again",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
 }
+ENDS = {"from", "to"}  # of a span
 REFUSALS = {
     400: "A parameter or the body is wrong.",
     401: "Neither session nor token; told before anything is looked up or validated.",
@@ -57,12 +58,8 @@ def content(summary: str, schema: str) -> dict[str, Any]:
 def filtered(named: tuple[str, str]) -> dict[str, Any]:
     """A query parameter: its name and what it means."""
     name, what = named
-    return {
-        "name": name,
-        "in": "query",
-        "description": what,
-        "schema": {"type": "string", "maxLength": asked.MAX_PARAMETER},
-    }
+    kind = {"format": "date-time"} if name in ENDS else {"maxLength": asked.MAX_PARAMETER}
+    return {"name": name, "in": "query", "description": what, "schema": {"type": "string", **kind}}
 
 
 def in_path(name: str, what: str) -> dict[str, Any]:
