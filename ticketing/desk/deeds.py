@@ -48,9 +48,14 @@ LINKS = {"parent": N_("it is the parent"), "duplicate": N_("duplicate"), "split-
 SEEN = {"false": N_("the desk alone"), "true": N_("clients and crews too")}
 _TEXT = Field("text", N_("Text"), "area", needed=True)
 _WORD = Field("text", N_("Text"), "area")
+_SCOPE = Field("text", N_("For what"), hint=N_("empty: whatever the ticket needs"))
+_ENTRUSTED = (
+    Field("label", N_("What for"), needed=True), Field("secret", N_("Access data"), "area", needed=True),
+    Field("until", N_("Until"), "instant", hint=N_("empty: three days")),
+)  # fmt: skip
 _REASON = Field("reason", N_("Reason"), needed=True)
 
-# Reply, note, take, consent in short, close, split, waive and task-done have places of their own on the page.
+# Reply, note, take, consent in short, close, split, waive, revoke and task-done have places of their own on the page.
 DEEDS: tuple[Deed, ...] = (
     Deed(Action.QUALIFY, N_("Qualify"), N_("Class and priority, before the first reply"), (
         Field("class", N_("Class"), "select", CLASSES),
@@ -94,16 +99,12 @@ DEEDS: tuple[Deed, ...] = (
     Deed(Action.PERMIT, N_("Permission for work from afar"), N_("The client's word, before a command is sent"), (
         Field("by", N_("Whose word")), Field("means", N_("How"), "select", MEANS),
         Field("until", N_("Until"), "instant", needed=True),
-        Field("text", N_("For what"), hint=N_("empty: whatever the ticket needs")),
+        _SCOPE,
     )),
-    Deed(Action.REVOKE, N_("Take the permission back"), N_("No work from afar any more")),
     Deed(Action.COMMAND, N_("Send a command"), N_("To the ticket's terminal; what is sent stands in the journal"), (
         Field("text", N_("Command"), needed=True),
     )),
-    Deed(Action.ENTRUST, N_("Keep access data"), N_("Sealed, erased at their time or with the ticket"), (
-        Field("label", N_("What for"), needed=True), Field("secret", N_("Access data"), "area", needed=True),
-        Field("until", N_("Until"), "instant", hint=N_("empty: three days")),
-    )),
+    Deed(Action.ENTRUST, N_("Keep access data"), N_("Sealed, erased at their time or with the ticket"), _ENTRUSTED),
     Deed(Action.CONSENT, N_("Consent of"), N_("Who agreed, and how"), (
         Field("by", N_("Who agreed"), needed=True), Field("means", N_("How"), "select", MEANS, needed=True), _WORD,
     )),
@@ -126,9 +127,19 @@ DEEDS: tuple[Deed, ...] = (
         Field("reason", N_("Reason"), "select", WITHDRAWN, needed=True), _WORD,
     )),
 )  # fmt: skip
+# What a client gives, on the page of its own: the word is that of who is signed in.
+GIVEN: tuple[Deed, ...] = (
+    Deed(Action.PERMIT, N_("Allow work from afar"), N_("Until then engineers may send the terminal commands"), (
+        Field("until", N_("Until"), "instant", needed=True, hint=N_("90 days at most")), _SCOPE,
+    )),
+    Deed(
+        Action.ENTRUST, N_("Hand over access data"),
+        N_("Sealed, read by our staff alone, erased at their time or with the ticket"), _ENTRUSTED,
+    ),
+)  # fmt: skip
 PLACED = (
     Action.TAKE, Action.NOTE, Action.REPLY, Action.CLOSE, Action.SPLIT, Action.WAIVE, Action.TASK_DONE,
-    Action.READ, Action.HELPED,
+    Action.READ, Action.HELPED, Action.REVOKE,
 )  # fmt: skip
 # Codes of a ticket's parts as its page calls them.
 CALLED = {
@@ -141,11 +152,11 @@ CALLED = {
        "loan-unit": N_("give a loan unit"), "swap": N_("replace the unit"), "update": N_("update the firmware"),
     **CLASSES, **TOPICS, **BASES, **CODES, **LINKS,
     **ITEMS,
-    "phoned": N_("by phone"), "explicit": N_("in writing"),
+    **MEANS, "portal": N_("in the portal"), "phoned": N_("by phone"), "explicit": N_("in writing"),
 }  # fmt: skip
 
 
-def possible(actions: Iterable[Action]) -> list[Deed]:
+def possible(actions: Iterable[Action], deeds: Iterable[Deed] = DEEDS) -> list[Deed]:
     """The forms for what can be done, in the order of the page."""
     can = set(actions)
-    return [deed for deed in DEEDS if deed.action in can]
+    return [deed for deed in deeds if deed.action in can]

@@ -131,7 +131,7 @@ ACTS = {
     Action.SPLIT: "Move what is another matter into a ticket of its own.",
     Action.LINK: "Link it with another.",
     Action.PERMIT: "Record the client's permission to work from afar: whose word, how it came, until when.",
-    Action.REVOKE: "Take that permission back.",
+    Action.REVOKE: "Take it back: `permission` is its id; without it, all that count.",
     Action.COMMAND: "Send its terminal a command; under some policies only while a permission counts.",
     Action.READ: "A known error was read for it: `known_error`; the pre-check `documentation` is green then.",
     Action.HELPED: "A known error was of help with it.",

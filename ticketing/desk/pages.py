@@ -18,7 +18,7 @@ from ticketing.core.errors import ConflictError, InvalidTextError, NotAllowedErr
 from ticketing.core.numbers import parse
 from ticketing.desk import queries
 from ticketing.desk.around import around, coming
-from ticketing.desk.deeds import CALLED, possible
+from ticketing.desk.deeds import CALLED, GIVEN, possible
 from ticketing.desk.login import NOT_DONE
 from ticketing.desk.queries import desk
 from ticketing.kit import asked, drawing
@@ -174,7 +174,7 @@ async def _ticket(request: Request, found: Ticket, told: Told, group: Incident |
     shown: dict[str, Any] = {"ticket": found, "actions": actions, "watch": WATCH, "called": CALLED, "error": told.error,
                              "news": told.news}  # fmt: skip
     if who.user.role == "client":
-        return render(request, "portal.html", text=told.text, **shown)
+        return render(request, "portal.html", text=told.text, deeds=possible(actions, GIVEN), **shown)
     now = desk(request).now()
     templates = await part(request, ReplyTemplates).offered(who.user, found) if Action.REPLY in actions else ()
     chosen = asked.parameter(request, "template")

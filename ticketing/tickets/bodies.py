@@ -63,6 +63,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     slot: dict[str, datetime] | None = None
     label: Word | None = None
     secret: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | None = None
+    permission: int | None = None
     known_error: int | None = None
     symptom: Text | None = None
     link: Annotated[str, msgspec.Meta(max_length=500)] | None = None

@@ -39,11 +39,11 @@ async def _permit(case: Case) -> Effect:
 @does(Action.REVOKE)
 async def _revoke(case: Case) -> Effect:
     rows = await case.connection.execute(
-        "UPDATE remote_permission SET withdrawn_at = %s WHERE ticket = %s AND withdrawn_at IS NULL AND until > %s"
-        " RETURNING id",
-        (case.at, case.facts.row, case.at),
+        "UPDATE remote_permission SET withdrawn_at = %(at)s WHERE ticket = %(ticket)s AND withdrawn_at IS NULL"
+        " AND until > %(at)s AND (%(one)s::bigint IS NULL OR id = %(one)s) RETURNING id",
+        {"at": case.at, "ticket": case.facts.row, "one": case.body.permission},
     )
-    ended = [row[0] for row in await rows.fetchall()]
+    ended = sorted(row[0] for row in await rows.fetchall())
     if not ended:
         raise ConflictError("no permission to work from afar is on record that counts now")
     return Effect(data={"permissions": ended})

@@ -1,6 +1,7 @@
 """New ticket, outages, inbox and portal in a real Chromium: by keyboard, at both widths, light and dark."""
 
 import os
+from datetime import date, timedelta
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -67,6 +68,9 @@ async def furnish(desk):
             consent, LONG,
         )  # fmt: skip
     await done(desk.tickets, "take", number, "manager")
+    until = desk.tickets._clock() + timedelta(days=9)
+    await done(desk.tickets, "permit", number, "manager", by=LONG, means="mail", until=until)
+    await done(desk.tickets, "entrust", number, "manager", label=LONG, secret="birch and oak")
     await done(desk.tickets, "ask", number, "manager", items=["Is the mass switch on?", "Где стоит машина?"])
     await receive(desk, mail(subject="Нет данных с утра", text="Машина молчит."))
     ((opened,),) = await fetch(desk.pool, "SELECT max(number) FROM ticket")
@@ -183,6 +187,15 @@ def a_clients_question(page, served):
     expect(page.locator("#facts .pill")).to_have_text("In work")
     expect(page.locator("#stream .in .said").last).to_have_text("Is the mass switch on?: Yes, it is")
     expect(page.locator("#stream .files a")).to_have_text("switch.txt")
+    page.locator("#given summary", has_text="Allow work from afar").focus()
+    page.keyboard.press("Enter")
+    page.locator("#permit-until").fill(f"{date.today() + timedelta(days=9)}T09:30")
+    page.locator("#permit-text").fill("Restart it " * 9)
+    page.get_by_role("button", name="Allow work from afar").click()
+    expect(page.locator("#given form.line")).to_have_count(2)
+    page.locator("#given form.line", has_text="Restart it").get_by_role("button", name="Take back").click()
+    expect(page.locator("#given form.line")).to_have_count(1)
+    expect(page.locator("#given")).to_contain_text("over since")
     picture(page, "client")
     page.locator("#withdraw summary").focus()
     page.keyboard.press("Enter")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.ticketing.desk.parts import hidden, site, small_fleet
 from tests.ticketing.desk.two_clients import fill
-from ticketing.desk.deeds import DEEDS, PLACED, possible
+from ticketing.desk.deeds import DEEDS, GIVEN, PLACED, possible
 from ticketing.kit.forms import zoned
 from ticketing.model.states import PEOPLE, REASONS, Action
 from ticketing.tickets.bodies import Body, read_fields
@@ -24,7 +24,7 @@ def test_every_action_has_one_form():
     assert sorted(formed) == sorted({*PEOPLE, Action.VENDOR_DONE})
 
 
-@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.action)
+@pytest.mark.parametrize("deed", [*DEEDS, *GIVEN], ids=lambda deed: deed.words)
 def test_the_fields_are_those_of_the_body(deed):
     for field in deed.fields:
         assert field.name in NAMES

@@ -769,6 +769,15 @@ def test_a_call_about_another_teams_ticket_is_in_it_and_tells_nothing(walk, runn
             whole = (await admin.post("/api/tickets", json=called)).json()
             assert [message["text"] for message in whole["messages"]][-2:] == ["it is silent"] * 2
             assert whole["evidence"]["said"] == others.said
+        async with desk.signed_in("engineer") as browser:
+            typed = hidden((await browser.get(f"/tickets/new?organisation={OTHERS}")).text)
+            typed |= {"channel": "paper", "subject": "it is silent", "vehicle": f"{SOUTH}7", "organisation": OTHERS}
+            sent = await browser.post("/tickets/new", data=typed)
+            assert sent.headers["location"] == f"/tickets/new?opened={others.number}", (
+                "not where there is nothing to see"
+            )
+            page = await browser.get(sent.headers["location"])
+            assert (page.status_code, others.number in page.text, SECRET in page.text) == (200, True, False)
 
     runner.run(main())
 
