@@ -196,8 +196,8 @@ def _judge(layout: Layout, raw: Int64s, n: int, level: Int64s) -> tuple[NDArray[
     if f.STATUSES[n] not in layout.at:
         return plausible, plausible
     status = raw[:, layout.at[f.STATUSES[n]]]
-    good = np.isin(status, LEVEL_GOOD)
-    assumed = plausible & ~good & ~np.isin(status, LEVEL_BAD)
+    good, bad = (np.logical_or.reduce([status == code for code in codes]) for codes in (LEVEL_GOOD, LEVEL_BAD))
+    assumed = plausible & ~good & ~bad
     return good | assumed, assumed
 
 

@@ -130,6 +130,15 @@ def blanked(message: bytes) -> tuple[bytes, int]:
     return message[:at] + bytes(KEY_SIZE) + message[at + KEY_SIZE :], at
 
 
+def blanked_all(messages: list[bytes]) -> tuple[list[bytes], list[int]]:
+    """`blanked` of each."""
+    places = [message.find(_KEY_HEAD, 0, _KEY_WITHIN) for message in messages]
+    if max(places) < 0:
+        return messages, places
+    cleaned = [blanked(message) if at >= 0 else (message, at) for message, at in zip(messages, places, strict=True)]
+    return [message for message, _ in cleaned], [at for _, at in cleaned]
+
+
 def learn(message: bytes, blank: int = -1) -> Structure | None:
     """The structure of a message that the exact parser has accepted; None if it has none. Both as of `blanked`."""
     numbers: list[int] = []
