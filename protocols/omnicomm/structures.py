@@ -108,14 +108,17 @@ def numbers_of(messages: Sequence[bytes]) -> Numbers:
     """Split messages into numbers. Each must end with a byte below 0x80."""
     data = np.frombuffer(b"".join(messages), np.uint8)
     ends = np.flatnonzero(data < 0x80)
-    starts = np.zeros_like(ends)
-    starts[1:] = ends[:-1] + 1
-    widths = ends - starts + 1
-    values = (data[starts] & 0x7F).astype(np.int64)
-    longer = np.arange(len(ends))
+    widths = np.diff(ends, prepend=-1)
+    values = data[ends].astype(np.int64)  # most have one byte
+    longer = np.flatnonzero(widths > 1)
+    its = widths[longer]
+    starts = ends[longer] - its + 1
+    told = (data[starts] & 0x7F).astype(np.int64)
+    here = np.arange(len(longer))
     for k in range(1, MAX_WIDTH):
-        longer = longer[widths[longer] > k]
-        values[longer] |= (data[starts[longer] + k] & 0x7F).astype(np.int64) << 7 * k
+        here = here[its[here] > k]
+        told[here] |= (data[starts[here] + k] & 0x7F).astype(np.int64) << 7 * k
+    values[longer] = told
     offsets = np.zeros(len(messages) + 1, np.int64)
     np.cumsum([len(message) for message in messages], out=offsets[1:])
     return Numbers(values, np.minimum(widths, 255).astype(np.uint8), np.searchsorted(ends, offsets))

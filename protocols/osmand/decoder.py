@@ -126,7 +126,10 @@ def _columns(names: tuple[str, ...], block: _Alike) -> tuple[Batch, list[int]] |
         odd |= ~np.isfinite(column) if name in CORE else ~(np.abs(column) < EXACT_INTEGER)
     if odd.any():
         rows = np.flatnonzero(~odd).tolist()
-        rest = _columns(names, _Alike(*([column[row] for row in rows] for column in block))) if rows else None
+        its = _Alike(
+            [block.places[row] for row in rows], [block.data[row] for row in rows], [block.fields[row] for row in rows]
+        )
+        rest = _columns(names, its) if rows else None
         return None if rest is None else (rest[0], np.flatnonzero(odd).tolist())
     valid = np.full(n, "lat" in known)
     if "valid" in told:

@@ -100,7 +100,7 @@ def read_head(data: bytes) -> Head | Wrong:
     if verb not in _VERBS or version not in _VERSIONS or len(target) > _MAX_TARGET or target.split() != [target]:
         return Wrong("structure", 400)
     headers = _headers(rest) if more else _NONE
-    if type(headers) is Wrong:
+    if isinstance(headers, Wrong):
         return headers
     kind, keep, length, expects = headers
     return Head(target.partition(b"?")[2], kind, keep[version == b"1"], length, expects)

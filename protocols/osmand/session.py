@@ -44,7 +44,13 @@ class OsmandSession:
         if head_size(data) != size:
             return None
         head = read_head(data)
-        if type(head) is Wrong or not head.keep or head.length or head.kind or not tells(head.query, self._terminal):
+        if (
+            isinstance(head, Wrong)
+            or not head.keep
+            or head.length
+            or head.kind
+            or not tells(head.query, self._terminal)
+        ):
             return None
         offset = self._offset
         self._offset = offset + size
