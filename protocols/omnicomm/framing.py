@@ -101,10 +101,10 @@ class Splitter:
             if _wrong_escape(raw):
                 return b""
             raw = unstuff(raw)
-        length = len(raw) - HEADER_SIZE - CHECKSUM_SIZE
-        if not 0 <= length <= self._max_payload or raw[1] | raw[2] << 8 != length:
+        length = len(raw) - (HEADER_SIZE + CHECKSUM_SIZE)
+        if length < 0 or raw[1] | raw[2] << 8 != length or length > self._max_payload or _crc(raw):
             return b""
-        return b"" if FIXED_PAYLOAD.get(raw[0], length) != length or _crc(raw) else raw
+        return raw if FIXED_PAYLOAD.get(raw[0], length) == length else b""
 
     def skip(self, size: int) -> int:
         """Bytes that were read elsewhere; where the first of them stood in the stream."""

@@ -184,6 +184,8 @@ class OmnicommSession:
 def _members(body: bytes) -> int:
     """How many messages the container claims to hold."""
     end = len(body) - CHECKSUM_SIZE
+    if end > _MEMBERS and _MEMBERS + 2 + (body[_MEMBERS] | body[_MEMBERS + 1] << 8) == end:
+        return 1
     at, count = _MEMBERS, 0
     while at < end:
         at += 2 + (body[at] | body[at + 1] << 8)
