@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +53,7 @@ class DamagedError(ValueError):
         self.at = at
 
 
-class Body(NamedTuple):
+class Body(msgspec.Struct, gc=False):
     """The records of a frame, end to end.
 
     Attributes
@@ -312,14 +313,14 @@ class Decoder:
         blocks: dict[tuple[Hashable, int, int], _Block] = {}
         bodies: dict[int, Body] = {}
         grammar_body = self._grammar.body
-        singles = frames if all(frame.count == 1 for frame in frames) else _apart(frames)
+        singles = frames if {frame.count for frame in frames} == {1} else _apart(frames)
         for index, item in enumerate(singles):
             body = grammar_body(item)
             if isinstance(body, str):
                 quarantined.append((index, 0, Quarantined(index, body)))
             else:
-                kind, data, units = body
-                key = (kind, len(data), units)
+                data = body.data
+                key = (body.kind, len(data), body.units)
                 block = blocks.get(key)
                 if block is None:
                     block = blocks[key] = _Block()

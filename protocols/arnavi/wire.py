@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ KINDS = (PING, DATA, TEXT, FILE, BINARY)
 RESULT = 0xFD  # the number of a package that answers a command
 RECORD_HEAD = 7  # kind, length, time
 MAX_DATA = 4096  # bytes of one record
+_SUMMED = 256  # bytes whose sum Adler-32 holds as it is
 HEADER_SIZES = {0x22: 10, 0x23: 10, 0x24: 18, 0x25: 10}  # by version
 TIMED = (0x23, 0x25)  # versions whose answer tells the time
 
@@ -26,12 +28,16 @@ class Record(NamedTuple):
 
 def total(data: bytes | bytearray) -> int:
     """The checksum: a sum of bytes."""
+    if len(data) <= _SUMMED:
+        return zlib.adler32(data) - 1 & 0xFF
     return sum(data) & 0xFF
 
 
 def answer(number: int, data: bytes = b"") -> bytes:
     """What the server says; without `data` there is no checksum."""
-    body = bytes((total(data),)) + data if data else b""
+    if not data:
+        return b"%c\0%c%c" % (ANSWER, number, ANSWER_END)
+    body = bytes((total(data),)) + data
     return bytes((ANSWER, len(data), number)) + body + bytes((ANSWER_END,))
 
 

@@ -32,7 +32,8 @@ from protocols.records import (
 )
 
 _SMALLEST = wire.HEAD + 2 + 7 + 3  # a packet with one record of one empty subrecord
-_NO_NUMBER = b"\xff\xff\xff\xff\xff"  # equals no OID, which has four bytes
+_crc8, _crc16 = wire.crc8, wire.crc16
+_NO_NUMBER = -1  # equals no OID
 
 
 @dataclass(slots=True, eq=False)
@@ -83,21 +84,19 @@ class EgtsSession:
         if not self._ready or end < _SMALLEST or data[3] != wire.HEAD or data[9] != wire.APPDATA:
             return None
         size = (data[5] | data[6] << 8) + wire.HEAD + 2
-        head = data[:7]
         if end % size or size > self._max or data[0] != 1 or data[2] & 0xFC or data[4]:
             return None
         records = 0
         named = False
         for at in range(0, end, size):
-            stop = at + size
+            last = at + size - 2
             if (
-                data[at : at + 7] != head
-                or data[at + 9] != wire.APPDATA
-                or wire.crc8(data[at : at + 10]) != data[at + 10]
-                or wire.crc16(data[at + 11 : stop - 2]) != (data[stop - 2] | data[stop - 1] << 8)
+                (at and (data[at : at + 7] != data[:7] or data[at + 9] != wire.APPDATA))
+                or _crc8(data[at : at + 10]) != data[at + 10]
+                or _crc16(body := data[at + 11 : last]) != (data[last] | data[last + 1] << 8)
             ):
                 return None
-            count, its = own(data, at + wire.HEAD, stop - 2, self._oid)
+            count, its = own(body, self._oid)
             if not count or (at and (count != records or its != named)):
                 return None
             records, named = count, its
@@ -332,7 +331,7 @@ class EgtsSession:
         else:
             self._name = identity.name
             self._identity = identity
-            self._oid = identity.number.to_bytes(4, "little") if identity.number is not None else _NO_NUMBER
+            self._oid = _NO_NUMBER if identity.number is None else identity.number
             self._largest = identity.largest or wire.MAX_PACKET
             self._asks = identity.firmware is None and identity.number is not None
             self._waiting = True
@@ -436,6 +435,14 @@ class EgtsSession:
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
         """RESPONSE with a result for each record; of a packet in several parts with the last of them."""
         if not quarantined:
+            if item.count == 1 and self._unanswered and self._unanswered[0] is item and item.records == 1:
+                data, begin = item.data, item.data[3]
+                if data[9] == wire.APPDATA:
+                    self._unanswered.popleft()
+                    body = begin + 7 + 4 * (data[begin + 4] & 7).bit_count()
+                    return wire.confirmation(
+                        *self._next(1), data[7] | data[8] << 8, data[begin + 2] | data[begin + 3] << 8, data[body - 2]
+                    )
             return self._settle(item, {})
         codes = dict(one.code.split(":") for one in quarantined if one.code)
         return self._settle(item, {int(number): int(code) for number, code in codes.items()})

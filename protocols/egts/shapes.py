@@ -27,20 +27,19 @@ class Shape(NamedTuple):
 _shapes: dict[int, Shape] = {}
 
 
-def own(data: bytes, at: int, end: int, oid: bytes) -> tuple[int, bool]:
-    """How many records there are in `data[at:end]`, all of teledata of whom `oid` names, and whether they name him; 0:
-    they are not.
-    """
-    known = _shapes.get(end - at)
+def own(data: bytes, oid: int) -> tuple[int, bool]:
+    """How many records there are, all of teledata of whom `oid` names, and whether they name him; 0: they are not."""
+    known = _shapes.get(len(data))
     if known is not None:
-        told = int.from_bytes(data[at:end], "little")
-        if told & known.mask == known.shape and told & known.objects == int.from_bytes(oid, "little") * known.places:
-            return known.records, known.named
-    return _read(data, at, end, oid)
+        mask, shape, objects, places, records, named = known
+        told = int.from_bytes(data, "little")
+        if told & mask == shape and (not named or told & objects == oid * places):
+            return records, named
+    return _read(data, oid)
 
 
-def _read(data: bytes, at: int, end: int, oid: bytes) -> tuple[int, bool]:
-    begin = at
+def _read(data: bytes, oid: int) -> tuple[int, bool]:
+    at, end = 0, len(data)
     fixed: list[tuple[int, int]] = []  # offset, size
     objects: list[int] = []
     count = 0
@@ -50,14 +49,14 @@ def _read(data: bytes, at: int, end: int, oid: bytes) -> tuple[int, bool]:
         flags = data[at + 4]
         place = at + 5
         if flags & wire.HAS_OID:
-            if data[place : place + 4] != oid or count > len(objects) == 0:
+            if int.from_bytes(data[place : place + 4], "little") != oid or count > len(objects) == 0:
                 return 0, False
-            objects.append(place - begin)
+            objects.append(place)
         place += 4 * (flags & 7).bit_count()
         size = data[at] | data[at + 1] << 8
         if not size or place + 2 >= end or data[place] != wire.TELEDATA or not data[place + 2]:
             return 0, False
-        fixed += [(at - begin, 2), (at + 4 - begin, 1), (place - begin, 1), (place + 2 - begin, 1)]
+        fixed += [(at, 2), (at + 4, 1), (place, 1), (place + 2, 1)]
         at = place + 2 + size
         count += 1
     if at != end:
@@ -66,6 +65,6 @@ def _read(data: bytes, at: int, end: int, oid: bytes) -> tuple[int, bool]:
     places = sum(1 << 8 * offset for offset in objects)
     if len(_shapes) >= _MOST:
         _shapes.pop(next(iter(_shapes)))
-    told = int.from_bytes(data[begin:end], "little")
-    _shapes[end - begin] = Shape(mask, told & mask, places * 0xFFFF_FFFF, places, count, bool(objects))
+    told = int.from_bytes(data, "little")
+    _shapes[end] = Shape(mask, told & mask, places * 0xFFFF_FFFF, places, count, bool(objects))
     return count, bool(objects)

@@ -27,11 +27,27 @@ def record_size(selection: Selection) -> int:
     return sum(sizes(selected(selection.bits, selection.mask), short=selection.short))
 
 
+@lru_cache(1024)
+def _archive(head: bytes, size: int) -> tuple[Selection, int] | None:
+    """What records a whole ~A of so many bytes holds that begins so, and how many; None: it is not whole."""
+    found = unprefixed(head)
+    if found is None or len(head) != found[1] + 3:
+        return None
+    record, units = record_size(found[0]), head[-1]
+    return (found[0], units) if record and units and size == len(head) + units * record + 1 else None
+
+
 class _Grammar(Grammar):
     hooked = ("gnss.time",)
 
     def body(self, frame: Frame) -> Body | str:
         data = frame.data
+        at = 2 + (data[1] + 7 >> 3) if len(data) > 2 else 0
+        if data[at : at + 2] == ARCHIVE:
+            told = _archive(data[: at + 3], len(data))
+            if told is not None:
+                selection, units = told
+                return Body(selection, data[at + 3 : -1], units)
         found = unprefixed(data)
         if found is None:
             return "structure"

@@ -72,6 +72,7 @@ from protocols.records import Close, Event, Frame, Identified, Login, Malformed,
 _LIVE, _MANY = LOCATION.to_bytes(2, "big"), BATCH.to_bytes(2, "big")
 _RECORDS = frozenset((LOCATION, LOCATION_ANSWER, BATCH))
 _ANSWERS = {PARAMETERS: (ASK_PARAMETERS, ASK_SOME), ATTRIBUTES: (ASK_ATTRIBUTES,), LOCATION_ANSWER: (ASK_LOCATION,)}
+_RESULT = (b"\0", b"\1", b"\2", b"\3")  # as a reply has it
 _RESULTS = {0: "done", 1: "failed", 2: "wrong message", 3: "not supported"}
 _MAX_DAMAGED = 16  # damaged frames in a row: nobody speaks JT/T 808 here
 _MAX_WAITING = 4 * MAX_ESCAPED  # ahead of the answer to the login
@@ -242,7 +243,9 @@ class Jt808Session:
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
         """8001 for each package of the frame, 8800 for a picture; a frame that cannot be decoded is kept, result 2."""
         self._settled(item.count)
-        result = WRONG if any(told.data is None for told in quarantined) or self._bad_single(item, quarantined) else 0
+        result = SUCCESS
+        if quarantined and (any(told.data is None for told in quarantined) or self._bad_single(item, quarantined)):
+            result = WRONG
         if isinstance(item, Message):
             if item.kind == _LOCATED:
                 return b""
@@ -250,8 +253,8 @@ class Jt808Session:
                 return self._media(item.data)
             result = UNSUPPORTED if item.kind in (_SECRET, "unknown") else SUCCESS
         elif item.count == 1 and item.data[2] & 0x7C == self._mark:  # one package, as `_plain`
-            at = self._body - 2
-            return self._reply(PLATFORM_REPLY, item.data[at : at + 2] + item.data[:2] + bytes((result,))).data
+            data, at = item.data, self._body - 2
+            return self._said(PLATFORM_REPLY, data[at : at + 2] + data[:2] + _RESULT[result])
         return b"".join([self._general(head, result).data for head in _heads(item.data)])
 
     def decline(self) -> bytes:
@@ -299,6 +302,9 @@ class Jt808Session:
     def _settled(self, count: int) -> None:
         """So many frames, the oldest, have their answer."""
         waiting = self._unanswered
+        if waiting and waiting[0][2] == count:  # as nearly always
+            del waiting[0]
+            return
         while count and waiting:
             done = min(count, waiting[0][2])
             waiting[0][2] -= done
@@ -494,11 +500,12 @@ class Jt808Session:
 
     # -- what is said -------------------------------------------------------------------------------------------
 
-    def _reply(self, message: int, body: bytes) -> Reply:
+    def _said(self, message: int, body: bytes) -> bytes:
         self._serial = self._serial % 0xFFFF + 1  # 0 is the question for the version
-        return Reply(
-            escape(package(message, self._phone, self._serial, body, version=self._version if self._new else 0))
-        )
+        return escape(package(message, self._phone, self._serial, body, version=self._version if self._new else 0))
+
+    def _reply(self, message: int, body: bytes) -> Reply:
+        return Reply(self._said(message, body))
 
     def _general(self, head: Head, result: int) -> Reply:
         return self._reply(

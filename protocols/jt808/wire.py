@@ -12,6 +12,7 @@ Source: JT/T 808-2019, JT/T 808-2011, JT/T 808-2013.
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 FLAG, ESCAPE = 0x7E, 0x7D
@@ -31,6 +32,7 @@ ASK_LOCATION, TEXT = 0x8201, 0x8300
 
 SUCCESS, FAILURE, WRONG, UNSUPPORTED = 0, 1, 2, 3  # results of a general reply
 
+_TWO = struct.Struct(">HH").pack
 _ENCRYPTED, _SEVERAL, _V2019 = 0x1C00, 0x2000, 0x4000
 
 
@@ -109,6 +111,13 @@ _HALVES = [(8 << n, (1 << (8 << n)) - 1) for n in range(9, -1, -1)]
 def xor(data: bytes | memoryview) -> int:
     """The checksum: one half of the bytes upon the other, until one is left; a loop takes ten times as long."""
     value, size = int.from_bytes(data, "big"), len(data)
+    if size <= 64:  # what is above the half is not looked at again
+        value ^= value >> 256
+        value ^= value >> 128
+        value ^= value >> 64
+        value ^= value >> 32
+        value ^= value >> 16
+        return (value ^ value >> 8) & 0xFF
     while size > 1024:
         size = (size + 1) // 2
         value = value >> 8 * size ^ value & (1 << 8 * size) - 1
@@ -141,10 +150,10 @@ def package(  # the header's fields
 ) -> bytes:
     """Header, body and checksum; a header of 2019 where there is a version."""
     properties = len(body) | (_V2019 if version else 0) | (_SEVERAL if total else 0)
-    head = message.to_bytes(2, "big") + properties.to_bytes(2, "big")
+    head = _TWO(message, properties)
     head += (bytes((version,)) if version else b"") + phone + serial.to_bytes(2, "big")
     if total:
-        head += total.to_bytes(2, "big") + index.to_bytes(2, "big")
+        head += _TWO(total, index)
     whole = head + body
     return whole + bytes((xor(whole),))
 

@@ -6,7 +6,7 @@ Everything here works on whole columns; both the exact parser and the learned st
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +45,13 @@ FLAG_BITS = {
     "case.open": 6,
     "output.1": 7,
 }
+_SHIFTS = np.array(list(FLAG_BITS.values()))
 NEW_FLAG_BITS = {"alarm.call": 8, "gnss.jamming": 9, "gsm.jamming": 10, "battery.fault": 11}
 NEW_FLAGS = sum(1 << bit for bit in NEW_FLAG_BITS.values())
 
 _CORE = {f.TIME, f.FLAGS, f.GSM, f.WIFI, f.LAT, f.LON, f.ALT, f.SPEED, f.COURSE, f.SATELLITES, f.FIX_TIME}
 _CORE |= {*f.LEVELS.values(), *f.TEMPERATURES.values()}
+_Judged: TypeAlias = dict[int, tuple[NDArray[np.bool_], NDArray[np.bool_]]]  # as `_judge` has it, by sensor
 _POSITION = (f.LAT, f.LON, f.SPEED, f.COURSE, f.SATELLITES, f.ALT)  # all or no position
 
 
@@ -103,7 +105,8 @@ def columns(layout: Layout, rows: Rows) -> Batch:
     for i, pick in layout.picked:
         raw[:, i] = raw[:, i] & 0xFF if pick == "low" else (raw[:, i] & 0xFF) << 8 | (raw[:, i] >> 8) & 0xFF
 
-    names, parts = _measures(layout, rows)
+    judged = {n: _judge(layout, raw, n, raw[:, at[key]]) for n, key in f.LEVELS.items() if key in at}
+    names, parts = _measures(layout, rows, judged)
     flags: Int64s = rows.archive.astype(np.int64) * ARCHIVE + rows.eventful * EVENT
     time = raw[:, at[f.TIME]] if f.TIME in at else rows.header_time
     lat = lon = np.full(n, np.nan)
@@ -135,7 +138,7 @@ def columns(layout: Layout, rows: Rows) -> Batch:
         fingerprint=rows.fingerprint,
         extra=rows.extra,
     )
-    batch.groups = _groups(layout, rows, names, np.column_stack(parts) if parts else np.empty((n, 0)))
+    batch.groups = _groups(layout, rows, judged, names, np.column_stack(parts) if parts else np.empty((n, 0)))
     return batch
 
 
@@ -145,7 +148,7 @@ def _core(layout: Layout, raw: Int64s, key: Scaled, div: int) -> NDArray[np.floa
     return (raw[:, layout.at[key]] / div).astype(np.float32)
 
 
-def _measures(layout: Layout, rows: Rows) -> tuple[list[str], list[NDArray[Any]]]:
+def _measures(layout: Layout, rows: Rows, judged: _Judged) -> tuple[list[str], list[NDArray[Any]]]:
     """Names and columns of all measures; NaN where a message does not tell."""
     raw, at = rows.raw, layout.at
     names: list[str] = []
@@ -160,8 +163,8 @@ def _measures(layout: Layout, rows: Rows) -> tuple[list[str], list[NDArray[Any]]
     if f.FLAGS in at:
         bits = raw[:, at[f.FLAGS]]
         put("flags", bits)
-        for name, bit in FLAG_BITS.items():
-            put(name, bits >> bit & 1)
+        names += FLAG_BITS
+        parts.append(bits[:, None] >> _SHIFTS & 1)
     if len(layout.plain):
         plain = raw[:, layout.plain]
         scaled = (plain * layout.mul + layout.add) / layout.div
@@ -171,7 +174,7 @@ def _measures(layout: Layout, rows: Rows) -> tuple[list[str], list[NDArray[Any]]
     for n, key in f.LEVELS.items():
         if key in at:
             level = raw[:, at[key]]
-            good, _ = _judge(layout, raw, n, level)
+            good, _ = judged[n]
             put(f"fuel.level.{n}", np.where(good, level, np.nan))
             warmth = f.TEMPERATURES[n]
             if warmth in at:  # a sensor without a level tells no temperature either, whatever stands there
@@ -196,12 +199,12 @@ def _judge(layout: Layout, raw: Int64s, n: int, level: Int64s) -> tuple[NDArray[
     if f.STATUSES[n] not in layout.at:
         return plausible, plausible
     status = raw[:, layout.at[f.STATUSES[n]]]
-    good = np.isin(status, LEVEL_GOOD)
-    assumed = plausible & ~good & ~np.isin(status, LEVEL_BAD)
+    good, bad = (np.logical_or.reduce([status == code for code in codes]) for codes in (LEVEL_GOOD, LEVEL_BAD))
+    assumed = plausible & ~good & ~bad
     return good | assumed, assumed
 
 
-def _groups(layout: Layout, rows: Rows, names: list[str], values: Floats) -> list[MeasureGroup]:
+def _groups(layout: Layout, rows: Rows, judged: _Judged, names: list[str], values: Floats) -> list[MeasureGroup]:
     """One group, and one more for each combination of rare measures that some rows carry besides."""
     raw, at = rows.raw, layout.at
     rare: list[tuple[str, NDArray[Any]]] = []
@@ -213,12 +216,10 @@ def _groups(layout: Layout, rows: Rows, names: list[str], values: Floats) -> lis
             for name, bit in NEW_FLAG_BITS.items():
                 where |= new.astype(np.int64) << len(rare)
                 rare.append((name, bits >> bit & 1))
-    for n, key in f.LEVELS.items():
-        if key in at:
-            _, assumed = _judge(layout, raw, n, raw[:, at[key]])
-            if assumed.any():
-                where |= assumed.astype(np.int64) << len(rare)
-                rare.append((f"fuel.assumed.{n}", np.ones(len(raw))))
+    for n, (_, assumed) in judged.items():
+        if assumed.any():
+            where |= assumed.astype(np.int64) << len(rare)
+            rare.append((f"fuel.assumed.{n}", np.ones(len(raw))))
     everything = np.arange(len(raw), dtype=np.intp)
     if not rare:
         return [MeasureGroup(tuple(names), everything, values)]

@@ -27,6 +27,7 @@ from protocols.omnicomm.structures import (
     Structure,
     Structures,
     blanked,
+    blanked_all,
     learn,
     numbers_of,
 )
@@ -34,8 +35,10 @@ from protocols.records import Batch, Decoded, Frame, Int64s, Quarantined
 
 ARCHIVE_DATA, LIVE_DATA, WIFI_DATA = 0x86, 0x95, 0x9F
 HEADER = Struct("<BHIIB")  # command, length, rec_id, time, priority
+_HEADS = np.dtype([("command", "u1"), ("_length", "<u2"), ("_rec_id", "<u4"), ("time", "<u4"), ("_priority", "u1")])
 TIMER = 1
 _CHECKSUM = 2
+_FIRST = HEADER.size + 2  # where the first message begins
 # Below this many messages the exact parser is done before numpy has begun.
 _FEW = 12
 _MAX_LESSONS = 8  # per batch and count of numbers: learning takes as long as reading five messages
@@ -43,16 +46,19 @@ _MAX_LAYOUTS = 1024  # remembered field orders; a fleet has a handful, a strange
 
 
 class _Members:
-    """The messages of a batch, side by side."""
+    """The messages of a batch, side by side; `counts` of them are in each frame with a header."""
 
     __slots__ = ("archive", "data", "fingerprint", "frame", "position", "time")
 
-    def __init__(self, frame: list[int], position: list[int], time: list[int], archive: list[bool], data: list[bytes]):
+    def __init__(self, frames: list[int], heads: list[bytes], counts: list[int], data: list[bytes]) -> None:
+        told = np.frombuffer(b"".join([head[: HEADER.size] for head in heads]), _HEADS)
+        count = np.array(counts, np.intp)
+        owner = np.repeat(np.arange(len(frames)), count)
         self.data = data
-        self.frame = np.array(frame, np.int32)
-        self.position = np.array(position, np.int32)
-        self.time = np.array(time, np.int64)
-        self.archive = np.array(archive, np.bool_)
+        self.frame = np.array(frames, np.int32)[owner]
+        self.position = (np.arange(len(data)) - (np.cumsum(count) - count)[owner]).astype(np.int32)
+        self.time = told["time"][owner].astype(np.int64)
+        self.archive = (told["command"] != LIVE_DATA)[owner]
         # the same as records.fingerprint, for all at once
         self.fingerprint = np.array([fastcrc.crc64.xz(d) for d in data], np.uint64).view(np.int64)
 
@@ -99,19 +105,20 @@ def parts(frame: Frame, most: int) -> list[Frame]:
 
 
 def _open(frames: Sequence[Frame], quarantined: list[Quarantined]) -> _Members:
-    """Take the containers apart."""
-    frame: list[int] = []
-    positions: list[int] = []
-    times: list[int] = []
-    archive: list[bool] = []
+    """Take the containers apart: at once where each holds one message, as live terminals send them."""
+    datas = [item.data for item in frames]
+    if _of_one(datas):
+        messages = [data[_FIRST:-_CHECKSUM] for data in datas]
+        return _Members(list(range(len(datas))), datas, [1] * len(datas), messages)
+    whole: list[int] = []
+    heads: list[bytes] = []
+    counts: list[int] = []
     parts: list[bytes] = []
-    for index, item in enumerate(frames):
-        data = item.data
+    for index, data in enumerate(datas):
         end = len(data) - _CHECKSUM
         if end < HEADER.size:
             quarantined.append(Quarantined(index, "structure"))
             continue
-        command, _, _, time, _ = HEADER.unpack_from(data)
         at, before = HEADER.size, len(parts)
         while at < end:
             start = at + 2
@@ -121,12 +128,21 @@ def _open(frames: Sequence[Frame], quarantined: list[Quarantined]) -> _Members:
                 break
             parts.append(data[start:stop])
             at = stop
-        count = len(parts) - before
-        frame += [index] * count
-        positions += range(count)
-        times += [time] * count
-        archive += [command != LIVE_DATA] * count
-    return _Members(frame, positions, times, archive, parts)
+        whole.append(index)
+        heads.append(data)
+        counts.append(len(parts) - before)
+    return _Members(whole, heads, counts, parts)
+
+
+def _of_one(datas: Sequence[bytes]) -> bool:
+    """Whether each container is filled by its first message."""
+    sizes = np.array([len(data) for data in datas], np.int64)
+    if not len(sizes) or sizes.min() <= _FIRST + _CHECKSUM:
+        return False
+    flat = np.frombuffer(b"".join(datas), np.uint8)
+    at = np.cumsum(sizes) - sizes + HEADER.size
+    told = flat[at].astype(np.int64) + flat[at + 1] * np.int64(256)
+    return bool((told == sizes - (_FIRST + _CHECKSUM)).all())
 
 
 _structures = Structures()
@@ -144,15 +160,14 @@ def _layout(keys: tuple[Scaled, ...]) -> Layout:
 
 def _alike(members: _Members) -> tuple[list[Batch], list[int]]:
     """Messages that repeat, by columns; and which are left for the exact parser."""
-    ended = [i for i, data in enumerate(members.data) if data[-1] < 0x80]
-    left = [i for i, data in enumerate(members.data) if data[-1] >= 0x80]
-    if not ended:
+    ends = np.array([data[-1] for data in members.data], np.uint8) < 0x80
+    which, left = np.flatnonzero(ends), np.flatnonzero(~ends).tolist()
+    if not len(which):
         return [], left
     batches: list[Batch] = []
-    cleaned = [blanked(members.data[i]) for i in ended]
-    numbers = numbers_of([message for message, _ in cleaned])
-    blank = np.array([at for _, at in cleaned], np.intp)
-    which = np.array(ended, np.intp)
+    cleaned, blanks_at = blanked_all([members.data[i] for i in which.tolist()] if left else members.data)
+    numbers = numbers_of(cleaned)
+    blank = np.array(blanks_at, np.intp)
     counts = np.diff(numbers.first)
     counts[numbers.wide()] = 0
     for count in np.unique(counts).tolist():

@@ -14,6 +14,7 @@ escape, an impossible length, a wrong checksum.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import fastcrc
@@ -23,6 +24,8 @@ HEADER_SIZE, CHECKSUM_SIZE = 3, 2
 MAX_PAYLOAD = 0xFFFF
 # Commands whose payload has one size only; another is impossible.
 FIXED_PAYLOAD = {0x80: 8, 0x88: 4, 0x93: 0, 0x94: 4}
+_HEAD = struct.Struct("<BH").pack
+_crc = fastcrc.crc16.ibm_3740
 
 
 def _wrong_escape(raw: bytes | bytearray) -> bool:
@@ -43,13 +46,13 @@ def unstuff(raw: bytes) -> bytes:
 
 def checksum(body: bytes) -> int:
     """CRC-16/IBM-3740; zero over a body that ends with its own checksum, high byte first."""
-    value: int = fastcrc.crc16.ibm_3740(body)
+    value: int = _crc(body)
     return value
 
 
 def server_frame(command: int, payload: bytes = b"") -> bytes:
     """A frame to the terminal: checksum low byte first."""
-    body = bytes((command, *len(payload).to_bytes(2, "little"))) + payload
+    body = _HEAD(command, len(payload)) + payload
     return stuff(body + checksum(body).to_bytes(2, "little"))
 
 
@@ -87,19 +90,21 @@ class Splitter:
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
-    def alone(self, data: bytes) -> bytes:
-        """The body of a read that is one whole good frame of a terminal; empty: it is not, or something is open."""
-        if self._buffer or self._lost or data[:1] != MARKER or data.find(MARKER, 1) >= 0:
-            return b""
-        raw = data[1:]
+    @property
+    def idle(self) -> bool:
+        """Whether what comes now begins a frame."""
+        return not (self._buffer or self._lost)
+
+    def alone(self, raw: bytes) -> bytes:
+        """The body of a whole good frame of a terminal without its marker; empty: it is none."""
         if ESCAPE in raw:
             if _wrong_escape(raw):
                 return b""
             raw = unstuff(raw)
-        length = len(raw) - HEADER_SIZE - CHECKSUM_SIZE
-        if not 0 <= length <= self._max_payload or raw[1] | raw[2] << 8 != length:
+        length = len(raw) - (HEADER_SIZE + CHECKSUM_SIZE)
+        if length < 0 or raw[1] | raw[2] << 8 != length or length > self._max_payload or _crc(raw):
             return b""
-        return b"" if FIXED_PAYLOAD.get(raw[0], length) != length or checksum(raw) else raw
+        return raw if FIXED_PAYLOAD.get(raw[0], length) == length else b""
 
     def skip(self, size: int) -> int:
         """Bytes that were read elsewhere; where the first of them stood in the stream."""

@@ -44,6 +44,9 @@ class _State(Enum):
     CLOSED = 4
 
 
+_RECEIVE = _State.RECEIVE  # looked up once: it is asked for with each read
+
+
 class OmnicommSession:
     """The server's side of a connection; see the module for what answers what."""
 
@@ -62,15 +65,18 @@ class OmnicommSession:
 
     def run(self, data: bytes) -> Frame | None:
         """One frame with data, behind the word that the last ones were erased; their sizes vary."""
-        if self._state is not _State.RECEIVE or self._close_due:
+        splitter = self._splitter
+        if self._state is not _RECEIVE or self._close_due or not splitter.idle:
             return None
-        splitter, at = self._splitter, data.rfind(MARKER)
-        if at > 0 and splitter.alone(data[:at])[:1] != _ERASED:
+        words = data.split(MARKER, 3)
+        if words[0] or not 2 <= len(words) <= 3 or (len(words) == 3 and splitter.alone(words[1])[:1] != _ERASED):
             return None
-        body = splitter.alone(data[at:] if at > 0 else data)
+        raw = words[-1]
+        body = splitter.alone(raw)
         if len(body) <= HEADER_SIZE + CHECKSUM_SIZE or body[0] not in _DATA:
             return None
-        return Frame(body, _members(body), splitter.skip(len(data)) + max(at, 0))
+        size = len(data)
+        return Frame(body, _members(body), splitter.skip(size) + size - len(raw) - 1)
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; after a `Login` they wait for `accept` or `refuse`."""
@@ -96,14 +102,15 @@ class OmnicommSession:
     def acknowledge(self, item: Frame | Message, quarantined: Sequence[Quarantined] = ()) -> bytes:
         """87 or A0 with the container's own number: the terminal may overwrite all up to and including it."""
         del quarantined  # committed like the rest: the answer is the same
-        rec_id = item.data[HEADER_SIZE : HEADER_SIZE + 4]
+        data = item.data
         if (
-            isinstance(item, Message)
-            or len(item.data) < HEADER_SIZE + 4 + CHECKSUM_SIZE
+            type(item) is Message
+            or len(data) < HEADER_SIZE + 4 + CHECKSUM_SIZE
             or (self._damaged_at is not None and item.offset >= self._damaged_at)
         ):
             return b""
-        return server_frame(WIFI_RECEIVED if item.data[0] == WIFI_DATA else DELETE_REQUEST, rec_id)
+        rec_id = data[HEADER_SIZE : HEADER_SIZE + 4]
+        return server_frame(WIFI_RECEIVED if data[0] == WIFI_DATA else DELETE_REQUEST, rec_id)
 
     def end_of_stream(self) -> Sequence[Event]:
         """The peer closed; a frame cut short is told, as soon as the login before it is decided."""
@@ -177,6 +184,8 @@ class OmnicommSession:
 def _members(body: bytes) -> int:
     """How many messages the container claims to hold."""
     end = len(body) - CHECKSUM_SIZE
+    if end > _MEMBERS and _MEMBERS + 2 + (body[_MEMBERS] | body[_MEMBERS + 1] << 8) == end:
+        return 1
     at, count = _MEMBERS, 0
     while at < end:
         at += 2 + (body[at] | body[at + 1] << 8)

@@ -108,14 +108,17 @@ def numbers_of(messages: Sequence[bytes]) -> Numbers:
     """Split messages into numbers. Each must end with a byte below 0x80."""
     data = np.frombuffer(b"".join(messages), np.uint8)
     ends = np.flatnonzero(data < 0x80)
-    starts = np.zeros_like(ends)
-    starts[1:] = ends[:-1] + 1
-    widths = ends - starts + 1
-    values = (data[starts] & 0x7F).astype(np.int64)
-    longer = np.arange(len(ends))
+    widths = np.diff(ends, prepend=-1)
+    values = data[ends].astype(np.int64)  # most have one byte
+    longer = np.flatnonzero(widths > 1)
+    its = widths[longer]
+    starts = ends[longer] - its + 1
+    told = (data[starts] & 0x7F).astype(np.int64)
+    here = np.arange(len(longer))
     for k in range(1, MAX_WIDTH):
-        longer = longer[widths[longer] > k]
-        values[longer] |= (data[starts[longer] + k] & 0x7F).astype(np.int64) << 7 * k
+        here = here[its[here] > k]
+        told[here] |= (data[starts[here] + k] & 0x7F).astype(np.int64) << 7 * k
+    values[longer] = told
     offsets = np.zeros(len(messages) + 1, np.int64)
     np.cumsum([len(message) for message in messages], out=offsets[1:])
     return Numbers(values, np.minimum(widths, 255).astype(np.uint8), np.searchsorted(ends, offsets))
@@ -128,6 +131,15 @@ def blanked(message: bytes) -> tuple[bytes, int]:
         return message, -1
     at += len(_KEY_HEAD)
     return message[:at] + bytes(KEY_SIZE) + message[at + KEY_SIZE :], at
+
+
+def blanked_all(messages: list[bytes]) -> tuple[list[bytes], list[int]]:
+    """`blanked` of each."""
+    places = [message.find(_KEY_HEAD, 0, _KEY_WITHIN) for message in messages]
+    if max(places) < 0:
+        return messages, places
+    cleaned = [blanked(message) if at >= 0 else (message, at) for message, at in zip(messages, places, strict=True)]
+    return [message for message, _ in cleaned], [at for _, at in cleaned]
 
 
 def learn(message: bytes, blank: int = -1) -> Structure | None:

@@ -10,12 +10,12 @@ import re
 from typing import Any
 
 from protocols.osmand.anatomy import anatomy
-from protocols.osmand.declaration import read, tree
+from protocols.osmand.declaration import tree
+from protocols.osmand.decoder import decode
 from protocols.osmand.http import MAX_BODY
 from protocols.osmand.measures import MEASURES, SHARED
 from protocols.osmand.session import new_session
 from protocols.registry import WireProtocol
-from protocols.selfnamed import decode_each
 
 _STARTS = (b"POST /", b"PUT /")
 _GET = re.compile(rb"GET /[^ ?\r\n]{0,200}\?")
@@ -38,7 +38,7 @@ def _begins(data: bytes, transport: str) -> bool | None:
 PROTOCOL = WireProtocol(
     name="osmand",
     new_session=new_session,
-    decode=lambda frames: decode_each(frames, read),
+    decode=decode,
     tree=lambda frame: tree(frame.data, frame.variant),
     measures=MEASURES,
     max_frame=MAX_BODY,

@@ -33,18 +33,22 @@ QUERY, JSON = 0, 1  # `Frame.variant`: what its data is
 KNOT, METRES_PER_SECOND = 1.852, 3.6  # km/h
 MAX_FIELDS = 100
 _MAX_NAME = 38
-_LAST = 253_402_300_800  # s, the end of year 9999
-_MILLISECONDS = 1 << 31  # seconds of 2038: what is more are milliseconds
+LAST = 253_402_300_800  # s, the end of year 9999
+MILLISECONDS = 1 << 31  # seconds of 2038: what is more are milliseconds
 
 _FRACTION = re.compile(r"[0-9]{1,11}\.[0-9]{1,6}", re.ASCII)
 _IDS = ("id", "deviceid", "device_id")
-_CORE = frozenset((
+_NOTHING = (b"", b"&")
+_DOUBTS = (b"%", b"+", b"&id", b"&device")  # what is quoted may be anything, and each of `_IDS` begins so
+CORE = frozenset((
     *_IDS, "timestamp", "lat", "lon", "location", "speed", "bearing", "heading", "altitude", "valid",
 ))  # fmt: skip
 _NAMES = {  # measure and factor
     "hdop": ("hdop", 1.0), "batt": ("battery.level", 1.0), "accuracy": ("accuracy", 1.0),
 }  # fmt: skip
-_TEXTS = {"driverUniqueId": "driver.key", "cell": "cell", "wifi": "wifi"}
+SWITCHES = frozenset(("charge", "ignition"))
+YES, NO = ("true", "1"), ("false", "0")
+TEXTS = {"driverUniqueId": "driver.key", "cell": "cell", "wifi": "wifi"}
 
 
 @lru_cache(16)  # who sends, whether it is a record, what it tells: one request is asked several times in a row
@@ -94,6 +98,18 @@ def is_greeting(data: bytes, variant: int) -> bool:
     return variant == QUERY and set(query_fields(data)) <= set(_IDS)
 
 
+def tells(query: bytes, terminal: str) -> bool:
+    """Whether for certain it names this terminal, first and alone, and tells more than that; False: perhaps."""
+    who, _, rest = query.partition(b"&")
+    return (
+        bool(terminal)
+        and who == b"id=" + terminal.encode()
+        and rest[:1] not in _NOTHING
+        and not any(one in query for one in _DOUBTS)
+        and query.count(b"&") < MAX_FIELDS
+    )
+
+
 def read(data: bytes, variant: int = QUERY) -> Reading:
     """A request's record.
 
@@ -116,14 +132,12 @@ def _read_query(fields: Mapping[str, str]) -> Reading:
     measures: dict[str, float] = {}
     texts: dict[str, Any] = {}
     for name, value in fields.items():
-        if name in _CORE:
+        if name in CORE:
             continue
-        if name in _TEXTS:
-            texts[_TEXTS[name]] = value
-        elif name == "charge":
-            measures["charge"] = float(value in ("true", "1"))
-        elif name == "ignition":
-            measures["ignition"] = float(value in ("true", "1"))
+        if name in TEXTS:
+            texts[TEXTS[name]] = value
+        elif name in SWITCHES:
+            measures[name] = float(value in YES)
         else:
             _free(name, value, measures, texts)
     return _reading(
@@ -131,7 +145,7 @@ def _read_query(fields: Mapping[str, str]) -> Reading:
         speed=_number(fields.get("speed", "")) * KNOT,
         course=_number(fields.get("bearing") or fields.get("heading") or ""),
         altitude=_number(fields.get("altitude", "")),
-        valid=fields.get("valid", "true") not in ("false", "0"),
+        valid=fields.get("valid", "true") not in NO,
     )  # fmt: skip
 
 
@@ -213,11 +227,16 @@ def _reading(
     )  # fmt: skip
 
 
+def measure_of(name: str) -> tuple[str, float]:
+    """What a field that is no text is called here, and its factor."""
+    return (name, 1.0) if name in SWITCHES else _NAMES.get(name, (f"param.{name[:_MAX_NAME]}", 1.0))
+
+
 def _free(name: str, value: str, measures: dict[str, float], texts: dict[str, Any]) -> None:
     """A field under the terminal's own name, or a known one: a number where it reads as one."""
     if not name:
         return
-    known, factor = _NAMES.get(name, (f"param.{name[:_MAX_NAME]}", 1.0))
+    known, factor = measure_of(name)
     try:
         number = float(value)
     except ValueError:
@@ -250,8 +269,8 @@ def _time(told: Any) -> tuple[int, int]:
     text = str(told)
     if text.isascii() and text.isdigit():
         number = int(text)
-        if number >= _MILLISECONDS:
-            if number >= _LAST * 1000:
+        if number >= MILLISECONDS:
+            if number >= LAST * 1000:
                 raise FieldError("time")
             return number * 1000, 3
         return number * 1_000_000, 0

@@ -13,22 +13,13 @@ from typing import NamedTuple
 
 MAX_HEAD = 8192  # bytes of a request line and its headers
 MAX_BODY = 65_536
-_LINE = re.compile(rb"(GET|POST|PUT) (\S{1,8000}) HTTP/1\.([01])")
+_VERBS, _VERSIONS = (b"GET", b"POST", b"PUT"), (b"0", b"1")
+_MAX_TARGET = 8000
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
 _TEXTS = {
     200: "OK", 400: "Bad Request", 404: "Not Found", 411: "Length Required", 413: "Content Too Large",
     431: "Request Header Fields Too Large", 503: "Service Unavailable",
 }  # fmt: skip
-
-
-class Request(NamedTuple):
-    """One request: its query, its body, and what kind that is; `size` bytes on the wire."""
-
-    query: bytes
-    body: bytes
-    kind: str
-    keep: bool
-    size: int
 
 
 class Wrong(NamedTuple):
@@ -64,8 +55,20 @@ class Head(NamedTuple):
     expects: bool
 
 
+class _Headers(NamedTuple):
+    """What the lines behind the first one say; `keep` by HTTP/1.0 and 1.1."""
+
+    kind: str
+    keep: tuple[bool, bool]
+    length: int
+    expects: bool
+
+
+_NONE = _Headers("", (False, True), 0, False)
+
+
 @lru_cache(256)
-def _headers(block: bytes) -> dict[bytes, bytes] | Wrong:
+def _headers(block: bytes) -> _Headers | Wrong:
     """Header lines; a client's are the same with every request."""
     headers: dict[bytes, bytes] = {}
     for one in block.split(b"\r\n"):
@@ -76,18 +79,6 @@ def _headers(block: bytes) -> dict[bytes, bytes] | Wrong:
         if name == b"content-length" and headers.get(name, found[2]) != found[2]:
             return Wrong("structure", 400)  # two lengths: a request could hide in the other
         headers[name] = found[2]
-    return headers
-
-
-def read_head(data: bytes) -> Head | Wrong:
-    """Request line and headers."""
-    first, more, rest = data[:-4].partition(b"\r\n")
-    line = _LINE.fullmatch(first)
-    if line is None:
-        return Wrong("structure", 400)
-    headers = _headers(rest) if more else {}
-    if isinstance(headers, Wrong):
-        return headers
     if b"transfer-encoding" in headers:
         return Wrong("unsupported", 411)
     length = headers.get(b"content-length", b"0")
@@ -96,7 +87,20 @@ def read_head(data: bytes) -> Head | Wrong:
     if int(length) > MAX_BODY:
         return Wrong("length", 413)
     wish = headers.get(b"connection", b"").lower()
-    keep = wish != b"close" if line[3] == b"1" else wish == b"keep-alive"
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
     expects = headers.get(b"expect", b"").lower() == b"100-continue"
-    return Head(line[2].partition(b"?")[2], kind, keep, int(length), expects)
+    return _Headers(kind, (wish == b"keep-alive", wish != b"close"), int(length), expects)
+
+
+def read_head(data: bytes) -> Head | Wrong:
+    """Request line and headers."""
+    line, more, rest = data[:-4].partition(b"\r\n")
+    verb, _, asked = line.partition(b" ")
+    target, _, version = asked.rpartition(b" HTTP/1.")
+    if verb not in _VERBS or version not in _VERSIONS or len(target) > _MAX_TARGET or target.split() != [target]:
+        return Wrong("structure", 400)
+    headers = _headers(rest) if more else _NONE
+    if isinstance(headers, Wrong):
+        return headers
+    kind, keep, length, expects = headers
+    return Head(target.partition(b"?")[2], kind, keep[version == b"1"], length, expects)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocols.osmand.declaration import JSON, content, is_greeting, terminal_of
+from protocols.osmand.declaration import JSON, QUERY, content, is_greeting, tells, terminal_of
 from protocols.osmand.http import CONTINUE, MAX_BODY, MAX_HEAD, Head, Wrong, answer, head_size, read_head
 from protocols.records import Close, Event, Frame, Login, Malformed, Message, Quarantined, Reply
 
@@ -37,9 +37,25 @@ class OsmandSession:
         self._closed = False
 
     def run(self, data: bytes) -> Frame | None:
-        """Requests have heads of any size: none."""
-        del data
-        return None
+        """One request of who logged in, with a record in its query."""
+        if self._first is not None or self._buffer or self._closed or data[:4] != b"GET ":
+            return None
+        size = len(data)
+        if head_size(data) != size:
+            return None
+        head = read_head(data)
+        if (
+            isinstance(head, Wrong)
+            or not head.keep
+            or head.length
+            or head.kind
+            or not tells(head.query, self._terminal)
+        ):
+            return None
+        offset = self._offset
+        self._offset = offset + size
+        self._keeps.append(True)
+        return Frame(head.query, 1, offset, QUERY)
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Consume bytes; what is wrong ends the connection."""

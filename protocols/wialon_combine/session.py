@@ -21,6 +21,8 @@ from protocols.wialon_combine.walk import count, messages
 _NUMBERS = {1: 2, 2: 4, 3: 8}  # of types of identities and passwords
 _STRING = 4
 _LONGEST = 64
+_DATA = wire.HEAD + bytes((wire.DATA,))
+_BEFORE, _SHORT = 7, 0x7FFF  # bytes in front of data whose length takes two, and the most of it
 
 
 class CombineSession:
@@ -40,7 +42,7 @@ class CombineSession:
         self._unanswered: deque[Frame] = deque()
 
     def run(self, data: bytes) -> Frame | None:
-        """Packets are not counted without being read."""
+        """A command is stamped with the time of the read before it, which is told only where a read is received."""
         return None
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
@@ -48,12 +50,32 @@ class CombineSession:
         if self._closed:
             return ()
         self._now = int(now)
+        if not self._buffer and (frame := self._usual(data)) is not None:
+            return (frame,)
         self._buffer += data
         if self._waiting:
             if len(self._buffer) > self._max + 16:  # nothing is owed to a terminal that does not wait for its login
                 return self._end(Malformed("length", self._offset))
             return ()
         return self._parse()
+
+    def _usual(self, data: bytes) -> Frame | None:
+        """A read that is one good packet of data, as nearly all are; None: it is read a packet at a time."""
+        size = len(data) - _BEFORE - 2
+        if (
+            not 0 <= size <= min(self._max, _SHORT)
+            or data[:3] != _DATA
+            or data[5] << 8 | data[6] != size
+            or not self._name
+            or self._waiting
+            or self._asked
+            or wire.crc16(data[:-2]) != (data[-2] << 8 | data[-1])
+        ):
+            return None
+        frame = Frame(data, count(data, _BEFORE, len(data) - 2), self._offset)
+        self._offset += len(data)
+        self._unanswered.append(frame)
+        return frame
 
     def _parse(self) -> list[Event]:
         events: list[Event] = []
@@ -152,7 +174,7 @@ class CombineSession:
         """Code 0 and the packet's number; what cannot be read is kept too, and there is no word for a part."""
         if type(item) is not Frame:
             return b""
-        if self._unanswered and self._unanswered[0] == item:
+        if self._unanswered and (self._unanswered[0] is item or self._unanswered[0] == item):
             self._unanswered.popleft()
             return wire.answer(wire.ACCEPTED, _number(item.data))
         return b""

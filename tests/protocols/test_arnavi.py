@@ -17,7 +17,7 @@ from protocols.arnavi.decoder import new_decoder
 from protocols.arnavi.measures import TAGS
 from protocols.arnavi.session import MAX_FRAME, ArnaviSession
 from protocols.arnavi.terminal import HDOP, fast_tags, knots, satellites
-from protocols.arnavi.wire import BINARY, FILE, PING, RESULT, TEXT, answer
+from protocols.arnavi.wire import BINARY, FILE, PING, RESULT, TEXT, answer, total
 from protocols.records import (
     IGNITION_KNOWN,
     IGNITION_ON,
@@ -427,3 +427,10 @@ def test_the_terminal_s_records_are_the_declaration_s() -> None:
             assert fast_tags(reading, versions) == wire.tags(values)
     assert tanks == {1, 2}
     assert set(TAGS) | {6, 80} == set(wire.VALUES)
+
+
+@pytest.mark.parametrize("byte", [0, 1, 0x5D, 0xFF])
+def test_the_sum_of_bytes_is_theirs_at_every_length(byte: int) -> None:
+    for size in (*range(1, 6), 60, 255, 256, 257, 258, 600):
+        data = bytes((byte,)) * size
+        assert total(data) == total(bytearray(data)) == byte * size % 256

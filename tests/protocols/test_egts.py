@@ -568,3 +568,12 @@ def test_beginnings_and_missing_logins() -> None:
     assert PROTOCOL.missing_login(b"junk") == b""
     frame = Frame(data(1), 1, 0, RECORDS)
     assert PROTOCOL.on_wire(frame) == packet(1, data(1))
+
+
+def test_the_short_way_to_an_answer_says_what_the_long_one_does() -> None:
+    chance = random.Random(3)
+    for _ in range(200):
+        pid, number, rpid, confirmed = (chance.choice([0, 1, 0xFFFF, chance.randrange(0x10000)]) for _ in range(4))
+        service = chance.choice([wire.TELEDATA, wire.ECALL])
+        long = wire.response(pid, number, rpid, wire.OK, [(confirmed, service, wire.OK)])
+        assert wire.confirmation(pid, number, rpid, confirmed, service) == long

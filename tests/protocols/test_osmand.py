@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.osmand import PROTOCOL
+from protocols.osmand import PROTOCOL, declaration
 from protocols.osmand.declaration import JSON, QUERY, get, post, terminal_of
 from protocols.osmand.http import MAX_BODY, MAX_HEAD
 from protocols.osmand.session import new_session
@@ -29,6 +29,7 @@ from protocols.records import (
     Relaying,
     Reply,
 )
+from protocols.selfnamed import decode_each
 from tests.protocols import helpers
 from tests.protocols import osmand_vectors as v
 from tests.protocols.examples import examples, some
@@ -307,3 +308,71 @@ def test_beginnings() -> None:
     assert [PROTOCOL.begins(data, "tcp") for data in (b"", b"G", b"POST ", b"P")] == [None] * 4
     assert [PROTOCOL.begins(data, "tcp") for data in (b"X", b"GET x", b"\0", b"HEAD /", b"GET / ")] == [False] * 5
     assert (PROTOCOL.command_problem, new_session().encode_command("x")) == (None, b"")
+
+
+_VALUES = {
+    "id": ["a", "b"],
+    "timestamp": ["1700000000", "1700000000123", "0", "99999999999999", "2023-01-01T00:00:00Z", "", "253402300800000"],
+    "lat": ["1.5", "-91", "90", "", "x", "1_0", "nan", "0"],
+    "lon": ["1.5", "181", "-180", "2"],
+    "speed": ["1.5", "0", "1e308", "inf", "-1", ""],
+    "bearing": ["0", "360", "361", "-1", "5"],
+    "altitude": ["10", "5", " 5"],
+    "valid": ["true", "false", "0", "1", ""],
+    "ignition": ["true", "1", "0"],
+    "charge": ["true", "x"],
+    "hdop": ["1", "nan", "9e15"],
+    "batt": ["50", "9007199254740991", "9007199254740992"],
+    "foo": ["1", "bar", "1_0", ""],
+    "accuracy": ["5"],
+    "x" * 50: ["3"],
+    "x" * 51: ["4"],
+    "heading": ["5"],
+    "driverUniqueId": ["q"],
+    "location": ["1,2"],
+    "": ["5"],
+    "a%20b": ["1"],
+    "é": ["1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(some(40)))
+def test_queries_read_together_say_what_each_says_alone(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(10):
+        usual = chance.random() < 0.8
+        names = chance.sample(list(_VALUES)[: 14 if usual else None], chance.randint(1, 9))
+        odd = chance.choice([0, 0.02, 0.2])
+        frames = []
+        for _ in range(chance.randint(8, 30)):
+            told = [f"{name}={_VALUES[name][0]}" if chance.random() >= odd else f"{name}={chance.choice(_VALUES[name])}"
+                    for name in names]  # fmt: skip
+            behind = chance.choice(["&", "&b", "=", "&id=x", "&lat=5"]) if chance.random() < 0.02 else ""
+            frames.append(Frame(("&".join(told) + behind).encode(), 1, 0, QUERY))
+        together, alone = PROTOCOL.decode(frames), decode_each(frames, declaration.read)
+        assert rows(together.batch) == rows(alone.batch)
+        assert sorted((one.frame, one.reason) for one in together.quarantined) == [
+            (one.frame, one.reason) for one in alone.quarantined
+        ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "id=a&id=b&lat=1",
+        "id=a&device_id=b&lat=1",
+        "id=a&%69d=b&lat=1",
+        "id=a%26lat=1",
+        "id=a&",
+        "id=a&&id",
+        "lat=1&id=b",
+    ],
+)
+def test_what_a_read_takes_at_once_is_for_certain_of_who_logged_in(query: str) -> None:
+    session = new_session()
+    session.receive_data(get(id="a", lat=1, lon=1), 0)
+    session.accept(0)
+    head = b" HTTP/1.1\r\nHost: dozor\r\n\r\n"
+    assert session.run(b"GET /?id=a&lat=1" + head) is not None
+    assert session.run(b"GET /?" + query.encode() + head) is None
+    assert session.run(b"GET /?id=a&lat=1 HTTP/1.0\r\n\r\n") is None  # it closes
