@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from psycopg import OperationalError
@@ -13,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 128 * 1024  # a text is 10 000 characters at most, in a form of 12 bytes each
 MAX_UPLOAD = 24 << 20  # of forms that may bring files: five photographs of a phone
+LINGER = 5.0  # s that what comes after a refusal is read, at most
 UPLOADS = re.compile(r"/tickets/(?:new|[^/]{1,40}/[a-z-]{1,20})")
 
 
@@ -77,8 +80,7 @@ class Shield:
             await self._app(scope, receive_bounded, send_with_headers)
         except _TooLargeError:
             if not started:
-                refusal = JSONResponse({"error": f"more than {most} bytes"}, 413, {"Connection": "close"})
-                await refusal(scope, receive, send_with_headers)
+                await _too_large(most, receive, send_with_headers)
         except ClientDisconnect:  # it went, or was cut off, before it had said everything: nobody is there to be told
             return
         except OperationalError:  # the gate could not ask who this is
@@ -95,6 +97,22 @@ class Shield:
 
 class _TooLargeError(Exception):
     """The body is larger than any form of ours."""
+
+
+async def _too_large(most: int, receive: Receive, send: Send) -> None:
+    """413; what still comes is read for a moment, since a connection closed on unread bytes takes the answer along."""
+    refusal = JSONResponse({"error": f"more than {most} bytes"}, 413, {"Connection": "close"})
+    await send({"type": "http.response.start", "status": 413, "headers": refusal.raw_headers})
+    await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
+    left = MAX_UPLOAD
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
+    await send({"type": "http.response.body"})
 
 
 def _away(path: str) -> Response:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,24 @@ def test_the_desk_does_what_it_describes(served, role, tmp_path):
         capture_output=True, text=True, timeout=3600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_who_sends_too_much_hears_it(served):
+    """Also when it is all sent before the answer is looked at: it is read, not reset."""
+    own, tokens = served.found
+    host, _, port = served.url.rpartition("/")[2].partition(":")
+    for size in (200_000, 4 << 20, 20 << 20):
+        sent = b'{"text": "' + bytes(size) + b'"}'
+        connection = HTTPConnection(host, int(port), timeout=30)
+        connection.request(
+            "POST", f"/api/tickets/{own.number}/note", sent,
+            {"Authorization": f"Bearer {tokens['admin']}", "Content-Type": "application/json"},
+        )  # fmt: skip
+        answer = connection.getresponse()
+        assert answer.status == 413
+        assert json.loads(answer.read()) == {"error": "more than 131072 bytes"}
+        assert connection.sock is None or connection.sock.recv(1) == b""  # and it is closed
+        connection.close()
 
 
 def configuration(url, token, own):
