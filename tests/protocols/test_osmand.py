@@ -356,6 +356,17 @@ def test_queries_read_together_say_what_each_says_alone(seed: int) -> None:
         ]
 
 
+@pytest.mark.parametrize("digits", range(10, 25))
+def test_times_of_any_length_read_together_are_what_each_is_alone(digits: int) -> None:
+    frames = [Frame(f"id=a&timestamp={9 * 10 ** (digits - 1) + n}&lat=1.5&lon=1.5".encode(), 1, 0, QUERY)
+              for n in range(12)]  # fmt: skip
+    together, alone = PROTOCOL.decode(frames), decode_each(frames, declaration.read)
+    assert rows(together.batch) == rows(alone.batch)
+    assert [(one.frame, one.reason) for one in together.quarantined] == [
+        (one.frame, one.reason) for one in alone.quarantined
+    ]
+
+
 @pytest.mark.parametrize(
     "query",
     [
