@@ -171,13 +171,17 @@ class SelfNamedSession(ABC):
     def _is_record(self, data: bytes) -> bool:
         """Whether a whole message is of who logged in and for certain nothing but a record."""
 
+    def _are_records(self, data: bytes, size: int) -> bool:
+        """The same of several of one size, end to end, without a start or end byte inside."""
+        return all(self._is_record(data[at : at + size]) for at in range(0, len(data), size))
+
     def run(self, data: bytes) -> Frame | None:
         """Messages of one size of who logged in, each with a record."""
         count = 0 if self._first is not None or self._closed else self._splitter.alike(data)
         if not count:
             return None
         size = len(data) // count
-        if not all(self._is_record(data[at : at + size]) for at in range(0, len(data), size)):
+        if not self._are_records(data, size):
             return None
         self._runs = 0
         return Frame(data, 1, self._splitter.skip(len(data)), 0, count)

@@ -1,4 +1,4 @@
-"""Places to columns; what cannot be, one by one."""
+"""Places to columns: many that look alike at once, others by the pattern; what cannot be, one by one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,33 @@ import numpy as np
 
 from protocols.formed import Column, Formed, decode_formed, degrees, joined, numbers, twos
 from protocols.instants import instants
-from protocols.records import EVENT, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID, Decoded, Frame
+from protocols.records import EVENT, IGNITION_KNOWN, IGNITION_ON, MOVING, VALID, Batch, Decoded, Frame, Quarantined
+from protocols.runs import alike
 from protocols.tk103.declaration import PLACE, read
+from protocols.tk103.layout import decode_alike
 
 _PLACE = joined(PLACE)
+_MANY = 16  # of one size: fewer are sooner read by the pattern
 
 
 def decode(frames: Sequence[Frame]) -> Decoded:
     """Messages of any terminals; never raises on any bytes."""
-    return decode_formed(frames, _PLACE, _columns, read)
+    batches: list[Batch] = []
+    left: list[tuple[int, Frame]] = []
+    for group in alike(frames):
+        batch, rows = decode_alike(group) if len(group.places) >= _MANY else (None, list(range(len(group.places))))
+        if batch is not None:
+            batches.append(batch)
+        size = group.size
+        left += [(int(group.places[row]), Frame(group.data[row * size : row * size + size])) for row in rows]
+    if not left and batches:
+        return Decoded(Batch.concatenate(batches), [])
+    left.sort(key=lambda one: one[0])
+    rest = decode_formed([frame for _, frame in left], _PLACE, _columns, read)
+    places = np.array([place for place, _ in left], np.int32)
+    rest.batch.frame = places[rest.batch.frame]
+    told = [Quarantined(int(places[one.frame]), one.reason) for one in rest.quarantined]
+    return Decoded(Batch.concatenate([batch for batch in (*batches, rest.batch) if len(batch)]), told)
 
 
 def _columns(groups: Sequence[Column]) -> Formed:

@@ -8,11 +8,17 @@ others     kept as they are; Bxyz answers the command Axyz
 
 from __future__ import annotations
 
+import re
+
 from protocols.records import Event, Frame, Identified, Message, Reply, imei_of
 from protocols.selfnamed import MAX_MESSAGE, SelfNamedSession, Splitter
 from protocols.tk103.declaration import HEAD, PLACE, word
 
 _HANDSHAKE, _LOGIN = b"BP00", b"BP05"
+_PLACES = re.compile(  # one after the other, each what `PLACE` takes: behind the course stands anything
+    rb"(?:\([0-9]{12}[A-Z][A-Z0-9]{3}(?:[0-9]{15}|[0-9])??\d{6}[AV]\d{4}\.\d{1,4}[NS]\d{5}\.\d{1,4}[EW]"
+    rb"\d{1,3}\.\d{8}[^()]*\))+"
+)
 
 
 class Tk103Session(SelfNamedSession):
@@ -21,6 +27,7 @@ class Tk103Session(SelfNamedSession):
     def __init__(self, *, udp: bool = False, max_frame: int | None = None) -> None:
         super().__init__(Splitter(b"(", b")", min(max_frame or MAX_MESSAGE, MAX_MESSAGE)), udp=udp)
         self._asked = b""  # what the command that is out is answered by
+        self._usual = b""  # how the last record began, up to its date: one that begins so is no more than a record
 
     def _named(self, data: bytes) -> str:
         found = HEAD.match(data)
@@ -30,7 +37,15 @@ class Tk103Session(SelfNamedSession):
         place = PLACE.fullmatch(data)
         if place is None or place[1].decode("ascii") != self._terminal or place[2] in (self._asked, _HANDSHAKE):
             return False
-        return not (place[3] and place[2] == _LOGIN and imei_of(place[3].decode("ascii")))
+        if place[2] == _LOGIN and place[3] and imei_of(place[3].decode("ascii")):
+            return False
+        self._usual = data[: place.start(5)] if place[2] != _LOGIN or place[3] else b""  # an IMEI could follow
+        return True
+
+    def _are_records(self, data: bytes, size: int) -> bool:
+        if self._usual and self._usual[13:17] != self._asked and data.count(self._usual) * size == len(data):
+            return _PLACES.fullmatch(data) is not None
+        return super()._are_records(data, size)
 
     def _event(self, data: bytes, offset: int) -> list[Event]:
         command = data[13:17]

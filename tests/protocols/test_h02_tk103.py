@@ -435,3 +435,56 @@ def test_what_cannot_be_is_kept_in_its_place_among_many(name: str) -> None:
     told = rows(decoded.batch)
     assert [row["frame"] for row in told] == [0, 1, 3, 4, 6, 8]
     assert told == [{**rows(alone[n].batch)[0], "frame": n} for n in (0, 1, 3, 4, 6, 8)]
+
+
+@pytest.mark.parametrize("first", [t.LOGIN, t.PLACE, t.PLACE[:-1] + b"xyz)"])
+def test_tk103_messages_that_look_alike_are_read_as_each_alone(first: bytes) -> None:
+    """Every byte changed in turn: some are still places, some alarms, some nothing."""
+    messages = [first] * 20
+    for at in range(1, len(first) - 1):
+        messages += [first[:at] + bytes((other,)) + first[at + 1 :] for other in b"0269AVSWf.(" if other != first[at]]
+    decoded = tk103.PROTOCOL.decode([Frame(message) for message in messages])
+    told = {row["frame"]: row for row in rows(decoded.batch)}
+    bad = {one.frame: one.reason for one in decoded.quarantined}
+    prints = dict(zip(decoded.batch.frame.tolist(), decoded.batch.fingerprint.tolist(), strict=True))
+    assert len(told) > 100
+    assert len(bad) > 100
+    for place, message in enumerate(messages):
+        alone = tk103.PROTOCOL.decode([Frame(message)])
+        found = [{**row, "frame": place} for row in rows(alone.batch)]
+        assert ([told[place]] if place in told else []) == found, message
+        assert ([bad[place]] if place in bad else []) == [one.reason for one in alone.quarantined], message
+        assert ([prints[place]] if place in told else []) == alone.batch.fingerprint.tolist()
+
+
+@pytest.mark.parametrize("first", [t.LOGIN, t.PLACE])
+def test_tk103_runs_hold_records_only(first: bytes) -> None:
+    """A read of two messages, the second changed at every byte: a run, or none, as its messages one by one."""
+    imei = b"(088048003342BP05356307042441013260314A5545.1207N03737.0526E032.9092653274.0000000000L000243B4)"
+    changed = [first[:at] + other + first[at + 1 :] for at in range(1, len(first) - 1) for other in (b"7", b"A", b"x")]
+    for second in [*changed, imei, first]:
+        usual, exact = tk103.PROTOCOL.new_session(), tk103.PROTOCOL.new_session()
+        for session in (usual, exact):
+            session.receive_data(t.HANDSHAKE, 0.0)
+            session.accept(0.0)
+        assert usual.run(first) is not None
+        exact.receive_data(first, 0.0)
+        run, events = usual.run(first + second), exact.receive_data(first + second, 0.0)
+        if run is not None:
+            assert run.singles() == events, second
+        else:
+            assert [type(event) for event in events] != [Frame, Frame], second
+    nameless = t.LOGIN.replace(b"BP05000088048003342", b"BP05")
+    named = imei.split(b"274")[0] + b"274z)"
+    named = named[:-1] + b"z" * (len(nameless) - len(named)) + b")"
+    session = tk103.PROTOCOL.new_session()
+    session.receive_data(t.HANDSHAKE, 0.0)
+    session.accept(0.0)
+    assert session.run(nameless) is not None
+    assert session.run(named) is None, "it tells an IMEI"
+    asking = tk103.PROTOCOL.new_session()
+    asking.receive_data(t.HANDSHAKE, 0.0)
+    asking.accept(0.0)
+    assert asking.run(t.PLACE) is not None
+    asking.encode_command("AR00")
+    assert asking.run(t.PLACE) is None, "it answers the command"
